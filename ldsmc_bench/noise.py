@@ -1,0 +1,50 @@
+"""Named noise: every random number of a run comes from here, one generator for each image and name.
+
+What an image draws depends on (seed, stream, image id, name) alone: never on the batch, the shard, the order or the device.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Noise:
+    """The random numbers of a batch of images.
+
+    `stream` separates uses that must not share draws: measurements of one task, say, from a sampler's draws.
+    Successive calls with one name continue that name's stream; different names are independent.
+    """
+
+    def __init__(self, seed: int, image_ids: Sequence[str], stream: str) -> None:
+        self.seed = seed
+        self.image_ids = tuple(image_ids)
+        self.stream = stream
+        self._generators: dict[str, list[torch.Generator]] = {}
+
+    def normal(self, name: str, shape: Sequence[int]) -> Tensor:
+        """Standard normal draws, (B, *shape), float32 on the CPU whatever the precision of the run (so all precisions share them)."""
+        return torch.stack([torch.randn(tuple(shape), generator=generator) for generator in self._of(name)])
+
+    def uniform(self, name: str, shape: Sequence[int]) -> Tensor:
+        """Uniform draws in [0, 1), (B, *shape), float64 on the CPU."""
+        return torch.stack(
+            [torch.rand(tuple(shape), generator=generator, dtype=torch.float64) for generator in self._of(name)]
+        )
+
+    def numpy(self, name: str) -> list[np.random.Generator]:
+        """One NumPy generator an image, fresh at every call: for masks and kernels, which are drawn once."""
+        return [np.random.default_rng(self._entropy(name, image_id)) for image_id in self.image_ids]
+
+    def _of(self, name: str) -> list[torch.Generator]:
+        if name not in self._generators:
+            self._generators[name] = [
+                torch.Generator().manual_seed(self._entropy(name, image_id) % 2**63) for image_id in self.image_ids
+            ]
+        return self._generators[name]
+
+    def _entropy(self, name: str, image_id: str) -> int:
+        words = "\x1f".join((str(self.seed), self.stream, image_id, name))
+        return int.from_bytes(hashlib.sha256(words.encode()).digest()[:16], "little")
