@@ -29,6 +29,7 @@ def sheet(image_ids: Sequence[str]) -> Image.Image:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status, 1 with one clear line for a user's mistake."""
     parser = argparse.ArgumentParser(
         prog="python -m ldsmc_bench.problem.toyfaces", description="Draw a sheet of toyfaces."
     )

@@ -32,10 +32,12 @@ def hsl(hue: float, saturation: float, lightness: float) -> Colour:
 
 
 def lighter(colour: Colour, share: float) -> Colour:
+    """The colour with a `share` of warm white."""
     return mix(colour, (255, 250, 240), share)
 
 
 def darker(colour: Colour, share: float) -> Colour:
+    """The colour with a `share` of near black."""
     return mix(colour, (30, 18, 28), share)
 
 
@@ -82,6 +84,7 @@ class Pen:
         return replace(self, slide=0.0)
 
     def place(self, points: Points) -> list[tuple[float, float]]:
+        """Head coordinates to pixels of the large canvas."""
         x, y = points[:, 0], points[:, 1] - NECK_Y
         x = x + self.slide * np.maximum(0.0, 1 - (x / self.reach) ** 2)
         c, s = math.cos(math.radians(self.tilt)), math.sin(math.radians(self.tilt))
@@ -90,9 +93,11 @@ class Pen:
         return list(zip(px.tolist(), py.tolist(), strict=True))
 
     def fill(self, points: Points, colour: Colour) -> None:
+        """The inside of a closed outline."""
         self.on.polygon(self.place(points), fill=colour)
 
     def ellipse(self, cx: float, cy: float, rx: float, ry: float, colour: Colour) -> None:
+        """A filled ellipse about (cx, cy)."""
         self.fill(arc(cx, cy, rx, ry, n=32), colour)
 
     def stroke(self, points: Points, width: float, colour: Colour, closed: bool = False) -> None:

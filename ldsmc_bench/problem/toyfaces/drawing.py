@@ -67,6 +67,7 @@ def paint(face: Face) -> np.ndarray:
 
 
 def skin_colour(face: Face) -> Colour:
+    """A place on the scale from the lightest to the darkest skin."""
     place = face.skin * (len(_SKINS) - 1)
     step = min(int(place), len(_SKINS) - 2)
     return mix(_SKINS[step], _SKINS[step + 1], place - step)

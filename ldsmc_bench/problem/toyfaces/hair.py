@@ -20,6 +20,7 @@ Outline = list[tuple[float, float]]
 
 
 def hair_colour(face: Face) -> Colour:
+    """The colour of the hair, with its own tone."""
     base = _COLOURS[face.hair_colour]
     return lighter(base, 0.16 * face.hair_tone) if face.hair_tone > 0 else darker(base, -0.16 * face.hair_tone)
 
