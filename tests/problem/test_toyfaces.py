@@ -4,7 +4,9 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from ldsmc_bench.problem.toyfaces import (
     labels,
     paint,
 )
+from ldsmc_bench.problem.toyfaces.__main__ import main
 
 NAMES = {
     "face_shape": {"round", "oval", "square", "heart", "long"},
@@ -91,7 +94,7 @@ def plain() -> Face:
 
 def changed(first: Face, second: Face, by: int = 8) -> np.ndarray:
     """Where the two pictures differ by more than `by` of 255, (64, 64)."""
-    return np.abs(paint(first).astype(int) - paint(second)).max(axis=2) > by
+    return np.asarray(np.abs(paint(first).astype(int) - paint(second)).max(axis=2) > by)
 
 
 def person(face: Face) -> np.ndarray:
@@ -156,7 +159,7 @@ def test_splits_are_disjoint_and_their_faces_differ() -> None:
     ],
 )
 @pytest.mark.parametrize("function", [attributes, labels, draw, array])
-def test_a_bad_id_is_named(function, bad) -> None:  # type: ignore[no-untyped-def]
+def test_a_bad_id_is_named(function: Callable[[str], object], bad: str) -> None:
     with pytest.raises(UserError, match="toyfaces has no image") as problem:
         function(bad)
     assert repr(bad) in str(problem.value)
@@ -298,7 +301,7 @@ def test_hair_falls_behind_an_unchanged_face(plain: Face) -> None:
         assert not where[34:50, 24:40].any(), style  # from nose to chin
 
 
-def test_the_sheet_is_a_picture_of_the_faces_asked_for(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_the_sheet_is_a_picture_of_the_faces_asked_for(tmp_path: Path) -> None:
     out = tmp_path / "sheet.png"
     command = [sys.executable, "-m", "ldsmc_bench.problem.toyfaces", "--sheet", str(out)]
     done = subprocess.run(
@@ -321,9 +324,13 @@ def test_the_sheet_is_a_picture_of_the_faces_asked_for(tmp_path) -> None:  # typ
         (["--sheet", "sheet.unknown"], "sheet.unknown"),
     ],
 )
-def test_a_sheet_that_cannot_be_drawn_is_one_clear_line(options, named, tmp_path, capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    from ldsmc_bench.problem.toyfaces.__main__ import main
-
+def test_a_sheet_that_cannot_be_drawn_is_one_clear_line(
+    options: list[str],
+    named: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["--sheet", "out.png", "--count", "1", *options]) == 1
     error = capsys.readouterr().err
