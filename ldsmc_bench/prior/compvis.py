@@ -1,0 +1,164 @@
+"""Latent diffusion models in CompVis' layout: VQ first stage, unconditional UNet (FFHQ, CelebA-HQ)."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.prior import adm_unet, compvis_vq, schedule
+from ldsmc_bench.prior.foreign_config import read_foreign_config
+from ldsmc_bench.prior.latent import LatentPrior, digest
+from ldsmc_bench.prior.transplant import refuse_leftovers, transplant
+from ldsmc_bench.prior.unpickle import read_checkpoint
+
+_RAW, _EMA, _FIRST_STAGE = "model.diffusion_model.", "model_ema.diffusion_model", "first_stage_model."
+_EMA_COUNTERS = {"model_ema.decay", "model_ema.num_updates"}
+_SCHEDULE_BUFFERS = {
+    "betas",
+    "alphas_cumprod",
+    "alphas_cumprod_prev",
+    "sqrt_alphas_cumprod",
+    "sqrt_one_minus_alphas_cumprod",
+    "log_one_minus_alphas_cumprod",
+    "sqrt_recip_alphas_cumprod",
+    "sqrt_recipm1_alphas_cumprod",
+    "posterior_variance",
+    "posterior_log_variance_clipped",
+    "posterior_mean_coef1",
+    "posterior_mean_coef2",
+    "logvar",
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A latent diffusion model but for its weights."""
+
+    unet: adm_unet.UnetShape
+    vq: compvis_vq.VqShape
+    image_size: int
+    scale: float = 1.0  # of latents, after the encoder
+    steps: int = 1000
+    beta_start: float = 0.0015
+    beta_end: float = 0.0195
+
+    def alpha_bar(self) -> Tensor:
+        return schedule.scaled_linear(self.steps, self.beta_start, self.beta_end)
+
+
+# CompVis/latent-diffusion, models/ldm/{ffhq256,celeba256}/config.yaml: the published archives hold weights alone
+FFHQ = Model(
+    unet=adm_unet.UnetShape(
+        channels_in=3,
+        channels_out=3,
+        width=224,
+        mult=(1, 2, 3, 4),
+        res_blocks=2,
+        attention_at=(8, 4, 2),
+        head_channels=32,
+    ),
+    vq=compvis_vq.VqShape(width=128, mult=(1, 2, 4), res_blocks=2, z_channels=3, codes=8192, code_channels=3),
+    image_size=256,
+)
+
+
+def load(folder: str | Path, ema: bool = True) -> LatentPrior:
+    """The prior of `folder`/model.ckpt, as config.yaml beside it describes it; without one, as published for FFHQ.
+
+    `ema`: the running average of the UNet's weights (`model_ema.*`), as CompVis' scripts and PSLD sample; without it
+    the raw training weights (`model.*`), as the public code of LD-SMC, ReSample and DAPS does.
+    Raises UserError where a file is absent or unreadable, the config asks for what this layout has not, or the weights
+    are not exactly those of the config.
+    """
+    path = Path(folder) / "model.ckpt"
+    config = Path(folder) / "config.yaml"
+    model = read_config(config) if config.exists() else FFHQ
+    weights = read_checkpoint(path)
+    if ema and not any(key.startswith(_EMA) for key in weights):
+        raise UserError(f"{path}: holds no averaged weights (model_ema.*); set prior.ema=false")
+
+    def unet_key(key: str) -> str:
+        return _EMA + key.replace(".", "") if ema else _RAW + key
+
+    unet_origins = adm_unet.origins(model.unet, unet_key)
+    vq_origins = compvis_vq.origins(model.vq, _FIRST_STAGE)
+    unet = transplant(lambda: adm_unet.build(model.unet), unet_origins, weights, path)
+    vq = transplant(lambda: compvis_vq.build(model.vq), vq_origins, weights, path)
+    used = {origin.key for origin in (*unet_origins.values(), *vq_origins.values())}
+    refuse_leftovers(weights, used | {key for key in weights if _ignored(key, ema)}, path)
+    alpha_bar = model.alpha_bar()
+    _check_schedule(alpha_bar, weights, path)
+    latent_size = model.image_size // 2 ** (len(model.vq.mult) - 1)
+    return LatentPrior(
+        unet=unet,
+        vq=vq,
+        codebook=vq.quantize.embedding.weight,
+        alpha_bar=alpha_bar,
+        scale=model.scale,
+        shape=(model.vq.code_channels, latent_size, latent_size),
+        image_size=model.image_size,
+        digest=hashlib.sha256(f"{digest(path)} {model} {ema}".encode()).hexdigest(),
+    )
+
+
+def _ignored(key: str, ema: bool) -> bool:
+    """Keys that no sampler needs: schedules (computed), the other copy of the UNet, the first stage's training loss."""
+    other_copy = _RAW if ema else _EMA
+    return key in _SCHEDULE_BUFFERS | _EMA_COUNTERS or key.startswith((other_copy, _FIRST_STAGE + "loss."))
+
+
+def _check_schedule(alpha_bar: Tensor, weights: dict[str, Tensor], path: Path) -> None:
+    """The file's own schedule, where it has one, guards against a config of another model."""
+    stored = weights.get("alphas_cumprod")
+    if stored is not None and not (
+        stored.shape == alpha_bar.shape and torch.allclose(stored.double(), alpha_bar, rtol=1e-4, atol=1e-7)
+    ):
+        raise UserError(
+            f"{path}: alphas_cumprod is not that of the config's linear_start and linear_end; use its config"
+        )
+
+
+def read_config(path: Path) -> Model:
+    """The model that a CompVis `config.yaml` describes.
+
+    Raises UserError naming the first key that is absent or asks for another kind of network.
+    """
+    config = read_foreign_config(path, root="model.params.")
+    unet, vq = "unet_config.params", "first_stage_config.params"
+    config.expect("cond_stage_config", "__is_unconditional__")
+    config.expect("beta_schedule", "linear", default="linear")
+    config.expect("scale_by_std", False, default=False)
+    config.expect("unet_config.target", "ldm.modules.diffusionmodules.openaimodel.UNetModel")
+    config.expect("first_stage_config.target", "ldm.models.autoencoder.VQModelInterface")
+    for flag in ("use_spatial_transformer", "use_scale_shift_norm", "resblock_updown", "use_new_attention_order"):
+        config.expect(f"{unet}.{flag}", False, default=False)
+    config.expect(f"{unet}.channel_mult[0]", 1)
+    config.expect(f"{vq}.ddconfig.double_z", False)
+    config.expect(f"{vq}.ddconfig.attn_resolutions", [])
+    return Model(
+        unet=adm_unet.UnetShape(
+            channels_in=config.count(f"{unet}.in_channels"),
+            channels_out=config.count(f"{unet}.out_channels"),
+            width=config.count(f"{unet}.model_channels"),
+            mult=config.counts(f"{unet}.channel_mult"),
+            res_blocks=config.count(f"{unet}.num_res_blocks"),
+            attention_at=config.counts(f"{unet}.attention_resolutions"),
+            head_channels=config.count(f"{unet}.num_head_channels"),
+        ),
+        vq=compvis_vq.VqShape(
+            width=config.count(f"{vq}.ddconfig.ch"),
+            mult=config.counts(f"{vq}.ddconfig.ch_mult"),
+            res_blocks=config.count(f"{vq}.ddconfig.num_res_blocks"),
+            z_channels=config.count(f"{vq}.ddconfig.z_channels"),
+            codes=config.count(f"{vq}.n_embed"),
+            code_channels=config.count(f"{vq}.embed_dim"),
+        ),
+        image_size=config.count(f"{vq}.ddconfig.resolution"),
+        scale=float(config.ask("scale_factor", 1.0)),
+        steps=config.count("timesteps", 1000),
+        beta_start=float(config.ask("linear_start", 1e-4)),
+        beta_end=float(config.ask("linear_end", 2e-2)),
+    )

@@ -1,0 +1,66 @@
+"""Moving the weights of a foreign layout into diffusers networks: every one of them, or none."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ldsmc_bench.errors import UserError
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where one of our tensors comes from: a key of the file and, of a fused query-key-value tensor, which part."""
+
+    key: str
+    part: int | None = None  # 0, 1, 2: query, key, value
+    head_channels: int = 1
+
+
+def inside(ours: str, theirs: str, names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Pairs (our layer, theirs) of one block, from its two paths and the names of the layers in it."""
+    return ((f"{ours}.{our_name}", f"{theirs}.{their_name}") for our_name, their_name in names.items())
+
+
+def transplant(
+    build: Callable[[], Network], origins: Mapping[str, Origin], weights: Mapping[str, Tensor], path: Path
+) -> Network:
+    """The network of `build`, holding the file's weights; eval mode, frozen, float32.
+
+    Built without memory of its own, so that no weight can be left at random. `origins` maps each of the network's keys.
+    Raises UserError naming the first key of the file that is missing or has another shape than the network's.
+    """
+    with torch.device("meta"):
+        network = build()
+    state = {
+        ours: _fetch(weights, origins[ours], tuple(parameter.shape), path)
+        for ours, parameter in network.state_dict().items()
+    }
+    network.load_state_dict(state, strict=True, assign=True)
+    return network.requires_grad_(False).eval()
+
+
+def refuse_leftovers(weights: Mapping[str, Tensor], used: Collection[str], path: Path) -> None:
+    """Raises UserError naming the first key of the file that nothing used: the file is of another architecture."""
+    for key in weights:
+        if key not in used:
+            raise UserError(f"{path}: unexpected key {key}; the file and its config are of different architectures")
+
+
+def _fetch(weights: Mapping[str, Tensor], origin: Origin, shape: tuple[int, ...], path: Path) -> Tensor:
+    if origin.key not in weights:
+        raise UserError(f"{path}: missing key {origin.key}; the file and its config are of different architectures")
+    tensor = weights[origin.key]
+    whole = shape if origin.part is None else (3 * shape[0], *shape[1:])
+    ones = (1,) * (tensor.ndim - len(shape))  # a 1x1 convolution in the file may be a linear layer here
+    if tuple(tensor.shape) != whole + ones:
+        raise UserError(f"{path}: {origin.key} has shape {tuple(tensor.shape)}, but the config asks for {whole + ones}")
+    if origin.part is not None:
+        # "legacy" order: rows are grouped by head, and within a head query, key, value
+        tensor = tensor.reshape(-1, 3, origin.head_channels, *shape[1:])[:, origin.part]
+    return tensor.reshape(shape).float()

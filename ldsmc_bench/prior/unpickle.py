@@ -1,0 +1,113 @@
+"""Reading the weights of a foreign checkpoint without executing anything that it holds."""
+
+import pickle
+import pickletools
+import re
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import torch
+from torch import Tensor
+
+from ldsmc_bench.errors import UserError
+
+# What released checkpoints hold beside tensors: Lightning's callbacks, numpy scalars among the logged metrics.
+_REPLACED = re.compile(r"(pytorch_lightning|lightning)\..+|numpy\.(_?core\.multiarray\.scalar|dtype)")
+_HARMLESS = re.compile(rf"(torch|collections)\.|({_REPLACED.pattern})$")
+_TORCH_ASKED = re.compile(r"GLOBAL ([\w.]*\w)")
+_LEGACY_PICKLES = 5  # a checkpoint of torch < 1.6 is five pickles in a row, then raw storages
+
+
+class _StandIn:
+    """Takes the place of a training framework's object: accepts anything, keeps nothing, does nothing."""
+
+    def __init__(self, *arguments: object) -> None: ...
+
+    def __setstate__(self, state: object) -> None: ...
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The weights of a `.ckpt` or `.pt` file: its `state_dict` where it has one, else the file's own dictionary.
+
+    torch's restricted unpickler decides what may be built; Lightning's classes become inert stand-ins. Tensors are
+    memory-mapped where the format allows it, so that only weights that are used are read.
+    Raises UserError for a file that is absent, truncated, not a dictionary of tensors, or that asks for anything else
+    than tensors (the line names what it asked for).
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint; put the file there or set the prior's folder")
+    asked = list(_asked_for(path))
+    stand_ins: list[object] = [(_StandIn, name) for name in asked if _REPLACED.fullmatch(name)]
+    try:
+        with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():  # type: ignore[arg-type]
+            warnings.simplefilter("ignore")  # torch warns of an unusual pickle protocol before it refuses
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+    except pickle.UnpicklingError as error:
+        if not (culprit := _culprit(str(error), asked)):
+            raise _unreadable(path) from error
+        raise UserError(
+            f"{path}: refused, its pickle asks for {culprit}, which weights never need; fetch it anew"
+        ) from error
+    except Exception as error:  # a parser of arbitrary bytes may raise anything
+        raise _unreadable(path) from error
+    return _tensors(content, path)
+
+
+def _unreadable(path: Path) -> UserError:
+    return UserError(f"{path}: cannot be read, the file is truncated or not a torch checkpoint; fetch it anew")
+
+
+def _tensors(content: object, path: Path) -> dict[str, Tensor]:
+    weights = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(weights, dict) or not weights:
+        raise UserError(f"{path}: holds no dictionary of weights; it is not a checkpoint of a known layout")
+    for key, value in weights.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise UserError(f"{path}: {key} is not a tensor; it is not a checkpoint of a known layout")
+    return dict(weights)
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
+def _culprit(refusal: str, asked: list[str]) -> str | None:
+    """Name of what was refused: as torch says it, else (it gives up early on new protocols) from our own reading."""
+    if named := _TORCH_ASKED.search(refusal):
+        return named.group(1)
+    return next((name for name in asked if not _HARMLESS.match(name)), None)
+
+
+def _asked_for(path: Path) -> Iterator[str]:
+    """Every name that the file's pickles would import, found without building anything.
+
+    Only for messages and for choosing stand-ins: what may be built is torch's decision.
+    """
+    try:
+        if not _is_zip(path):
+            with path.open("rb") as file:
+                for _ in range(_LEGACY_PICKLES):
+                    yield from _imports(file)
+            return
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.namelist():
+                if entry.endswith("data.pkl"):
+                    with archive.open(entry) as file:
+                        yield from _imports(file)
+    except (ValueError, zipfile.BadZipFile):
+        return  # truncated or no pickle: torch will say so
+
+
+def _imports(file: IO[bytes]) -> Iterator[str]:
+    texts: list[str] = []
+    for operation, argument, _ in pickletools.genops(file):  # type: ignore[arg-type]
+        if operation.name in ("GLOBAL", "INST"):
+            yield str(argument).replace(" ", ".")
+        elif operation.name == "STACK_GLOBAL":
+            yield ".".join(texts[-2:])
+        elif isinstance(argument, str):
+            texts.append(argument)
