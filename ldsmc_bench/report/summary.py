@@ -1,0 +1,47 @@
+"""A finished run in a few numbers: means with standard errors over its images."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+IDENTITY = ("run_id", "method", "task", "dataset", "steps", "particles", "seed")
+
+
+def summarise(records: Sequence[Mapping[str, Any]], set_metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary of one run from its images' records and the metrics of its images as a set.
+
+    Keys: the run's identity (`run_id method task dataset steps particles seed`, from its first record), `n` images that
+    count and `n_failed` that do not, `metrics` and `cost` (for each name `mean`, `se` = sd/√n, None for a single image,
+    and `n`), and `sets` (as given). A row that failed, or that holds a number that is not finite, is in no mean.
+    Raises ValueError without records.
+    """
+    if not records:
+        raise ValueError("a run without records has no summary")
+    good = [record for record in records if _counts(record)]
+    return {
+        **{key: records[0][key] for key in IDENTITY if key in records[0]},
+        "n": len(good),
+        "n_failed": len(records) - len(good),
+        "metrics": _means([record["metrics"] for record in good]),
+        "cost": _means([record["cost"] for record in good]),
+        "sets": dict(set_metrics),
+    }
+
+
+def _counts(record: Mapping[str, Any]) -> bool:
+    if record["status"] != "ok":
+        return False
+    return all(math.isfinite(value) for value in (*record["metrics"].values(), *record["cost"].values()))
+
+
+def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | int | None]]:
+    """Name by name in the order of first appearance; a row may lack a name."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: _mean([float(row[name]) for row in rows if name in row]) for name in names}
+
+
+def _mean(values: Sequence[float]) -> dict[str, float | int | None]:
+    n = len(values)
+    mean = math.fsum(values) / n
+    se = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n) if n > 1 else None
+    return {"mean": mean, "se": se, "n": n}

@@ -1,0 +1,120 @@
+"""The table of finished runs that a sweep ends with in the terminal."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ldsmc_bench.report.summary import IDENTITY
+
+Summary = Mapping[str, Any]
+MISSING = "--"
+FOOTNOTE = (
+    "mean ± standard error over images (FID*, KID*: bootstrap); "
+    "denoiser, decoder, encoder: calls per image, forward/backward",
+    "* toyfaces feature network, not LPIPS / Inception-FID",
+)
+
+
+def table(summaries: Sequence[Summary], *, width: int = 160) -> str:
+    """One row for each summary (see `summarise`), in the order given; what varies between runs comes first.
+
+    What all runs share stands above. Columns that do not fit into `width` characters follow in further blocks, each
+    with the runs' names repeated. A missing number is `--`. Warnings of the set metrics follow the footnote, each
+    once. Raises ValueError without summaries.
+    """
+    if not summaries:
+        raise ValueError("a table needs at least one run")
+    keys = [key for key in IDENTITY if key != "run_id"]
+    varying = [key for key in keys if len({str(s.get(key)) for s in summaries}) > 1]
+    shared = [f"{key}={summaries[0][key]}" for key in keys if key not in varying and key in summaries[0]]
+    names = [_aligned(key, [str(s.get(key, MISSING)) for s in summaries]) for key in varying]
+    columns = [_aligned(heading, [cell(s) for s in summaries]) for heading, cell in COLUMNS.items()]
+    blocks = ["\n".join(_block(block)) for block in _fitting(names, columns, width)]
+    return "\n".join([" ".join(shared), "\n\n".join(blocks), *FOOTNOTE, *_warnings(summaries)]) + "\n"
+
+
+def with_error(value: float | None, error: float | None, digits: int) -> str:
+    """`24.13 ± 0.21`; the value alone without an error, `--` without a value."""
+    if value is None:
+        return MISSING
+    return f"{value:.{digits}f}" if error is None else f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def _metric(name: str, digits: int) -> Callable[[Summary], str]:
+    def cell(summary: Summary) -> str:
+        mean = summary["metrics"].get(name, {})
+        return with_error(mean.get("mean"), mean.get("se"), digits)
+
+    return cell
+
+
+def _set_metric(name: str, digits: int, scale: float = 1) -> Callable[[Summary], str]:
+    def cell(summary: Summary) -> str:
+        value, error = (summary["sets"].get(key) for key in (name, f"{name}_se"))
+        return with_error(value if value is None else value * scale, error if error is None else error * scale, digits)
+
+    return cell
+
+
+def _seconds(summary: Summary) -> str:
+    mean = summary["cost"].get("seconds", {})
+    return with_error(mean.get("mean"), mean.get("se"), 2)
+
+
+def _calls(network: str) -> Callable[[Summary], str]:
+    """`forward/backward`, rounded (a call's share need not be whole); only a count that varies has an error to show."""
+
+    def count(summary: Summary, direction: str) -> str:
+        mean = summary["cost"].get(f"{network}_{direction}", {})
+        error = mean.get("se")
+        return with_error(mean.get("mean"), error if error and error >= 0.5 else None, 0)
+
+    return lambda summary: f"{count(summary, 'forward')}/{count(summary, 'backward')}"
+
+
+def _images(summary: Summary) -> str:
+    return f"{summary['n']} ({summary['n_failed']} failed)" if summary["n_failed"] else str(summary["n"])
+
+
+COLUMNS: dict[str, Callable[[Summary], str]] = {
+    "PSNR": _metric("psnr", 2),
+    "SSIM": _metric("ssim", 3),
+    "perceptual*": _metric("toyfaces_perceptual", 4),
+    "FID*": _set_metric("toyfaces_fid", 2),
+    "1000 KID*": _set_metric("toyfaces_kid", 2, scale=1000),
+    "misfit": _metric("misfit", 2),
+    "s/image": _seconds,
+    "denoiser": _calls("denoiser"),
+    "decoder": _calls("decoder"),
+    "encoder": _calls("encoder"),
+    "images": _images,
+}
+
+
+def _aligned(heading: str, cells: Sequence[str]) -> list[str]:
+    width = max(map(len, (heading, *cells)))
+    return [text.rjust(width) for text in (heading, *cells)]
+
+
+def _fitting(names: list[list[str]], columns: list[list[str]], width: int) -> list[list[list[str]]]:
+    """The columns in order, in as few blocks as the width allows; every block begins with the names."""
+    blocks = [list(names)]
+    for column in columns:
+        if len(blocks[-1]) > len(names) and _width([*blocks[-1], column]) > width:
+            blocks.append(list(names))
+        blocks[-1].append(column)
+    return blocks
+
+
+def _block(columns: list[list[str]]) -> list[str]:
+    """Lines of columns two spaces apart, a rule below the headings."""
+    lines = ["  ".join(row) for row in zip(*columns, strict=True)]
+    return [lines[0], "-" * len(lines[0]), *lines[1:]]
+
+
+def _width(columns: list[list[str]]) -> int:
+    return sum(len(column[0]) + 2 for column in columns) - 2
+
+
+def _warnings(summaries: Sequence[Summary]) -> list[str]:
+    warnings = dict.fromkeys(s["sets"].get("warning") for s in summaries)
+    return [f"warning: {warning}" for warning in warnings if warning]

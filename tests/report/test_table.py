@@ -1,0 +1,84 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ldsmc_bench.report.table import table, with_error
+
+GOLDEN = Path(__file__).with_name("golden_table.txt")
+
+
+def summary(particles: int, *, method: str = "ldsmc", **changes: Any) -> dict[str, Any]:
+    def mean(value: float, se: float | None = 0.0) -> dict[str, Any]:
+        return {"mean": value, "se": se, "n": 16}
+
+    calls = {"denoiser_forward": 100, "denoiser_backward": 100, "decoder_forward": 201, "decoder_backward": 180}
+    sets = {
+        "toyfaces_fid": 12.3456 / particles, "toyfaces_fid_se": 1.0987,
+        "toyfaces_kid": 0.01234, "toyfaces_kid_se": 0.00123, "n": 16, "warning": "16 images are few",
+    }  # fmt: skip
+    return {
+        "run_id": f"{method}{particles}", "method": method, "task": "freeform", "dataset": "toyfaces", "steps": 100,
+        "particles": particles, "seed": 0, "n": 16, "n_failed": 0, "sets": sets,
+        "metrics": {
+            "psnr": mean(24.1274 + particles / 10, 0.2114), "ssim": mean(0.8126, 0.0102),
+            "toyfaces_perceptual": mean(0.06731, 0.00549), "misfit": mean(1.034, 0.0049),
+        },
+        "cost": {
+            "seconds": mean(1.234 * particles, 0.071), **{name: mean(n * particles) for name, n in calls.items()},
+            "encoder_forward": mean(1), "encoder_backward": mean(0),
+        },
+    } | changes  # fmt: skip
+
+
+def test_golden_table() -> None:
+    runs = [summary(1), summary(5), summary(10, n=15, n_failed=1)]
+    assert table(runs) == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_what_varies_comes_first_and_what_is_shared_stands_above() -> None:
+    lines = table([summary(1), summary(1, method="psld")]).splitlines()
+    assert lines[0] == "task=freeform dataset=toyfaces steps=100 particles=1 seed=0"
+    assert lines[1].split()[:2] == ["method", "PSNR"]
+    assert [line.split()[0] for line in lines[3:5]] == ["ldsmc", "psld"]
+
+
+def test_a_run_where_everything_failed_keeps_its_row() -> None:
+    nothing = summary(5, metrics={}, cost={}, sets={"n": 0, "warning": None}, n=0, n_failed=16)
+    row = table([summary(1), nothing]).splitlines()[4]
+    assert cells(row) == ["5", *["--"] * 7, *["--/--"] * 3, "0 (16 failed)"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_narrow_terminal_gets_blocks_with_the_names_repeated(width: int) -> None:
+    runs = [summary(1), summary(5)]
+    [whole], parts = blocks(table(runs, width=1000)), blocks(table(runs, width=width))
+    assert len(parts) > 1 and max(len(line) for part in parts for line in part) <= width
+    for row in (0, 2, 3):  # headings and both runs; 1 is the rule
+        names = {cells(part[row])[0] for part in parts}
+        assert [*names, *(cell for part in parts for cell in cells(part[row])[1:])] == cells(whole[row])
+
+
+def blocks(text: str) -> list[list[str]]:
+    """The lines of each block between the first line and the footnote."""
+    body = text.partition("\n")[2].partition("\nmean ±")[0]
+    return [block.splitlines() for block in body.split("\n\n")]
+
+
+def cells(line: str) -> list[str]:
+    return re.split(r"\s{2,}", line.strip())
+
+
+def test_calls_that_vary_between_images_show_how_much() -> None:
+    varied = summary(1)
+    varied["cost"]["decoder_forward"] = {"mean": 812.4, "se": 13.2, "n": 16}
+    assert "812 ± 13/180" in table([varied])
+
+
+def test_numbers() -> None:
+    assert with_error(24.127, 0.2149, 2) == "24.13 ± 0.21"
+    assert with_error(24.127, None, 1) == "24.1"
+    assert with_error(None, None, 2) == "--"
+    with pytest.raises(ValueError, match="at least one"):
+        table([])
