@@ -1,0 +1,100 @@
+"""A measurement depends on its image, its id, the task and the seed, and on nothing else."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+from every_task import TASKS
+from torch import Tensor
+
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.noise import Noise
+from ldsmc_bench.problem import tasks
+from ldsmc_bench.problem.measurement import Measurement, measure
+from ldsmc_bench.problem.operators import Operator
+
+IDS = [f"image-{number}" for number in range(7)]
+
+
+def images(ids: Sequence[str]) -> Tensor:
+    """An image for each id, the same wherever the id stands."""
+    drawn = [np.random.default_rng(IDS.index(name)).uniform(-1, 1, (3, 64, 64)) for name in ids]
+    return torch.from_numpy(np.stack(drawn)).float()
+
+
+def measured(task: Callable[[int, Noise], Operator], ids: Sequence[str], **options: object) -> Measurement:
+    settings = {"noise_std": 0.1, "noise_in_hole": False} | options
+    return measure(images(ids), task, Noise(0, ids, "test"), **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_bit_identical_under_batch_size_shard_and_order(task: Callable[[int, Noise], Operator]) -> None:
+    whole = measured(task, IDS).y
+    alone = torch.cat([measured(task, [name]).y for name in IDS])
+    shards: dict[str, Tensor] = {}
+    for shard in (IDS[0::3], IDS[1::3], IDS[2::3]):
+        shards.update(zip(shard, measured(task, shard).y, strict=True))
+    backwards = measured(task, IDS[::-1]).y.flip(0)
+    assert torch.equal(whole, alone)
+    assert torch.equal(whole, torch.stack([shards[name] for name in IDS]))
+    assert torch.equal(whole, backwards)
+
+
+def test_memory_layout_does_not_matter() -> None:
+    x = images(IDS)
+    turned = x.to(memory_format=torch.channels_last)
+    first, second = (
+        measure(values, TASKS["gaussian_deblur"], Noise(0, IDS, "test"), noise_std=0.1, noise_in_hole=False).y
+        for values in (x, turned)
+    )
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_y_is_the_operator_plus_noise_of_the_given_size(task: Callable[[int, Noise], Operator]) -> None:
+    clean = measured(task, IDS, noise_std=0).y
+    noisy = measured(task, IDS, noise_std=0.1, noise_in_hole=True)
+    double = measured(task, IDS, noise_std=0.2, noise_in_hole=True).y
+    torch.testing.assert_close(clean, noisy.operator(images(IDS)), atol=1e-5, rtol=0)
+    error = noisy.y - clean
+    assert abs(float(error.std()) / 0.1 - 1) < 0.05 and abs(float(error.mean())) < 0.01
+    torch.testing.assert_close(double - clean, 2 * error, atol=1e-5, rtol=0)
+    assert noisy.noise_std == 0.1
+
+
+def test_other_seed_or_stream_other_noise() -> None:
+    x = images(IDS[:1])
+    drawn = [
+        measure(x, tasks.denoise, Noise(seed, IDS[:1], stream), noise_std=0.1, noise_in_hole=False).y
+        for seed, stream in [(0, "test"), (1, "test"), (0, "other")]
+    ]
+    assert not torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+
+
+@pytest.mark.parametrize("task", ["box", "freeform", "random"])
+def test_noise_stays_out_of_the_hole_unless_asked(task: str) -> None:
+    outside = measured(TASKS[task], IDS)
+    everywhere = measured(TASKS[task], IDS, noise_in_hole=True)
+    observed = outside.operator.observed()
+    assert observed is not None
+    hole = (observed == 0).expand_as(outside.y)
+    assert (outside.y[hole] == 0).all()
+    assert abs(float(everywhere.y[hole].std()) / 0.1 - 1) < 0.05
+    assert torch.equal(outside.y[~hole], everywhere.y[~hole])
+
+
+def test_select_and_to() -> None:
+    whole = measured(TASKS["motion_deblur"], IDS)
+    index = torch.tensor([3, 3, 1])
+    part = whole.select(index).to("cpu", torch.float64)
+    assert part.y.dtype == torch.float64 and torch.equal(part.y.float(), whole.y[index])
+    x = images(IDS).double()
+    exact = whole.to("cpu", torch.float64).operator(x)[index]
+    torch.testing.assert_close(part.operator(x[index]), exact, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("noise_std", [-0.01, float("nan"), float("inf"), "a little", None])
+def test_impossible_noise_is_refused(noise_std: object) -> None:
+    with pytest.raises(UserError, match=r"^task\.noise_std=.*at least 0"):
+        measured(tasks.denoise, IDS[:1], noise_std=noise_std)
