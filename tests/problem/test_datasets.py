@@ -1,0 +1,220 @@
+"""Folders of odd pictures, and the embedded faces."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.problem import datasets
+
+RED, GREEN, BLUE = (220, 30, 30), (30, 200, 30), (30, 30, 220)
+
+
+def quarters(width: int = 80, height: int = 80) -> Image.Image:
+    """Red and green above, blue and black below."""
+    picture = Image.new("RGB", (width, height))
+    for colour, corner in ((RED, (0, 0)), (GREEN, (width // 2, 0)), (BLUE, (0, height // 2))):
+        picture.paste(colour, (*corner, corner[0] + width // 2, corner[1] + height // 2))
+    return picture
+
+
+def load_one(picture: Image.Image, path: Path, side: int = 32, **options: Any) -> Tensor:
+    picture.save(path, **options)
+    dataset = datasets.folder(str(path.parent), side)
+    assert list(dataset.ids) == [path.stem]
+    return dataset.load(path.stem)
+
+
+def corners(x: Tensor) -> np.ndarray:
+    """The colours in the middle of the four quarters, 0 to 255, rows first."""
+    quarter = x.shape[-1] // 4
+    places = [(quarter, quarter), (quarter, -quarter), (-quarter, quarter), (-quarter, -quarter)]
+    return np.array([(x[:, row, column].numpy() + 1) * 127.5 for row, column in places])
+
+
+EXPECTED = np.array([RED, GREEN, BLUE, (0, 0, 0)])
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "tolerance"),
+    [
+        ("RGB", "a.png", 1),
+        ("RGB", "a.jpg", 12),
+        ("RGB", "a.JPEG", 12),
+        ("RGB", "a.WebP", 12),
+        ("RGBA", "a.png", 1),
+        ("P", "a.png", 30),
+        ("CMYK", "a.jpg", 15),
+    ],
+)
+def test_modes_and_suffixes(tmp_path: Path, mode: str, name: str, tolerance: float) -> None:
+    x = load_one(quarters().convert(mode), tmp_path / name)
+    assert x.shape == (3, 32, 32) and x.dtype == torch.float32 and x.is_contiguous()
+    np.testing.assert_allclose(corners(x), EXPECTED, atol=tolerance)
+
+
+def test_values_are_exact() -> None:
+    values = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    x = datasets._tensor(values)
+    assert x.min() == -1
+    np.testing.assert_array_equal(np.rint((x.numpy() + 1) * 127.5), values.transpose(2, 0, 1))
+
+
+def test_pictures_of_the_right_size_are_not_changed(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    x = load_one(Image.fromarray(pixels), tmp_path / "a.png")
+    np.testing.assert_array_equal(np.rint((x.numpy() + 1) * 127.5), pixels.transpose(2, 0, 1))
+    assert x.min() >= -1 and x.max() <= 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_honoured(tmp_path: Path, orientation: int) -> None:
+    stored = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[orientation]
+    picture = quarters() if stored is None else quarters().transpose(stored)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    np.testing.assert_allclose(corners(load_one(picture, tmp_path / "a.png", exif=exif)), EXPECTED, atol=1)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1", "I;16"])
+def test_grey_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    if mode == "I;16":
+        pixels = np.repeat(np.array([[0], [65535]], dtype=np.uint16), 40, axis=0) * np.ones((1, 80), dtype=np.uint16)
+        pixels[40:, 40:] = 32768
+        picture = Image.fromarray(pixels)
+    else:
+        picture = Image.new("L", (80, 80))
+        picture.paste(255, (0, 40, 80, 80))
+        picture = picture.convert(mode)
+    found = corners(load_one(picture, tmp_path / "a.png"))
+    np.testing.assert_allclose(found[:3], np.array([0, 0, 255])[:, None] * np.ones(3), atol=1e-3)
+    np.testing.assert_allclose(found[3], 128 if mode == "I;16" else 255, atol=1)
+
+
+def test_transparency_becomes_white(tmp_path: Path) -> None:
+    clear = quarters().convert("RGBA")
+    clear.paste((0, 0, 0, 0), (40, 40, 80, 80))
+    np.testing.assert_allclose(corners(load_one(clear, tmp_path / "a.png"))[3], 255)
+    palette = quarters().quantize(4)
+    index = palette.getpixel((70, 70))
+    np.testing.assert_allclose(corners(load_one(palette, tmp_path / "a.png", transparency=index))[3], 255)
+
+
+@pytest.mark.parametrize(("width", "height"), [(200, 40), (40, 200), (64, 96), (1, 1), (3, 2), (1, 900)])
+def test_short_side_is_resized_and_centre_cropped(tmp_path: Path, width: int, height: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    short = min(width, height)
+    wide, high = 32 * width // short, 32 * height // short
+    left, top = (wide - 32) // 2, (high - 32) // 2
+    resized = Image.fromarray(pixels).resize((wide, high), Image.Resampling.BICUBIC)
+    expected = np.asarray(resized.crop((left, top, left + 32, top + 32))).transpose(2, 0, 1)
+    x = load_one(Image.fromarray(pixels), tmp_path / "a.png")
+    np.testing.assert_allclose((x.numpy() + 1) * 127.5, expected, atol=1)
+
+
+@pytest.mark.parametrize(("width", "height"), [(33, 57), (9500, 9500)])
+@pytest.mark.filterwarnings("error")  # Pillow warns of pictures past 89 million pixels
+def test_any_size_is_taken(tmp_path: Path, width: int, height: int) -> None:
+    picture = Image.new("RGB", (width, height), RED)
+    short = min(width, height)
+    left, top = (width - short) // 2, (height - short) // 2
+    picture.paste(BLUE, (left, top, left + short, top + short))
+    x = load_one(picture, tmp_path / "a.png", compress_level=1)
+    assert x.shape == (3, 32, 32)
+    np.testing.assert_allclose(corners(x), np.array([BLUE] * 4), atol=1)
+
+
+def test_reduction_is_antialiased(tmp_path: Path) -> None:
+    checks = np.indices((512, 512)).sum(0) % 2 * 255
+    x = load_one(Image.fromarray(checks.astype(np.uint8)), tmp_path / "a.png")
+    assert x.abs().max() < 0.02
+
+
+def test_ids_are_sorted_unique_and_safe(tmp_path: Path) -> None:
+    names = [
+        "b.png",
+        "a.png",
+        "a.jpg",
+        "A.webp",
+        "sub/a.png",
+        "sub_a.png",
+        "été 2024.png",
+        "猫.png",
+        "犬.png",
+        "x" * 200 + ".png",
+    ]
+    (tmp_path / "sub").mkdir()
+    for number, name in enumerate(names):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / ".hidden.png").write_bytes(b"no picture")
+    dataset = datasets.folder(str(tmp_path), 8)
+    assert list(dataset.ids) == sorted(dataset.ids)
+    assert len({name.lower() for name in dataset.ids}) == len(names)
+    for name in dataset.ids:
+        assert 0 < len(name) < 120 and name.replace("-", "").replace("_", "").isalnum() and name.isascii()
+    assert "b" in dataset.ids and "a" not in dataset.ids
+    reds = {round(float((dataset.load(name)[0, 0, 0] + 1) * 127.5)) for name in dataset.ids}
+    assert len(reds) >= len(names) - 2  # each id loads its own picture (JPEG and WebP may be off by one)
+    (tmp_path / "c.png").write_bytes((tmp_path / "b.png").read_bytes())
+    assert set(dataset.ids) < set(datasets.folder(str(tmp_path), 8).ids)
+
+
+def test_digest_follows_the_pictures_and_the_size_but_not_the_place(tmp_path: Path) -> None:
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+        quarters().save(tmp_path / place / "a.png")
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    before = datasets.folder(one, 32).digest
+    assert datasets.folder(two, 32).digest == before
+    assert datasets.folder(one, 64).digest != before
+    quarters(90, 90).save(tmp_path / "one" / "a.png")
+    quarters().save(tmp_path / "two" / "b.png")
+    assert before not in (datasets.folder(one, 32).digest, datasets.folder(two, 32).digest)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "gone"])
+def test_an_unreadable_picture_is_named_and_the_others_load(tmp_path: Path, damage: str) -> None:
+    quarters().save(tmp_path / "good.png")
+    bad = tmp_path / "bad.jpg"
+    quarters(400, 400).save(bad)
+    dataset = datasets.folder(str(tmp_path), 32)
+    whole = bad.read_bytes()
+    if damage == "gone":
+        bad.unlink()
+    else:
+        bad.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"not a picture"}[damage])
+    assert list(dataset.ids) == ["bad", "good"]
+    with pytest.raises(UserError, match=r"bad\.jpg: this image cannot be read") as caught:
+        dataset.load("bad")
+    assert "\n" not in str(caught.value)
+    np.testing.assert_allclose(corners(dataset.load("good")), EXPECTED, atol=1)
+
+
+def test_a_bad_root_is_named(tmp_path: Path) -> None:
+    for root in (None, "", "???", str(tmp_path), str(tmp_path / "missing")):
+        with pytest.raises(UserError, match=r"^dataset\.root"):
+            datasets.folder(root, 32)
+
+
+def test_toyfaces() -> None:
+    test, train = datasets.toyfaces(), datasets.toyfaces("train")
+    x = test.load(test.ids[0])
+    assert x.shape == (3, 64, 64) and x.min() >= -1 and x.max() <= 1 and x.std() > 0.1
+    assert not set(test.ids) & set(train.ids)
+    assert test.digest != train.digest and test.digest == datasets.toyfaces("test").digest
+    assert not torch.equal(x, test.load(test.ids[1]))
