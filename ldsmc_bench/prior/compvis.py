@@ -95,7 +95,7 @@ def load(folder: str | Path, ema: bool = True) -> LatentPrior:
     return LatentPrior(
         unet=unet,
         vq=vq,
-        codebook=vq.quantize.embedding.weight,
+        codebook=vq.quantize.embedding.weight.detach().clone(),
         alpha_bar=alpha_bar,
         scale=model.scale,
         shape=(model.vq.code_channels, latent_size, latent_size),

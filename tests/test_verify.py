@@ -1,0 +1,75 @@
+"""`python -m ldsmc_bench.verify`: what it prints and how it exits."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ldsmc_bench.verify import main
+
+FIXTURES = Path(__file__).parent / "fixtures"
+LATENT = FIXTURES / "compvis_ldm_vq4_unconditional"
+OPERATORS = FIXTURES / "operators" / "operators_seed0.safetensors"
+
+
+def copy_of(source: Path, folder: Path) -> Path:
+    for file in source.iterdir():
+        (folder / file.name).symlink_to(file)
+    return folder
+
+
+def expect(folder: Path, **changed: torch.Tensor) -> None:
+    path = folder / "expected.safetensors"
+    expected = load_file(path)
+    path.unlink()
+    save_file({**expected, **changed}, path)
+
+
+def test_the_command_passes_on_a_latent_checkpoint():
+    command = [sys.executable, "-m", "ldsmc_bench.verify", str(LATENT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found.keys() == load_file(LATENT / "expected.safetensors").keys() - {"x", "z", "t"}
+    assert all(0 <= value < 1e-4 for value in found.values())
+
+
+def test_a_pixel_checkpoint_passes(capsys):
+    assert main([str(FIXTURES / "guided_diffusion")]) == 0
+    assert list(json.loads(capsys.readouterr().out)) == ["out"]
+
+
+def test_operators_pass_and_what_was_not_compared_is_said(capsys):
+    assert main(["--operators", str(OPERATORS)]) == 0
+    printed = capsys.readouterr()
+    assert set(json.loads(printed.out)) == {"super_resolution_x4", "super_resolution_x8", "gaussian_blur_61_3"}
+    assert "free_form_masks: skipped" in printed.err
+
+
+@pytest.mark.parametrize(("offset", "shown"), [(2e-4, pytest.approx(2e-4, rel=0.1)), (float("nan"), None)])
+def test_a_deviation_is_reported_and_fails(tmp_path, capsys, offset, shown):
+    folder = copy_of(FIXTURES / "guided_diffusion", tmp_path)
+    expect(folder, out=load_file(folder / "expected.safetensors")["out"] + offset)
+    assert main([str(folder)]) == 1
+    assert json.loads(capsys.readouterr().out) == {"out": shown}
+
+
+def test_an_unknown_quantity_and_another_shape_are_errors(tmp_path, capsys):
+    folder = copy_of(FIXTURES / "guided_diffusion", tmp_path)
+    expect(folder, out=torch.zeros(1, 6, 64, 64))
+    assert main([str(folder)]) == 2
+    assert capsys.readouterr().err.startswith("error: out: has shape (2, 6, 64, 64)")
+    expect(folder, brightness=torch.zeros(1))
+    assert main([str(folder)]) == 2
+    assert capsys.readouterr().err.startswith("error: brightness: cannot be computed here")
+
+
+@pytest.mark.parametrize("arguments", [["nowhere"], ["--operators", "nowhere"]])
+def test_an_absent_file_is_one_line(arguments, capsys):
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: nowhere") and printed.err.count("\n") == 1 and printed.out == ""
