@@ -31,13 +31,15 @@ def summarise(records: Sequence[Mapping[str, Any]], set_metrics: Mapping[str, An
 def _counts(record: Mapping[str, Any]) -> bool:
     if record["status"] != "ok":
         return False
-    return all(math.isfinite(value) for value in (*record["metrics"].values(), *record["cost"].values()))
+    values = (*record["metrics"].values(), *record["cost"].values())
+    return all(math.isfinite(value) for value in values if value is not None)
 
 
-def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | int | None]]:
-    """Name by name in the order of first appearance; a row may lack a name."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: _mean([float(row[name]) for row in rows if name in row]) for name in names}
+def _means(rows: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str, float | int | None]]:
+    """Name by name in the order of first appearance, over the rows that have it; None is as good as absent."""
+    measured = [{name: float(value) for name, value in row.items() if value is not None} for row in rows]
+    names = dict.fromkeys(name for row in measured for name in row)
+    return {name: _mean([row[name] for row in measured if name in row]) for name in names}
 
 
 def _mean(values: Sequence[float]) -> dict[str, float | int | None]:

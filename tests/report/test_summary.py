@@ -35,8 +35,10 @@ def test_failed_and_non_finite_rows_are_counted_and_never_averaged(bad: dict[str
 
 def test_one_image_has_no_standard_error_and_a_metric_may_be_absent_from_a_row() -> None:
     assert summarise([record(20.0)], {})["metrics"]["psnr"] == {"mean": 20.0, "se": None, "n": 1}
-    some = summarise([record(20.0), record(30.0, misfit=1.5)], {})
+    unmeasured = record(30.0) | {"cost": {"seconds": 1.0, "peak_memory_mb": None}}
+    some = summarise([record(20.0), record(30.0, misfit=1.5), unmeasured], {})
     assert some["metrics"]["misfit"] == {"mean": 1.5, "se": None, "n": 1}
+    assert some["n"] == 3 and set(some["cost"]) == {"seconds"}
 
 
 def test_when_everything_failed_there_are_no_means() -> None:
