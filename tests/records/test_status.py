@@ -1,0 +1,152 @@
+"""The status command: done, missing and failed images of each run, from the store alone."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.records.status import Request, RunStatus, request, requested, statuses
+from ldsmc_bench.records.store import keep, open_store
+from ldsmc_bench.status import main
+from tests.records.kept import RUN, hidden, picture, row, snapshot
+
+WANTED = Request(10, 1000, "ldsmc", "freeform", "toyfaces", particles=5, steps=100, seed=0)
+STATUS = RunStatus(RUN, "ldsmc", "freeform", "toyfaces", 5, 100, 0, done=0, missing=10, failed=0, complete=False)
+
+
+def fill(store, ok=0, failed=0):
+    for index in range(ok):
+        keep(store, row(f"{index:04}"), picture(f"{index:04}"))
+    for index in range(ok, ok + failed):
+        keep(store, row(f"{index:04}", "failed"))
+
+
+@pytest.mark.parametrize(
+    ("ok", "failed", "missing", "complete"),
+    [(0, 0, 10, False), (3, 2, 5, False), (9, 1, 0, False), (10, 0, 0, True), (12, 0, 0, True)],
+)
+def test_images_are_counted_against_what_was_asked_for(tmp_path, store, ok, failed, missing, complete):
+    request(store, WANTED)
+    fill(store, ok, failed)
+    assert statuses(tmp_path) == [replace(STATUS, done=ok, failed=failed, missing=missing, complete=complete)]
+
+
+def test_what_is_asked_for_only_grows(store):
+    for ids, expected in (10, 10), (5, 10), (20, 20), (10, 20):
+        request(store, replace(WANTED, ids=ids))
+        assert requested(store) == replace(WANTED, ids=expected)
+    before = snapshot(store)
+    request(store, replace(WANTED, ids=20))
+    assert snapshot(store) == before and hidden(store) == []
+
+
+def test_a_request_that_comes_while_another_is_written_is_not_lost(store, monkeypatch):
+    link = os.link
+
+    def link_second(source, target):
+        monkeypatch.undo()
+        request(store, replace(WANTED, ids=20))
+        link(source, target)
+
+    monkeypatch.setattr("os.link", link_second)
+    request(store, WANTED)
+    assert requested(store) == replace(WANTED, ids=20)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"ids": 3}'])
+def test_a_damaged_request_is_written_anew(store, text):
+    (store.root / "requested.json").write_text(text)
+    assert requested(store) is None
+    request(store, WANTED)
+    assert requested(store) == WANTED
+
+
+def test_a_request_that_cannot_be_written_is_told(store, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UserError, match="free some space"):
+        request(store, WANTED)
+
+
+def test_a_run_whose_request_was_lost_is_shown_by_its_records_and_never_complete(tmp_path, store):
+    assert statuses(tmp_path) == []
+    fill(store, ok=2, failed=1)
+    assert statuses(tmp_path) == [replace(STATUS, done=2, failed=1, missing=0)]
+
+
+def test_the_table(tmp_path, store, capsys):
+    request(store, WANTED)
+    fill(store, ok=3, failed=2)
+    other = open_store(tmp_path, "psld-sr8-faces-00", "steps: 5\n")
+    request(other, replace(WANTED, ids=1000, method="psld", task="sr8", dataset="faces"))
+    assert main(["--results-dir", str(tmp_path)]) == 0
+    head, first, second, empty, totals = capsys.readouterr().out.splitlines()
+    assert head == f"{'run_id':36}  method  task      dataset   particles  steps  seed  done  missing  failed"
+    assert first == f"{RUN}  ldsmc   freeform  toyfaces          5    100     0     3        5       2"
+    assert (
+        second == f"{'psld-sr8-faces-00':36}  psld    sr8       faces             5    100     0     0     1000       0"
+    )
+    assert (empty, totals) == ("", "2 runs, 0 complete: 3 done, 1005 missing, 2 failed")
+
+
+def test_the_json_has_one_object_a_run(tmp_path, store, capsys):
+    request(store, replace(WANTED, ids=2))
+    fill(store, ok=2)
+    assert main(["--json", "--results-dir", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {
+            "run_id": RUN,
+            "method": "ldsmc",
+            "task": "freeform",
+            "dataset": "toyfaces",
+            "particles": 5,
+            "steps": 100,
+            "seed": 0,
+            "done": 2,
+            "missing": 0,
+            "failed": 0,
+            "complete": True,
+        }
+    ]
+
+
+def test_a_folder_without_runs(tmp_path, capsys):
+    assert main(["--results-dir", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"no runs in {tmp_path} yet\n"
+    assert main(["--results-dir", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, capsys):
+    (tmp_path / "file").write_text("not a folder")
+    for name in "file", "absent":
+        assert main(["--results-dir", str(tmp_path / name)]) == 2
+        out, err = capsys.readouterr()
+        assert (
+            out == ""
+            and err.startswith(f"error: results_dir={tmp_path / name} cannot be read")
+            and err.count("\n") == 1
+        )
+
+
+def test_a_damaged_store_is_named(tmp_path, store, capsys):
+    (store.root / "records").rmdir()
+    request(store, WANTED)
+    assert main(["--results-dir", str(tmp_path)]) == 2
+    assert f"error: {store.root / 'records'} cannot be read" in capsys.readouterr().err
+
+
+def test_the_command_needs_no_torch_and_reads_results_by_default(tmp_path):
+    request(open_store(tmp_path / "results", RUN, "steps: 100\n"), WANTED)
+    code = "import sys, runpy; sys.modules['torch'] = None; runpy.run_module('ldsmc_bench.status', run_name='__main__')"
+    here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=here, capture_output=True, text=True, check=True
+    )
+    assert "1 run, 0 complete: 0 done, 10 missing, 0 failed" in done.stdout
