@@ -1,10 +1,10 @@
-"""Named noise: every random number of a run comes from here, one generator for each image and name.
+"""Named noise: every random number of a run comes from here, a generator for each image and name.
 
-What an image draws depends on (seed, stream, image id, name) alone: never on the batch, the shard, the order or the device.
+What an image draws depends on (seed, stream, image id, name) alone: never on batch, shard, order or device.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ class Noise:
         self._generators: dict[str, list[torch.Generator]] = {}
 
     def normal(self, name: str, shape: Sequence[int]) -> Tensor:
-        """Standard normal draws, (B, *shape), float32 on the CPU whatever the precision of the run (so all precisions share them)."""
+        """Standard normal draws, (B, *shape), float32 on the CPU, which runs of every precision share."""
         return torch.stack([torch.randn(tuple(shape), generator=generator) for generator in self._of(name)])
 
     def uniform(self, name: str, shape: Sequence[int]) -> Tensor:
@@ -33,6 +33,10 @@ class Noise:
         return torch.stack(
             [torch.rand(tuple(shape), generator=generator, dtype=torch.float64) for generator in self._of(name)]
         )
+
+    def ancestors(self, weights: Tensor, scheme: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Ancestors (B,N) by a resampling scheme; here, so that a recorded run can put its own in their place."""
+        return scheme(weights, self.uniform("ancestors", weights.shape[1:]).to(weights.device))
 
     def numpy(self, name: str) -> list[np.random.Generator]:
         """One NumPy generator an image, fresh at every call: for masks and kernels, which are drawn once."""

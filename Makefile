@@ -1,0 +1,37 @@
+# `make` alone lists the targets. The first target that needs it sets everything up in .venv; nothing else is touched.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## virtual environment with everything installed (done once)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else f"error: Python {v[0]}.{v[1]}: this needs 3.11, 3.12 or 3.13; give one with: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet --editable '.[dev]'
+	@touch $(READY)
+
+run: $(READY)  ## the main job: LD-SMC restores drawn faces with 1, 5 and 10 particles
+	$(RUN) -m ldsmc_bench method=ldsmc task=freeform -m particles=1,5,10
+
+test: $(READY)  ## the tests
+	$(RUN) -m pytest
+
+test-slow: $(READY)  ## the tests that take minutes
+	$(RUN) -m pytest -m slow
+
+lint: $(READY)  ## ruff and mypy
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+status: $(READY)  ## what is done, missing and failed
+	$(RUN) -m ldsmc_bench.status
+
+.PHONY: help setup run test test-slow lint status

@@ -1,0 +1,45 @@
+"""The command line: `python -m ldsmc_bench method=ldsmc task=freeform -m particles=1,5,10`."""
+
+import os
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.sweep import job
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+def compose(cfg: DictConfig) -> None:
+    job(cfg)
+
+
+def multirun_first(arguments: list[str]) -> list[str]:
+    """Hydra reads overrides on one side of -m only; with the flag in front they may stand anywhere."""
+    flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
+    return flags[:1] + [argument for argument in arguments if argument not in ("-m", "--multirun")]
+
+
+def main() -> None:
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, where one line is made of them
+    sys.argv[1:] = multirun_first(sys.argv[1:])
+    try:
+        compose()
+    except KeyboardInterrupt:
+        sys.exit("\nstopped; the same command goes on from here")
+    except Exception as error:
+        from ldsmc_bench.composition import explained
+
+        line = str(error) if isinstance(error, UserError) else explained(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
+    from ldsmc_bench.sweep import exit_code
+
+    sys.exit(exit_code())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""A prior that counts what is asked of it: rows through each network, forward and backward."""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from ldsmc_bench.prior.interface import Prior
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Looks like `prior` to a sampler; `calls` tallies rows (images x particles), as `denoiser_forward` and so on."""
+
+    prior: Prior
+    calls: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.prior.shape
+
+    @property
+    def image_size(self) -> int:
+        return self.prior.image_size
+
+    @property
+    def alpha_bar(self) -> Tensor:
+        return self.prior.alpha_bar
+
+    @property
+    def digest(self) -> str:
+        return self.prior.digest
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Self:
+        return replace(self, prior=self.prior.to(device, dtype))
+
+    def eps(self, z: Tensor, t: Tensor) -> Tensor:
+        return self._counted("denoiser", self.prior.eps(z, t))
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self._counted("encoder", self.prior.encode(x))
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self._counted("decoder", self.prior.decode(z))
+
+    def per_image(self, images: int) -> dict[str, float]:
+        """Calls divided by the images that shared them."""
+        names = [
+            f"{network}_{way}" for network in ("denoiser", "decoder", "encoder") for way in ("forward", "backward")
+        ]
+        return {name: self.calls[name] / images for name in names}
+
+    def _counted(self, network: str, output: Tensor) -> Tensor:
+        rows = len(output)
+        self.calls[f"{network}_forward"] += rows
+        if output.requires_grad:
+            output.register_hook(lambda gradient: self.calls.update({f"{network}_backward": rows}))
+        return output

@@ -1,0 +1,154 @@
+"""Training of the embedded priors: `python -m ldsmc_bench.prior.train autoencoder|latent|pixel`.
+
+Order: the latent prior needs the autoencoder. Each command resumes where it was stopped.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from diffusers.models.autoencoders.vq_model import VQModel
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ldsmc_bench.prior import networks, schedule
+from ldsmc_bench.prior.training import as_image, device, fit, render, ship
+from ldsmc_bench.problem import toyfaces
+
+ASSETS = Path(__file__).parent.parent / "assets"
+FILES = {name: ASSETS / f"toyfaces_{name}.safetensors" for name in ("autoencoder", "latent", "pixel")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m ldsmc_bench.prior.train", description=__doc__)
+    parser.add_argument("network", choices=list(FILES))
+    parser.add_argument("--steps", type=int, required=True, help="optimisation steps")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--faces", type=int, default=40000, help="training faces to draw")
+    parser.add_argument("--out", type=Path, help="where the weights go (default: the package's assets)")
+    options = parser.parse_args()
+    out = options.out or FILES[options.network]
+    images = render(toyfaces.ids("train")[: options.faces])
+    train = {"autoencoder": train_autoencoder, "latent": train_latent, "pixel": train_pixel}[options.network]
+    train(images, out, options)
+
+
+def train_autoencoder(images: Tensor, out: Path, options: argparse.Namespace) -> None:
+    """Continuous latents first, then a codebook from k-means on them, then both together.
+
+    Starting the codes from k-means leaves none of them dead, and needs no revival.
+    """
+    module = networks.autoencoder()
+    codes_from = options.steps // 2
+    # latents of about unit spread that bear some noise survive the quantisation that follows
+    noise, spread_penalty, commitment = 0.08, 1e-3, 0.25
+
+    def loss(module: VQModel, generator: torch.Generator, step: int) -> Tensor:
+        rows = torch.randint(len(images), (options.batch_size,), generator=generator)
+        x = as_image(images[rows]).to(device(), memory_format=torch.channels_last)
+        z = module.encode(x).latents.float()
+        if step < codes_from:
+            latent = z + noise * torch.randn(z.shape, generator=generator).to(z)
+            extra = spread_penalty * z.square().mean()
+        else:
+            codebook = module.quantize.embedding.weight
+            latent = networks.quantise(codebook, z)
+            codes = networks.codes_of(codebook, z.detach())
+            extra = F.mse_loss(codes, z.detach()) + commitment * F.mse_loss(z, codes.detach())
+        x_hat = module.decode(latent, force_not_quantize=True).sample.float()
+        error = x_hat - x
+        return error.abs().mean() + 2 * error.square().mean() + extra
+
+    def start_codebook(module: VQModel, step: int) -> None:
+        if step == codes_from:
+            vectors = encodings(module, images[:512]).permute(0, 2, 3, 1).reshape(-1, 3)
+            module.quantize.embedding.weight.data.copy_(k_means(vectors, module.quantize.n_e, options.seed))
+
+    ema = fit(module, loss, out=out, steps=options.steps, lr=options.lr, seed=options.seed, before_step=start_codebook)
+    # the codes' average lags behind their start, so the last codes are kept and not their average
+    ema.quantize.embedding.weight.data.copy_(module.quantize.embedding.weight.data)
+    test = render(toyfaces.ids("validation")[:512])
+    x = as_image(test)
+    z = encodings(ema, test)
+    scale = 1 / z.std().item()
+    x_hat = decodings(ema, z)
+    mse = (x_hat.clamp(-1, 1) - x).square().mean(dim=(1, 2, 3)) / 4
+    psnr = (-10 * torch.log10(mse)).mean().item()
+    codes = networks.nearest(ema.quantize.embedding.weight, z.permute(0, 2, 3, 1).reshape(-1, 3).to(device()))
+    used = codes.unique().numel()
+    print(f"\nvalidation: {psnr:.2f} dB, {used} of {ema.quantize.n_e} codes used, latent scale {scale:.4f}")
+    ship(ema, out, dtype=torch.float32, seed=options.seed, scale=scale, validation_psnr=round(psnr, 3), codes_used=used)
+
+
+def train_latent(images: Tensor, out: Path, options: argparse.Namespace) -> None:
+    """Noise prediction on scaled latents before quantisation, LDM's schedule."""
+    from ldsmc_bench.prior.latent import toyfaces_autoencoder
+
+    vq, scale = toyfaces_autoencoder()
+    latents = encodings(nn.Module.to(vq, device()), images) * scale
+    train_denoiser(networks.latent_unet(), latents, schedule.scaled_linear(), out, options)
+
+
+def train_pixel(images: Tensor, out: Path, options: argparse.Namespace) -> None:
+    """Noise prediction on pixels, DDPM's linear schedule, fixed variance."""
+    train_denoiser(networks.PixelUNet(), images, schedule.linear(), out, options)
+
+
+def train_denoiser(module: nn.Module, data: Tensor, alpha_bar: Tensor, out: Path, options: argparse.Namespace) -> None:
+    alpha_bar = alpha_bar.float()
+
+    def loss(module: nn.Module, generator: torch.Generator, step: int) -> Tensor:
+        rows = torch.randint(len(data), (options.batch_size,), generator=generator)
+        z = as_image(data[rows]) if data.dtype == torch.uint8 else data[rows]
+        t = torch.randint(len(alpha_bar), (options.batch_size,), generator=generator)
+        eps = torch.randn(z.shape, generator=generator)
+        a = alpha_bar[t].reshape(-1, 1, 1, 1)
+        z_t = (a.sqrt() * z + (1 - a).sqrt() * eps).to(device(), memory_format=torch.channels_last)
+        predicted = module(z_t, t.to(device()))
+        predicted = predicted if isinstance(predicted, Tensor) else predicted.sample
+        return F.mse_loss(predicted.float(), eps.to(device()))
+
+    ema = fit(module, loss, out=out, steps=options.steps, lr=options.lr, seed=options.seed)
+    ship(ema, out, dtype=torch.float16, seed=options.seed)
+
+
+@torch.no_grad()
+def encodings(vq: VQModel, images: Tensor) -> Tensor:
+    """Latents before quantisation of uint8 images, on the CPU."""
+    training, blocks = vq.training, []
+    vq.eval()
+    for block in images.split(256):
+        blocks.append(vq.encode(as_image(block).to(device())).latents.cpu())
+    vq.train(training)
+    return torch.cat(blocks)
+
+
+@torch.no_grad()
+def decodings(vq: VQModel, z: Tensor) -> Tensor:
+    """Images of quantised latents, on the CPU."""
+    codebook = vq.quantize.embedding.weight
+    return torch.cat(
+        [
+            vq.decode(networks.quantise(codebook, b.to(device())), force_not_quantize=True).sample.cpu()
+            for b in z.split(256)
+        ]
+    )
+
+
+def k_means(vectors: Tensor, k: int, seed: int, rounds: int = 10) -> Tensor:
+    """Lloyd's algorithm on (n,d) vectors; an empty cluster takes a random vector."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = vectors[torch.randperm(len(vectors), generator=generator)[:k]].clone()
+    for _ in range(rounds):
+        owner = networks.nearest(centres, vectors)
+        count = torch.bincount(owner, minlength=k).unsqueeze(1)
+        total = torch.zeros_like(centres).index_add_(0, owner, vectors)
+        lost = vectors[torch.randint(len(vectors), (k,), generator=generator)]
+        centres = torch.where(count > 0, total / count.clamp(min=1), lost)
+    return centres
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""The reverse chain as data: which training step each move uses, and at what noise levels."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ldsmc_bench.errors import UserError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One evaluation of the denoiser: the network sees `t`, the latent sits at alpha_bar `a`; the move leads to `a_prev`."""
+
+    t: int
+    a: float
+    a_prev: float
+    sigma: float  # standard deviation of the move (DDIM)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Moves k = K-1..0 lead from z_K to z_0; the moments of move k come from `rows[k + 1]`.
+
+    `rows[0]`, where there is one, looks ahead from z_0 itself. `label_rows[k]` leads to the latent of label y_k.
+    """
+
+    moves: int  # K
+    rows: dict[int, Row]
+    label_rows: dict[int, Row]
+
+
+def paper_chain(alpha_bar: Tensor, steps: int, eta: float) -> Chain:
+    """z_k sits at the k-th of `steps` levels and z_0 is clean: alpha_bar_0 = 1, so that the last move has sigma 0.
+
+    (LD-SMC, Eq. 1-2.) Steps are spaced evenly and end at the last training step, for any number of steps.
+    """
+    levels = grid(alpha_bar, steps)
+    rows = dict(enumerate(table(alpha_bar, levels, eta, dtype=torch.float64), start=1))
+    return Chain(steps, rows, label_rows={k: rows[k + 1] for k in range(1, steps)})
+
+
+def released_chain(alpha_bar: Tensor, steps: int, eta: float) -> Chain:
+    """The public code's loop: the first level is used twice, first with the timestep after the last one.
+
+    Labels are therefore one step cleaner than the latents they are compared with, and z_0 keeps the noise of the
+    first level. Tables in float32, in the public code's order (ALGORITHMS 1.2, 2.3).
+    """
+    levels = grid(alpha_bar, steps)
+    rows = dict(enumerate(table(alpha_bar.float(), levels, eta, dtype=torch.float32)))
+    first = replace(rows[steps - 1], t=rows[steps - 1].t + 1)
+    return Chain(steps, rows | {steps: first}, label_rows={k: rows[k] for k in range(1, steps)})
+
+
+CHAINS = {"paper": paper_chain, "released": released_chain}
+
+
+def grid(alpha_bar: Tensor, steps: int) -> list[int]:
+    """`steps` training steps, evenly spaced, the last one included, in rising order.
+
+    Raises UserError where the schedule has fewer training steps than that.
+    """
+    available = len(alpha_bar)
+    if not 1 <= steps <= available:
+        raise UserError(f"steps={steps}: the prior's schedule has {available} steps; choose 1 to {available}")
+    return [round((i + 1) * available / steps) - 1 for i in range(steps)]
+
+
+def table(alpha_bar: Tensor, levels: list[int], eta: float, *, dtype: torch.dtype) -> list[Row]:
+    """DDIM's rows (Song et al. 2021, Eq. 16) for rising `levels`; below the lowest, alpha_bar is 1."""
+    a = alpha_bar.to(dtype)[levels]
+    a_prev = torch.cat([torch.ones(1, dtype=dtype), a[:-1]])
+    sigma = eta * torch.sqrt((1 - a_prev) / (1 - a) * (1 - a / a_prev))
+    return [Row(*values) for values in zip(levels, a.tolist(), a_prev.tolist(), sigma.tolist(), strict=True)]

@@ -1,0 +1,84 @@
+"""The hot path: look ahead from a latent, compare with the measurement, move along the gradient.
+
+Everything acts on flat rows (images x particles); rows never influence each other.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ldsmc_bench.prior.interface import Prior
+from ldsmc_bench.problem.measurement import Measurement
+from ldsmc_bench.sampling.chain import Row
+
+
+@dataclass(frozen=True)
+class LookAhead:
+    """The denoiser's view from latents z (R,C,h,w): moments of the next move and the predicted clean latent.
+
+    `z` and `z0_hat` are joined by the graph that guidance differentiates; `mean` is detached.
+    """
+
+    z: Tensor
+    z0_hat: Tensor
+    mean: Tensor
+    sigma: float
+
+
+def look_ahead(prior: Prior, z: Tensor, row: Row, *, gradient: bool = True) -> LookAhead:
+    """DDIM moments at `row` (ALGORITHMS 1.3): mean = sqrt(a_prev) z0_hat + sqrt(1 - a_prev - sigma^2) eps."""
+    z = z.detach().requires_grad_(gradient)
+    with torch.set_grad_enabled(gradient):
+        eps = prior.eps(z, torch.full((len(z),), row.t, device=z.device))
+        z0_hat = (z - (1 - row.a) ** 0.5 * eps) / row.a**0.5
+    mean = row.a_prev**0.5 * z0_hat + max(0.0, 1 - row.a_prev - row.sigma**2) ** 0.5 * eps
+    return LookAhead(z, z0_hat, mean.detach(), row.sigma)
+
+
+def residual(prior: Prior, measurement: Measurement, z: Tensor) -> Tensor:
+    """y - A(D(z)), rows of `z` against rows of the measurement."""
+    return measurement.y - measurement.operator(prior.decode(z))
+
+
+def squared(error: Tensor) -> Tensor:
+    """Squared Euclidean norm of each row, (R,)."""
+    return error.square().flatten(1).sum(dim=1)
+
+
+def unit_clipped(gradient: Tensor) -> Tensor:
+    """Each row divided by max(its norm, 1): LD-SMC's normalisation (App. D; the norm, as the public code has it)."""
+    norm = gradient.flatten(1).norm(dim=1).clamp(min=1)
+    return gradient / norm.reshape(-1, *[1] * (gradient.ndim - 1))
+
+
+def data_gradient(error: Tensor, z: Tensor) -> Tensor:
+    """Gradient of each row's squared error with respect to its latent; frees the graph."""
+    return torch.autograd.grad(error, z, grad_outputs=2 * error.detach())[0]
+
+
+def label_gradient(prior: Prior, label: Measurement, mean: Tensor) -> Tensor:
+    """Gradient of ||y_k - A(D(mu))||^2 with respect to mu; the denoiser is not part of it."""
+    mean = mean.detach().requires_grad_(True)
+    with torch.enable_grad():
+        error = residual(prior, label, mean)
+    return data_gradient(error, mean)
+
+
+def guided_mean(
+    prior: Prior, ahead: LookAhead, error: Tensor, label: Measurement | None, kappa: float, rho: float
+) -> Tensor:
+    """LD-SMC's proposal mean (Eq. 7 with the scaling of App. D): the move's mean, shifted against the unit-clipped
+    gradients of ||y_0 - A(D(z0_hat(z)))||^2 and, where there is a label, of ||y_k - A(D(mu))||^2.
+
+    `error` is y_0 - A(D(z0_hat)), joined to `ahead.z` by its graph, which is freed.
+    """
+    shift = unit_clipped(data_gradient(error, ahead.z))
+    if label is not None:
+        shift = (1 - rho) * shift + rho * unit_clipped(label_gradient(prior, label, ahead.mean))
+    return ahead.mean - kappa * shift
+
+
+def log_normal(value: Tensor, mean: Tensor, sigma: float) -> Tensor:
+    """log N(value; mean, sigma^2 I) of each row without its constant: (R,), float64."""
+    return -0.5 * squared((value - mean).double()) / sigma**2

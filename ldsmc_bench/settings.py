@@ -1,0 +1,128 @@
+"""The configuration, checked before anything is computed: a wrong value is named by its key."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+
+import torch
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError
+
+from ldsmc_bench.composition import nearest
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.sampling.arguments import Between
+
+PRECISIONS = {"fp64": torch.float64, "fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
+MODES = ("online", "offline", "disabled")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The global knobs with their types; `method` holds the sampler's arguments, `task` and the rest as configured."""
+
+    config: dict[str, Any]  # resolved, plain values
+    sample: dict[str, Any]  # the sampler's arguments
+    n_images: int
+    seed: int
+    batch_size: int
+    shard: int
+    shards: int
+    device: torch.device
+    precision: str
+
+    @property
+    def network_dtype(self) -> torch.dtype:
+        """What the networks compute in; `precision=bf16` leaves all else in float32."""
+        return PRECISIONS[self.precision]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What states, gradients and measurements are kept in."""
+        return torch.float64 if self.precision == "fp64" else torch.float32
+
+
+def checked(cfg: DictConfig) -> Settings:
+    """The settings of one run. Raises UserError that names the first wrong key and what it may be."""
+    variants = list(cfg.method.get("variants", ["default"]))
+    if cfg.variant not in variants:
+        raise UserError(
+            f"variant={cfg.variant}: {cfg.method.name} has no such variant; {nearest(str(cfg.variant), variants)}"
+        )
+    try:
+        config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    except InterpolationKeyError as error:
+        raise UserError(f"{' '.join(str(error).split())}") from error
+    for key in ("particles", "steps", "n_images", "batch_size", "shards"):
+        _require(key, config[key], Annotated[int, Between(1)])
+    for key in ("seed", "shard"):
+        _require(key, config[key], Annotated[int, Between(0)])
+    if config["shard"] >= config["shards"]:
+        raise UserError(
+            f"shard={config['shard']}: shards are counted from 0, so with shards={config['shards']} the last is {config['shards'] - 1}"
+        )
+    _require("precision", config["precision"], Literal[*PRECISIONS])
+    _require("wandb.mode", config["wandb"]["mode"], Literal[*MODES])
+    _require("task.noise_std", config["task"]["noise_std"], Annotated[float, Between(0)])
+    _require("measurement.noise_in_hole", config["measurement"]["noise_in_hole"], bool)
+    sample = {key: value for key, value in config["method"]["sample"].items() if not key.startswith("_")}
+    for key, hint in arguments(get_object(config["method"]["sample"]["_target_"])).items():
+        if key in sample:
+            _require(f"method.sample.{key}", sample[key], hint)
+    return Settings(
+        config=config,
+        sample=sample,
+        **{key: config[key] for key in ("n_images", "seed", "batch_size", "shard", "shards", "precision")},
+        device=_device(config["device"]),
+    )
+
+
+def arguments(sample: Callable[..., Any]) -> dict[str, Any]:
+    """The keyword-only arguments of a sampler with their types: what its configuration may set."""
+    hints = get_type_hints(sample, include_extras=True)
+    keywords = [name for name, p in inspect.signature(sample).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    return {name: hints[name] for name in keywords}
+
+
+def _require(key: str, value: object, hint: Any) -> None:
+    if not _fits(value, hint):
+        raise UserError(f"{key}={value}: must be {_words(hint)}")
+
+
+def _fits(value: object, hint: Any) -> bool:
+    origin = get_origin(hint)
+    if origin is Annotated:
+        base, *limits = get_args(hint)
+        return _fits(value, base) and all(limit.holds(value) for limit in limits)
+    if origin is Literal:
+        return value in get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in get_args(hint))
+    if hint is bool or isinstance(value, bool):
+        return hint is bool and isinstance(value, bool)
+    return isinstance(value, int | float) if hint is float else isinstance(value, hint)
+
+
+def _words(hint: Any) -> str:
+    origin = get_origin(hint)
+    if origin is Annotated:
+        base, *limits = get_args(hint)
+        return f"{_words(base)} {' and '.join(str(limit) for limit in limits)}"
+    if origin is Literal:
+        return " or ".join(map(str, get_args(hint)))
+    if origin in (Union, UnionType):
+        return " or ".join(_words(part) for part in get_args(hint))
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(hint, str(hint))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device={name}: not available here ({str(error).splitlines()[0]}); try device=auto") from error
+    return device

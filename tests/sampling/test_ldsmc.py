@@ -1,0 +1,159 @@
+from typing import Any
+
+import pytest
+import torch
+from gaussian import GaussianPrior, masked
+from hydra import compose, initialize_config_dir
+
+from ldsmc_bench.composition import CONF
+from ldsmc_bench.noise import Noise
+from ldsmc_bench.prior.counting import Counted
+from ldsmc_bench.sampling.guidance import residual, squared
+from ldsmc_bench.sampling.ldsmc import sample
+from ldsmc_bench.sampling.trace import Trace
+from ldsmc_bench.settings import checked
+
+PRIOR = GaussianPrior(bend=0.2)
+VARIANTS = ("default", "paper", "released")
+IDS = ("a", "b", "c")
+
+
+def choices(variant: str, **changes: Any) -> dict[str, Any]:
+    """The variant's choices; its fit of pixels is the quick one, since 5000 steps of AdamW have tests of their own."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", [f"variant={variant}", "particles=3", "steps=8"])
+    return checked(cfg).sample | {"pixel_fit": "least_squares"} | changes
+
+
+def restored(variant: str, ids: tuple[str, ...] = IDS, prior: Any = PRIOR, **changes: Any) -> torch.Tensor:
+    rows = torch.tensor([IDS.index(i) for i in ids])
+    return sample(prior, masked(3).select(rows), Noise(0, ids, "test"), Trace(), **choices(variant, **changes))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("changes", [{}, {"particles": 1}, {"gibbs_iterations": 2}, {"latent_fit_iterations": 3}])
+def test_an_image_does_not_depend_on_its_batch(variant: str, changes: dict[str, Any]) -> None:
+    together = restored(variant, **changes)
+    reordered = restored(variant, ("c", "a", "b"), **changes)
+    alone = torch.cat([restored(variant, (one,), **changes) for one in IDS])
+    assert together.shape == (3, 3, 8, 8)
+    assert torch.isfinite(together).all()
+    assert torch.allclose(together, reordered[[1, 2, 0]], atol=1e-6)
+    assert torch.allclose(together, alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("steps", [1, 2, 3, 36])
+def test_any_number_of_steps(variant: str, steps: int) -> None:
+    assert torch.isfinite(restored(variant, steps=steps)).all()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_seeds_differ_and_repeat(variant: str) -> None:
+    def run(seed: int) -> torch.Tensor:
+        return sample(PRIOR, masked(3), Noise(seed, IDS, "test"), Trace(), **choices(variant))
+
+    assert torch.equal(run(0), run(0))
+    assert not torch.allclose(run(0), run(1))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_guidance_brings_the_result_towards_the_measurement(variant: str) -> None:
+    kappas = {"kappa1": 1.0, "kappa2": 1.0, "steps": 40, "particles": 1, "s": 0.2}
+    guided = restored(variant, **kappas)
+    free = restored(variant, **kappas | {"kappa1": 0.0, "kappa2": 0.0})
+    y = masked(3)
+    misfits = [squared(y.y - y.operator(x)).mean() for x in (guided, free)]
+    assert misfits[0] < 0.5 * misfits[1]
+
+
+def test_without_guidance_and_weights_the_prior_is_sampled() -> None:
+    """The chain of a Gaussian prior is Gaussian: latents of the result are N(0, v I) with v in closed form."""
+    ids = tuple(f"image{i}" for i in range(60))
+    options = choices("paper", particles=1, kappa1=0.0, kappa2=0.0, steps=20)
+    x = sample(GaussianPrior(), masked(60), Noise(0, ids, "test"), Trace(), **options)
+    variance = 1.0
+    from ldsmc_bench.sampling.chain import paper_chain
+
+    for row in reversed(paper_chain(PRIOR.alpha_bar, 20, 1.0).rows.values()):
+        gain = (row.a_prev * row.a) ** 0.5 + (max(0.0, 1 - row.a_prev - row.sigma**2) * (1 - row.a)) ** 0.5
+        variance = gain**2 * variance + row.sigma**2
+    z = x / 0.5
+    assert z.mean().abs() < 5 * (variance / z.numel()) ** 0.5
+    assert (z.var() / variance - 1).abs() < 5 * (2 / z.numel()) ** 0.5
+
+
+def test_with_s_zero_labels_do_not_guide_the_papers_chain() -> None:
+    assert torch.equal(
+        restored("paper", particles=1, s=0.0, kappa2=2.5, rho=0.7),
+        restored("paper", particles=1, s=0.0, kappa2=0.1, rho=0.1),
+    )
+    assert not torch.equal(
+        restored("paper", particles=1, s=0.5, kappa2=2.5, rho=0.7),
+        restored("paper", particles=1, s=0.5, kappa2=0.1, rho=0.1),
+    )
+
+
+def test_weights_prefer_particles_that_fit() -> None:
+    """With sums over dimensions the chosen particle fits better than the same chain's without weights."""
+    y = masked(3)
+    options = {"steps": 20, "kappa1": 0.05, "kappa2": 0.05}
+    weighted = restored("paper", particles=30, **options)
+    single = restored("paper", particles=1, **options)
+    assert squared(y.y - y.operator(weighted)).mean() < 0.9 * squared(y.y - y.operator(single)).mean()
+
+
+def test_diagnostics_hold_the_ess_of_every_step() -> None:
+    trace = Trace()
+    sample(PRIOR, masked(3), Noise(0, IDS, "test"), trace, **choices("default"))
+    tables = trace.per_image()
+    assert len(tables) == 3
+    assert all(len(table["ess"]) == len(table["resampled"]) == 8 for table in tables)
+    assert all(1 - 1e-9 <= value <= 3 + 1e-9 for table in tables for value in table["ess"])
+
+
+def calls(variant: str, **changes: Any) -> dict[str, float]:
+    counted = Counted(PRIOR)
+    restored(variant, prior=counted, **changes)
+    return counted.per_image(3)
+
+
+def test_cost_of_a_single_particle() -> None:
+    cost = calls("paper", particles=1, steps=10, s=0.3)
+    assert cost["denoiser_forward"] == 10
+    assert cost["denoiser_backward"] == 9  # the last move is not guided
+    # one decode to start, one for each guided look-ahead, and for labels at k = 1, 2 its own and one of mu; the output
+    assert cost["decoder_forward"] == 1 + 10 + 2 * 2 + 1
+    assert cost["decoder_backward"] == 9 + 2
+    assert cost["encoder_forward"] == 1
+
+
+def test_cost_of_weights() -> None:
+    """Each weight adds D(z_k) for every particle and one label an image; the decode of z0_hat is shared."""
+    n = 5
+    cost = calls("paper", particles=n, steps=10, s=0.3)
+    assert cost["denoiser_forward"] == 10 * n
+    assert cost["decoder_forward"] == 1 + 10 * n + (10 - 1 + 1) + 11 * n + 2 * n + 1
+    assert cost["decoder_backward"] == 9 * n + 2 * n
+
+
+def test_labels_come_from_the_papers_forward_chain() -> None:
+    """z_k given z_0 has mean sqrt(a_k) z_0 and variance 1 - a_k (Eq. 2), whatever eta."""
+    from ldsmc_bench.sampling.chain import paper_chain
+    from ldsmc_bench.sampling.ldsmc import label_latents
+
+    generator = torch.Generator().manual_seed(0)
+    z_0 = torch.full((20000,), 1.5, dtype=torch.float64)
+    for eta in (1.0, 0.5):
+        chain = paper_chain(PRIOR.alpha_bar, 10, eta)
+        latents = label_latents(chain, z_0, lambda: torch.randn(20000, generator=generator, dtype=torch.float64))
+        for k in (1, 5, 9):
+            a = chain.rows[k].a
+            assert abs(latents[k].mean() - a**0.5 * 1.5) < 5 * ((1 - a) / 20000) ** 0.5 + 0.02
+            assert abs(latents[k].var() / (1 - a) - 1) < 0.06
+
+
+def test_residual_rows_belong_to_their_measurement() -> None:
+    y = masked(3)
+    z = PRIOR.encode(torch.zeros(3, 3, 8, 8, dtype=torch.float64))
+    assert torch.allclose(residual(PRIOR, y, z), y.y)

@@ -1,0 +1,48 @@
+import torch
+
+from ldsmc_bench.noise import Noise
+
+
+def test_an_images_draws_do_not_depend_on_the_batch_or_its_order() -> None:
+    together = Noise(0, ["a", "b", "c"], "s")
+    apart = {i: Noise(0, [i], "s") for i in ("c", "a")}
+    for _ in range(2):  # successive calls go on in each image's own stream
+        draws = together.normal("z", (4, 5))
+        assert torch.equal(draws[0], apart["a"].normal("z", (4, 5))[0])
+        assert torch.equal(draws[2], apart["c"].normal("z", (4, 5))[0])
+
+
+def test_seed_stream_name_and_image_each_change_the_draws() -> None:
+    def first(seed: int, image: str, stream: str, name: str) -> float:
+        return Noise(seed, [image], stream).normal(name, (1,)).item()
+
+    draws = {
+        first(*words)
+        for words in [
+            (0, "a", "s", "n"),
+            (1, "a", "s", "n"),
+            (0, "b", "s", "n"),
+            (0, "a", "t", "n"),
+            (0, "a", "s", "m"),
+        ]
+    }
+    assert len(draws) == 5
+
+
+def test_names_are_independent_of_each_others_use() -> None:
+    used, fresh = Noise(0, ["a"], "s"), Noise(0, ["a"], "s")
+    used.normal("other", (100,))
+    assert torch.equal(used.normal("z", (3,)), fresh.normal("z", (3,)))
+
+
+def test_normal_draws_are_standard() -> None:
+    draws = Noise(0, [str(i) for i in range(50)], "s").normal("z", (2000,))
+    assert abs(draws.mean()) < 5 / 100000**0.5
+    assert abs(draws.var() - 1) < 5 * (2 / 100000) ** 0.5
+    assert abs(torch.corrcoef(draws[:2])[0, 1]) < 5 / 2000**0.5
+
+
+def test_masks_generator_starts_afresh_at_every_call() -> None:
+    noise = Noise(0, ["a", "b"], "s")
+    assert [g.random() for g in noise.numpy("mask")] == [g.random() for g in noise.numpy("mask")]
+    assert noise.numpy("mask")[0].random() != noise.numpy("mask")[1].random()
