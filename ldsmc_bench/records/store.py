@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
 from ldsmc_bench.errors import UserError
+from ldsmc_bench.records.identity import canonical
 from ldsmc_bench.records.publish import alias, link, publish, replace, staged, writing
 from ldsmc_bench.records.record import Record, encode, load, status_of
 
@@ -60,7 +62,7 @@ def runs(results_dir: str | Path) -> list[Store]:
 def open_store(results_dir: str | Path, run_id: str, config_text: str) -> Store:
     """The store of a run, made if it is new. `config_text` is YAML, of what the run's identity is made of and no more.
 
-    Its comment lines may differ from one invocation to the next (commit, versions, machine); the first text is kept.
+    Its comments may differ from one invocation to the next (commit, versions, machine); the first text is kept.
     Raises UserError if nothing can be written there, or if another configuration already holds this id.
     """
     root = Path(results_dir) / "runs" / run_id
@@ -74,7 +76,7 @@ def open_store(results_dir: str | Path, run_id: str, config_text: str) -> Store:
         with staged(root / "records" / "probe", b""), staged(root / "images" / "probe", b""):
             standing = config.read_text(encoding="utf-8")
         _uncover(root / "records")
-    if _uncommented(standing) != _uncommented(config_text):
+    if _meaning(standing) != _meaning(config_text):
         raise UserError(
             f"internal error: {config} holds another configuration under this run id: move {root} away and report this"
         )
@@ -222,5 +224,9 @@ def _safe(image_id: str) -> str:
     return image_id
 
 
-def _uncommented(config_text: str) -> list[str]:
-    return [line for line in config_text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+def _meaning(config_text: str) -> str | None:
+    """What a configuration says, however it is written (1 or 1.0, any order, any comment); None if it is damaged."""
+    try:
+        return canonical(yaml.safe_load(config_text))
+    except yaml.YAMLError:
+        return None

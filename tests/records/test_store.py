@@ -177,17 +177,27 @@ def test_a_picture_that_is_absent_or_damaged_is_named(store):
             read_image(store, "a")
 
 
-def test_opening_again_changes_nothing_and_comments_may_differ(tmp_path, store):
+@pytest.mark.parametrize(
+    "same", ["steps: 100", "# commit 731db04\n\nsteps: 100 # many\n", "steps: 100.0", "{steps: 1.e+2}"]
+)
+def test_opening_again_changes_nothing(tmp_path, store, same):
     keep(store, row("a"), picture("a"))
     before = snapshot(store)
-    assert open_store(tmp_path, RUN, "# commit 731db04\n\nsteps: 100\n") == store
+    assert open_store(tmp_path, RUN, same) == store
     assert snapshot(store) == before and hidden(store) == []
 
 
-def test_another_configuration_under_the_same_id_is_refused(tmp_path, store):
+@pytest.mark.parametrize("other", ["steps: 101\n", "steps: '100'\n", "steps: 100\nseed: 0\n", ""])
+def test_another_configuration_under_the_same_id_is_refused(tmp_path, store, other):
     with pytest.raises(UserError, match=r"internal error: .*config\.yaml"):
-        open_store(tmp_path, RUN, "steps: 101\n")
+        open_store(tmp_path, RUN, other)
     assert (store.root / "config.yaml").read_text() == "steps: 100\n"
+
+
+def test_a_configuration_that_was_damaged_is_told(tmp_path, store):
+    (store.root / "config.yaml").write_text("steps: {")
+    with pytest.raises(UserError, match=r"internal error: .*config\.yaml"):
+        open_store(tmp_path, RUN, "steps: 100\n")
 
 
 def test_the_summary_is_replaced_only_by_another(store):
