@@ -63,7 +63,7 @@ def test_the_latent_fit_approaches_the_measurement_each_row_by_itself() -> None:
     prior, y = GaussianPrior(bend=0.2), masked(3)
     z = prior.encode(start(3))
     fitted = latent_fit(prior, y, z, iterations=200)
-    assert torch.all(squared(residual(prior, y, fitted)) < 0.1 * squared(residual(prior, y, z)))
+    assert torch.all(squared(residual(prior, y, fitted)) < 0.5 * squared(residual(prior, y, z)))
     one = torch.tensor([2])
     alone = latent_fit(prior, Measurement(y.y[one], y.operator.select(one), y.noise_std), z[one], iterations=200)
     assert torch.allclose(fitted[one], alone, atol=1e-9)

@@ -96,17 +96,16 @@ def hat(pen: Pen, face: Face) -> None:
             pen.ellipse(0, top - 2.8, 3.8, 3.4, lighter(cloth, 0.4))
         band = [(w + 2.0, -7.4), (w + 1.6, -13.2), (w * 0.5, -15.8), (0, -16.4)]
         low = [(0.0, -10.2), (w * 0.5, -9.8)]
-        pen.fill(spline(mirror(band) + [(-w * 0.5, -9.8), *low], True), lighter(cloth, 0.22))
+        pen.fill(spline([*mirror(band), (-w * 0.5, -9.8), *low], True), lighter(cloth, 0.22))
     elif face.hat == "brimmed":
         crown = mirror([(w - 2.0, -10.0), (w - 3.2, top + 1.0), (w - 8.0, top - 3.4), (0, top - 2.4)])
         pen.fill(spline(crown, True), cloth)
         pen.fill(
-            spline(mirror([(w - 1.6, -9.5), (w - 2.2, -14.5), (0, -15.8)]) + [(0, -10.5)], True), darker(cloth, 0.4)
+            spline([*mirror([(w - 1.6, -9.5), (w - 2.2, -14.5), (0, -15.8)]), (0, -10.5)], True), darker(cloth, 0.4)
         )
         pen.fill(
             spline(
-                mirror([(w + 7.0, -8.8), (w * 0.6, -12.4), (0, -13.0)])
-                + [(-w * 0.6, -8.2), (0, -7.6), (w * 0.6, -8.2)],
+                [*mirror([(w + 7.0, -8.8), (w * 0.6, -12.4), (0, -13.0)]), (-w * 0.6, -8.2), (0, -7.6), (w * 0.6, -8.2)],
                 True,
             ),
             cloth,
