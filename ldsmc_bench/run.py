@@ -275,21 +275,21 @@ class Progress:
     """A bar over images x moves with the time left; one line every so often where there is no terminal."""
 
     def __init__(self, settings: Settings, batches: Sequence[Sequence[str]]) -> None:
-        sweeps = settings.sample.get("gibbs_iterations", 1)
-        self.images = sum(map(len, batches))
-        self.per_image = settings.sample.get("steps", 1) * sweeps
-        names = labels(settings)
+        images, names = sum(map(len, batches)), labels(settings)
+        self.left = images * names["steps"] * settings.sample.get("gibbs_iterations", 1)
         self.bar = tqdm(
-            total=self.images * self.per_image,
-            desc=f"{names['method']} {names['task']} N={names['particles']} ({self.images} images)",
+            total=self.left,
+            desc=f"{names['method']} {names['task']} N={names['particles']} ({images} images)",
             bar_format="{desc} {percentage:3.0f}%|{bar:24}| {elapsed} elapsed, {remaining} left",
             mininterval=1 if sys.stderr.isatty() else 15,
         )
 
     def tick(self, images: int) -> None:
         """One move of `images` images is done."""
-        self.bar.update(min(images, self.bar.total - self.bar.n))
+        moves = min(images, self.left)
+        self.left -= moves
+        self.bar.update(moves)
 
     def close(self) -> None:
-        self.bar.update(self.bar.total - self.bar.n)
+        self.tick(self.left)
         self.bar.close()

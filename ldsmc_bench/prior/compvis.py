@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.prior import adm_unet, compvis_vq, schedule
+from ldsmc_bench.prior.assets import digest
 from ldsmc_bench.prior.foreign_config import read_foreign_config
-from ldsmc_bench.prior.latent import LatentPrior, digest
+from ldsmc_bench.prior.latent import LatentPrior
 from ldsmc_bench.prior.transplant import refuse_leftovers, transplant
 from ldsmc_bench.prior.unpickle import read_checkpoint
 

@@ -1,22 +1,17 @@
 """The latent prior: a noise-predicting UNet in the latent space of a VQ autoencoder."""
 
 import hashlib
-import json
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import torch
 from diffusers.models.autoencoders.vq_model import VQModel
 from diffusers.models.unets.unet_2d import UNet2DModel
-from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ldsmc_bench.errors import UserError
 from ldsmc_bench.prior import networks, schedule
+from ldsmc_bench.prior.assets import ASSETS, digest, load, made
 
-ASSETS = Path(__file__).parent.parent / "assets"
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -79,41 +74,3 @@ def toyfaces_autoencoder() -> tuple[VQModel, float]:
     """The embedded VQ-f4 autoencoder and its latent scale."""
     path = ASSETS / "toyfaces_autoencoder.safetensors"
     return load(networks.autoencoder(), path), float(made(path)["scale"])
-
-
-def load(module: M, path: Path) -> M:
-    """Fill `module` with the weights of a safetensors file; frozen, ready for evaluation.
-
-    Raises UserError where the file is missing or does not hold exactly the weights of this network.
-    """
-    check_digest(path)
-    try:
-        module.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
-    except Exception as error:
-        raise UserError(f"{path}: not the weights of this network: {str(error).splitlines()[-1].strip()}") from error
-    return module.eval().requires_grad_(False)
-
-
-def made(path: Path) -> dict[str, Any]:
-    """How the weights in `path` came about: command, seed, minutes, machine."""
-    with safe_open(path, framework="pt") as file:
-        return json.loads(file.metadata()["made"])
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def check_digest(path: Path) -> None:
-    """Compare a shipped file with `digests.json` beside it.
-
-    Raises UserError where the file is missing or is not the one that was shipped.
-    """
-    listed = path.parent / "digests.json"
-    expected = json.loads(listed.read_text()).get(path.name) if listed.exists() else None
-    if not path.exists():
-        raise UserError(f"{path}: weights are missing; restore the file from the repository")
-    if expected is not None and digest(path) != expected:
-        raise UserError(f"{path}: SHA-256 differs from the one in {listed.name}; restore the file from the repository")

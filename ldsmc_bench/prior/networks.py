@@ -44,7 +44,7 @@ class PixelUNet(nn.Module):
             out_channels=12,
             down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
             up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-            block_out_channels=(64, 128, 192),
+            block_out_channels=(64, 96, 128),
             layers_per_block=1,
             attention_head_dim=32,
             norm_num_groups=32,

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ldsmc_bench.prior import networks, schedule
+from ldsmc_bench.prior.assets import ASSETS
+from ldsmc_bench.prior.latent import toyfaces_autoencoder
 from ldsmc_bench.prior.training import as_image, device, fit, render, ship
 from ldsmc_bench.problem import toyfaces
 
-ASSETS = Path(__file__).parent.parent / "assets"
 FILES = {name: ASSETS / f"toyfaces_{name}.safetensors" for name in ("autoencoder", "latent", "pixel")}
 
 
@@ -79,13 +80,11 @@ def train_autoencoder(images: Tensor, out: Path, options: argparse.Namespace) ->
     codes = networks.nearest(ema.quantize.embedding.weight, z.permute(0, 2, 3, 1).reshape(-1, 3).to(device()))
     used = codes.unique().numel()
     print(f"\nvalidation: {psnr:.2f} dB, {used} of {ema.quantize.n_e} codes used, latent scale {scale:.4f}")
-    ship(ema, out, dtype=torch.float32, seed=options.seed, scale=scale, validation_psnr=round(psnr, 3), codes_used=used)
+    ship(ema, out, dtype=torch.float16, seed=options.seed, scale=scale, validation_psnr=round(psnr, 3), codes_used=used)
 
 
 def train_latent(images: Tensor, out: Path, options: argparse.Namespace) -> None:
     """Noise prediction on scaled latents before quantisation, LDM's schedule."""
-    from ldsmc_bench.prior.latent import toyfaces_autoencoder
-
     vq, scale = toyfaces_autoencoder()
     latents = encodings(nn.Module.to(vq, device()), images) * scale
     train_denoiser(networks.latent_unet(), latents, schedule.scaled_linear(), out, options)

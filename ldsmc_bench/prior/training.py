@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ldsmc_bench.prior.assets import note_digest
 from ldsmc_bench.problem import toyfaces
 
 M = TypeVar("M", bound=nn.Module)
@@ -133,6 +134,8 @@ def ship(module: nn.Module, out: Path, *, dtype: torch.dtype, **facts: object) -
     }
     weights = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in module.state_dict().items()}
     save_file(weights, out, metadata={"made": json.dumps(made)})
+    out.chmod(0o644)
+    note_digest(out)
     checkpoint.unlink()
 
 
