@@ -158,9 +158,8 @@ def restore(
         if not out_of_memory(error):
             raise
         if len(posed.ids) == 1:
-            raise UserError(
-                f"particles={settings.sample.get('particles', 1)}: memory does not suffice for one image; use fewer particles"
-            ) from error
+            particles = labels(settings)["particles"]
+            raise UserError(f"particles={particles}: memory does not suffice for one image; use fewer") from error
     torch.cuda.empty_cache()
     half = len(posed.ids) // 2
     print(f"out of memory with {len(posed.ids)} images at once: going on with {half}", file=sys.stderr)

@@ -60,8 +60,9 @@ def checked(cfg: DictConfig) -> Settings:
     for key in ("seed", "shard"):
         _require(key, config[key], Annotated[int, Between(0)])
     if config["shard"] >= config["shards"]:
+        last = config["shards"] - 1
         raise UserError(
-            f"shard={config['shard']}: shards are counted from 0, so with shards={config['shards']} the last is {config['shards'] - 1}"
+            f"shard={config['shard']}: counted from 0, so with shards={config['shards']} the last is {last}"
         )
     _require("precision", config["precision"], Literal[*PRECISIONS])
     _require("wandb.mode", config["wandb"]["mode"], Literal[*MODES])

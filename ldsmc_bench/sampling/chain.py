@@ -10,7 +10,7 @@ from ldsmc_bench.errors import UserError
 
 @dataclass(frozen=True)
 class Row:
-    """One evaluation of the denoiser: the network sees `t`, the latent sits at alpha_bar `a`; the move leads to `a_prev`."""
+    """A look ahead and a move: the network sees `t`, the latent sits at alpha_bar `a`, the move leads to `a_prev`."""
 
     t: int
     a: float
@@ -44,7 +44,7 @@ def released_chain(alpha_bar: Tensor, steps: int, eta: float) -> Chain:
     """The public code's loop: the first level is used twice, first with the timestep after the last one.
 
     Labels are therefore one step cleaner than the latents they are compared with, and z_0 keeps the noise of the
-    first level. Tables in float32, in the public code's order (ALGORITHMS 1.2, 2.3).
+    first level. Tables are float32, computed in the public code's order.
     """
     levels = grid(alpha_bar, steps)
     rows = dict(enumerate(table(alpha_bar.float(), levels, eta, dtype=torch.float32)))

@@ -36,7 +36,7 @@ def least_squares(measurement: Measurement, x: Tensor, iterations: int = 100) ->
 
 
 def pixel_fit(measurement: Measurement, x: Tensor, iterations: int = 5000) -> Tensor:
-    """The public code's fit of x to y: AdamW, whose weight decay shrinks what A does not see (ALGORITHMS 2.4)."""
+    """The public code's fit of x to y: AdamW, whose weight decay shrinks what A does not see."""
     x = x.detach().clone().requires_grad_(True)
     optimizer = torch.optim.AdamW([x], lr=LR)
     size = measurement.y[0].numel()
@@ -49,9 +49,9 @@ def pixel_fit(measurement: Measurement, x: Tensor, iterations: int = 5000) -> Te
 
 
 def latent_fit(prior: Prior, measurement: Measurement, z: Tensor, iterations: int = 500, patience: int = 200) -> Tensor:
-    """min_z ||y - A(D(z))||^2 from a sampled latent (the final latent optimisation of App. A; ALGORITHMS 2.6).
+    """min_z ||y - A(D(z))||^2 from a sampled latent (the final latent optimisation of App. A).
 
-    A row stops when its loss is exact, or no smaller than it was `patience` iterations before; it keeps its last iterate.
+    A row stops where its loss is exact, or no smaller than `patience` iterations before; it keeps its last iterate.
     """
     z = z.detach().clone().requires_grad_(True)
     optimizer = torch.optim.AdamW([z], lr=LR)

@@ -27,7 +27,7 @@ class LookAhead:
 
 
 def look_ahead(prior: Prior, z: Tensor, row: Row, *, gradient: bool = True) -> LookAhead:
-    """DDIM moments at `row` (ALGORITHMS 1.3): mean = sqrt(a_prev) z0_hat + sqrt(1 - a_prev - sigma^2) eps."""
+    """DDIM moments at `row`: mean = sqrt(a_prev) z0_hat + sqrt(1 - a_prev - sigma^2) eps."""
     z = z.detach().requires_grad_(gradient)
     with torch.set_grad_enabled(gradient):
         eps = prior.eps(z, torch.full((len(z),), row.t, device=z.device))

@@ -1,4 +1,4 @@
-"""LD-SMC (Achituve et al., ICML 2025, arXiv 2502.05908): sequential Monte Carlo in the latent space of a diffusion model.
+"""LD-SMC (Achituve et al., ICML 2025, arXiv 2502.05908): sequential Monte Carlo in a diffusion model's latent space.
 
 The lines follow Algorithm 1 and the sequential importance sampling with resampling (SISR) of Eq. 4-7. Where the public
 code computes something else than the paper, the difference is a named choice of `sample`; `conf/method/ldsmc.yaml`
@@ -92,7 +92,7 @@ def sample(
         return replace(y_0, y=y_k.repeat_interleave(particles, dim=0))
 
     def sisr(latents: dict[int, Tensor], path: Path | None) -> tuple[Tensor, Tensor]:
-        """One sweep of SISR given y_{0:T}: all z_0 (B*N,C,h,w), and the flat row (B,) of the one chosen in each image."""
+        """One sweep of SISR given y_{0:T}: all z_0 (B*N,C,h,w), and which of these rows was chosen (B,)."""
         # z_T ~ N(0, I); w_T = p(y_T|z_T) pbar(y_0|z_T)                                                (Eq. 6, t = T)
         z, row = draw("proposal", particles), moves.rows[moves.moves]
         ahead = look_ahead(prior, z, row)
@@ -152,7 +152,7 @@ def sample(
         return z, smc.rows_of(one.expand(-1, particles))[::particles]
 
     def compared(ahead: LookAhead) -> Tensor:
-        """y_0 - A(D(z0_hat)) with its graph: decoded once, for the weights now and for the guidance of the next move."""
+        """y_0 - A(D(z0_hat)) with its graph: decoded once, for the weights now and the guidance of the next move."""
         with torch.enable_grad():
             return residual(prior, y_0, ahead.z0_hat)
 

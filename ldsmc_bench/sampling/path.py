@@ -16,7 +16,7 @@ class Path:
     parents: dict[int, Tensor] = field(default_factory=dict)
 
     def moved(self, k: int, z: Tensor, ancestors: Tensor) -> None:
-        """Note move k: flat latents, and the ancestors (B,N) from which they moved. Moves come in falling order of k."""
+        """Note move k: flat latents, and the ancestors (B,N) that they moved from. Moves come in falling order of k."""
         self.latents[k], self.parents[k] = z, rows_of(ancestors)
 
     def of(self, chosen: Tensor) -> dict[int, Tensor]:

@@ -103,8 +103,8 @@ def hat(pen: Pen, face: Face) -> None:
         pen.fill(
             spline([*mirror([(w - 1.6, -9.5), (w - 2.2, -14.5), (0, -15.8)]), (0, -10.5)], True), darker(cloth, 0.4)
         )
-        edge = mirror([(w + 7.0, -8.8), (w * 0.6, -12.4), (0, -13.0)])
-        pen.fill(spline([*edge, (-w * 0.6, -8.2), (0, -7.6), (w * 0.6, -8.2)], True), cloth)
+        shade = mirror([(w + 7.0, -8.8), (w * 0.6, -12.4), (0, -13.0)])
+        pen.fill(spline([*shade, (-w * 0.6, -8.2), (0, -7.6), (w * 0.6, -8.2)], True), cloth)
     elif face.hat == "headband":
         upper = spline(mirror([(w + 1.6, -8.2), (w - 4.0, -14.6), (0, -17.4)]))
         lower = spline(mirror([(w + 1.4, -4.4), (w - 4.0, -10.6), (0, -13.2)]))
