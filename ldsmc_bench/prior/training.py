@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import os
 import platform
 import sys
@@ -108,7 +109,7 @@ def fit(
 def learning_rate(step: int, steps: int, warmup: int) -> float:
     """Linear warm-up, then a cosine down to 1 %, as a factor of the peak."""
     progress = min(1.0, step / steps)
-    return min(1.0, (step + 1) / warmup) * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * progress)))
+    return min(1.0, (step + 1) / warmup) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 @torch.no_grad()
