@@ -1,6 +1,7 @@
-"""Training of the embedded priors: `python -m ldsmc_bench.prior.train autoencoder|latent|pixel`.
+"""Training of the embedded priors: `python -m ldsmc_bench.prior.train autoencoder|decoder|latent|pixel`.
 
-Order: the latent prior needs the autoencoder. Each command resumes where it was stopped.
+Order: the latent prior needs the autoencoder; `decoder` refines the autoencoder and leaves its latents as they
+are, so it may come last. Each command resumes where it was stopped.
 """
 
 import argparse
@@ -12,17 +13,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ldsmc_bench.prior import networks, schedule
-from ldsmc_bench.prior.assets import ASSETS
+from ldsmc_bench.prior.assets import ASSETS, made
 from ldsmc_bench.prior.latent import toyfaces_autoencoder
 from ldsmc_bench.prior.training import as_image, device, fit, render, ship
 from ldsmc_bench.problem import toyfaces
 
-FILES = {name: ASSETS / f"toyfaces_{name}.safetensors" for name in ("autoencoder", "latent", "pixel")}
+AUTOENCODER = ASSETS / "toyfaces_autoencoder.safetensors"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m ldsmc_bench.prior.train", description=__doc__)
-    parser.add_argument("network", choices=list(FILES))
+    parser.add_argument("network", choices=list(TRAINERS))
     parser.add_argument("--steps", type=int, required=True, help="optimisation steps")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)
@@ -30,10 +31,8 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=40000, help="training faces to draw")
     parser.add_argument("--out", type=Path, help="where the weights go (default: the package's assets)")
     options = parser.parse_args()
-    out = options.out or FILES[options.network]
-    images = render(toyfaces.ids("train")[: options.faces])
-    train = {"autoencoder": train_autoencoder, "latent": train_latent, "pixel": train_pixel}[options.network]
-    train(images, out, options)
+    train, out = TRAINERS[options.network]
+    train(render(toyfaces.ids("train")[: options.faces]), options.out or out, options)
 
 
 def train_autoencoder(images: Tensor, out: Path, options: argparse.Namespace) -> None:
@@ -58,9 +57,7 @@ def train_autoencoder(images: Tensor, out: Path, options: argparse.Namespace) ->
             latent = networks.quantise(codebook, z)
             codes = networks.codes_of(codebook, z.detach())
             extra = F.mse_loss(codes, z.detach()) + commitment * F.mse_loss(z, codes.detach())
-        x_hat = module.decode(latent, force_not_quantize=True).sample.float()
-        error = x_hat - x
-        return error.abs().mean() + 2 * error.square().mean() + extra
+        return reconstruction_loss(module, latent, x) + extra
 
     def start_codebook(module: VQModel, step: int) -> None:
         if step == codes_from:
@@ -70,17 +67,43 @@ def train_autoencoder(images: Tensor, out: Path, options: argparse.Namespace) ->
     ema = fit(module, loss, out=out, steps=options.steps, lr=options.lr, seed=options.seed, before_step=start_codebook)
     # the codes' average lags behind their start, so the last codes are kept and not their average
     ema.quantize.embedding.weight.data.copy_(module.quantize.embedding.weight.data)
-    test = render(toyfaces.ids("validation")[:512])
-    x = as_image(test)
-    z = encodings(ema, test)
-    scale = 1 / z.std().item()
-    x_hat = decodings(ema, z)
-    mse = (x_hat.clamp(-1, 1) - x).square().mean(dim=(1, 2, 3)) / 4
-    psnr = (-10 * torch.log10(mse)).mean().item()
-    codes = networks.nearest(ema.quantize.embedding.weight, z.permute(0, 2, 3, 1).reshape(-1, 3).to(device()))
-    used = codes.unique().numel()
-    print(f"\nvalidation: {psnr:.2f} dB, {used} of {ema.quantize.n_e} codes used, latent scale {scale:.4f}")
-    ship(ema, out, dtype=torch.float16, seed=options.seed, scale=scale, validation_psnr=round(psnr, 3), codes_used=used)
+    scale = 1 / encodings(ema, render(toyfaces.ids("validation")[:512])).std().item()
+    ship(ema, out, dtype=torch.float16, seed=options.seed, scale=scale, **validated(ema))
+
+
+def train_decoder(images: Tensor, out: Path, options: argparse.Namespace) -> None:
+    """Refine the decoder on the quantised latents of the shipped autoencoder, whose encoder and codes stay."""
+    module, scale = toyfaces_autoencoder()
+    codes = torch.cat(
+        [networks.codes_of(module.quantize.embedding.weight, z) for z in encodings(module, images).split(256)]
+    )
+    module.decoder.requires_grad_(True)
+    module.post_quant_conv.requires_grad_(True)
+
+    def loss(module: VQModel, generator: torch.Generator, step: int) -> Tensor:
+        rows = torch.randint(len(images), (options.batch_size,), generator=generator)
+        latent = codes[rows].to(device(), memory_format=torch.channels_last)
+        return reconstruction_loss(module, latent, as_image(images[rows]).to(device()))
+
+    ema = fit(module, loss, out=out, steps=options.steps, lr=options.lr, seed=options.seed)
+    ship(ema, out, dtype=torch.float16, seed=options.seed, scale=scale, refined=made(AUTOENCODER), **validated(ema))
+
+
+def reconstruction_loss(module: VQModel, latent: Tensor, x: Tensor) -> Tensor:
+    """Absolute and squared error of the decoded latent."""
+    error = module.decode(latent, force_not_quantize=True).sample.float() - x
+    return error.abs().mean() + 2 * error.square().mean()
+
+
+def validated(vq: VQModel) -> dict[str, float]:
+    """Mean PSNR (dB) over 512 validation faces, encoded, quantised and decoded, and how many codes they use."""
+    images = render(toyfaces.ids("validation")[:512])
+    z = encodings(vq, images)
+    mse = (decodings(vq, z).clamp(-1, 1) - as_image(images)).square().mean(dim=(1, 2, 3)) / 4
+    codes = networks.nearest(vq.quantize.embedding.weight, z.permute(0, 2, 3, 1).reshape(-1, 3).to(device()))
+    facts = {"validation_psnr": round((-10 * torch.log10(mse)).mean().item(), 3), "codes_used": codes.unique().numel()}
+    print(f"\nvalidation: {facts}")
+    return facts
 
 
 def train_latent(images: Tensor, out: Path, options: argparse.Namespace) -> None:
@@ -148,6 +171,13 @@ def k_means(vectors: Tensor, k: int, seed: int, rounds: int = 10) -> Tensor:
         centres = torch.where(count > 0, total / count.clamp(min=1), lost)
     return centres
 
+
+TRAINERS = {
+    "autoencoder": (train_autoencoder, AUTOENCODER),
+    "decoder": (train_decoder, AUTOENCODER),
+    "latent": (train_latent, ASSETS / "toyfaces_latent.safetensors"),
+    "pixel": (train_pixel, ASSETS / "toyfaces_pixel.safetensors"),
+}
 
 if __name__ == "__main__":
     main()
