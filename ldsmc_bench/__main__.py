@@ -6,8 +6,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from ldsmc_bench.errors import UserError
-from ldsmc_bench.sweep import job
+from ldsmc_bench.sweep import exit_code, job
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -31,13 +30,11 @@ def main() -> None:
     except Exception as error:
         from ldsmc_bench.composition import explained
 
-        line = str(error) if isinstance(error, UserError) else explained(error)
+        line = explained(error, sys.argv[1:])
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
-    from ldsmc_bench.sweep import exit_code
-
     sys.exit(exit_code())
 
 

@@ -207,8 +207,21 @@ def score_and_keep(
     images = torch.stack([one.pixels for one in restored if one.pixels is not None])
     metrics = paired_metrics(images, posed.truths[rows], posed.measurement.select(rows), network)
     for i, image, values in zip(finite, images, metrics, strict=True):
-        kept = {"metrics": values, "cost": restored[i].cost, "diagnostics": restored[i].diagnostics}
-        keep(store, record(store, settings, posed.ids[i], status="ok", **kept), picture(image))
+        kept: dict[str, dict[str, Any]] = {
+            "metrics": values,
+            "cost": restored[i].cost,
+            "diagnostics": restored[i].diagnostics,
+        }
+        if wrong := not_finite(kept):
+            keep_all(store, settings, {posed.ids[i]: f"{wrong} is not finite"})
+        else:
+            keep(store, record(store, settings, posed.ids[i], status="ok", **kept), picture(image))
+
+
+def not_finite(outcome: dict[str, dict[str, Any]]) -> str | None:
+    """The first entry with a number that no mean may meet, as `metrics.misfit`."""
+    entries = ((f"{part}.{name}", value) for part, values in outcome.items() for name, value in values.items())
+    return next((name for name, value in entries if not np.isfinite(value).all()), None)
 
 
 def keep_all(store: Store, settings: Settings, failures: dict[str, str]) -> None:

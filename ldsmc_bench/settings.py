@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, g
 import torch
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationKeyError
+from omegaconf.errors import OmegaConfBaseException
 
-from ldsmc_bench.composition import nearest
+from ldsmc_bench.composition import nearest, nearest_key, one_line
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.sampling.arguments import Between
 
 PRECISIONS = {"fp64": torch.float64, "fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
 MODES = ("online", "offline", "disabled")
 
 
@@ -46,15 +47,7 @@ class Settings:
 
 def checked(cfg: DictConfig) -> Settings:
     """The settings of one run. Raises UserError that names the first wrong key and what it may be."""
-    variants = list(cfg.method.get("variants", ["default"]))
-    if cfg.variant not in variants:
-        raise UserError(
-            f"variant={cfg.variant}: {cfg.method.name} has no such variant; {nearest(str(cfg.variant), variants)}"
-        )
-    try:
-        config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    except InterpolationKeyError as error:
-        raise UserError(f"{' '.join(str(error).split())}") from error
+    config = _resolved(cfg)
     for key in ("particles", "steps", "n_images", "batch_size", "shards"):
         _require(key, config[key], Annotated[int, Between(1)])
     for key in ("seed", "shard"):
@@ -64,14 +57,14 @@ def checked(cfg: DictConfig) -> Settings:
         raise UserError(
             f"shard={config['shard']}: counted from 0, so with shards={config['shards']} the last is {last}"
         )
+    for key in ("results_dir", "device"):
+        _require(key, config[key], str)
     _require("precision", config["precision"], Literal[*PRECISIONS])
     _require("wandb.mode", config["wandb"]["mode"], Literal[*MODES])
     _require("task.noise_std", config["task"]["noise_std"], Annotated[float, Between(0)])
     _require("measurement.noise_in_hole", config["measurement"]["noise_in_hole"], bool)
     sample = {key: value for key, value in config["method"]["sample"].items() if not key.startswith("_")}
-    for key, hint in arguments(get_object(config["method"]["sample"]["_target_"])).items():
-        if key in sample:
-            _require(f"method.sample.{key}", sample[key], hint)
+    _check_arguments(sample, config["method"]["sample"]["_target_"])
     return Settings(
         config=config,
         sample=sample,
@@ -80,11 +73,41 @@ def checked(cfg: DictConfig) -> Settings:
     )
 
 
-def arguments(sample: Callable[..., Any]) -> dict[str, Any]:
-    """The keyword-only arguments of a sampler with their types: what its configuration may set."""
-    hints = get_type_hints(sample, include_extras=True)
-    keywords = [name for name, p in inspect.signature(sample).parameters.items() if p.kind is p.KEYWORD_ONLY]
-    return {name: hints[name] for name in keywords}
+def keywords(sample: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The keyword-only arguments of a sampler: what its configuration sets."""
+    return {name: p for name, p in inspect.signature(sample).parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def _resolved(cfg: DictConfig) -> dict[str, Any]:
+    """Plain values, whole sections where there should be sections."""
+    try:
+        for key in ("method", "task", "dataset", "prior", "measurement", "wandb"):
+            if not isinstance(cfg[key], DictConfig):
+                raise UserError(f"{key}={cfg[key]}: this is a section; set a key in it, {key}.<key>=<value>")
+        variants = list(cfg.method.get("variants", ["default"]))
+        if cfg.variant not in variants:
+            raise UserError(
+                f"variant={cfg.variant}: {cfg.method.name} has no such variant; {nearest(str(cfg.variant), variants)}"
+            )
+        return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    except OmegaConfBaseException as error:
+        raise UserError(one_line(error)) from error
+
+
+def _check_arguments(given: dict[str, Any], target: str) -> None:
+    try:
+        sample = get_object(target)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"method.sample._target_={target}: no such sampler ({one_line(error)})") from error
+    expected, hints = keywords(sample), get_type_hints(sample, include_extras=True)
+    for key, value in given.items():
+        if key not in expected:
+            near = nearest_key(f"method.sample.{key}", [f"method.sample.{name}" for name in expected])
+            raise UserError(f"method.sample.{key}: {target} takes no such argument; {near}")
+        _require(f"method.sample.{key}", value, hints[key])
+    for key, parameter in expected.items():
+        if key not in given and parameter.default is parameter.empty:
+            raise UserError(f"method.sample.{key} is missing: {target} needs it")
 
 
 def _require(key: str, value: object, hint: Any) -> None:
@@ -115,7 +138,7 @@ def _words(hint: Any) -> str:
         return " or ".join(map(str, get_args(hint)))
     if origin in (Union, UnionType):
         return " or ".join(_words(part) for part in get_args(hint))
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(hint, str(hint))
+    return WORDS.get(hint, str(hint))
 
 
 def _device(name: str) -> torch.device:

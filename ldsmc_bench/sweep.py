@@ -4,10 +4,11 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -15,23 +16,23 @@ from omegaconf import DictConfig, OmegaConf
 from ldsmc_bench.errors import UserError
 
 log = logging.getLogger(__name__)
-_failed: list[str] = []
+_failed: list[str] = []  # of this command; Hydra hands nothing back from a callback
 
 
 def job(cfg: DictConfig) -> None:
     """One run of a sweep. Whatever happens is written to `outcome.json` in the job's log folder; nothing is raised."""
     from ldsmc_bench.run import run
 
+    folder = Path(HydraConfig.get().runtime.output_dir)
     outcome: dict[str, Any] = {"run_id": None, "error": None}
     try:
         outcome["run_id"] = run(cfg).run_id
     except UserError as error:
-        outcome["error"] = str(error)
+        outcome["error"] = " ".join(str(error).split())
     except Exception as error:
         log.exception("the run broke off")
         traceback.print_exc()
-        outcome["error"] = f"{type(error).__name__}: {error}"
-    folder = Path(HydraConfig.get().runtime.output_dir)
+        outcome["error"] = " ".join(f"{type(error).__name__}: {error} (log: {folder})".split())
     (folder / "outcome.json").write_text(json.dumps(outcome))
 
 
@@ -43,42 +44,56 @@ def exit_code() -> int:
 class Report(Callback):
     """Hydra calls this when a command's last job has ended, on whichever machine the jobs ran."""
 
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        _failed[:] = ["no report yet"]  # stands if the report breaks off, which Hydra turns into a warning
+
+    on_multirun_start = on_run_start
+
     def on_run_end(self, config: DictConfig, **_: Any) -> None:
-        conclude([Path(config.hydra.run.dir)])
+        _failed[:] = conclude([Path(config.hydra.run.dir)])
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
-        conclude(sorted((path.parent.parent for path in folder.glob("*/.hydra/config.yaml")), key=_number))
+        _failed[:] = conclude(sorted((path.parent.parent for path in folder.glob("*/.hydra/config.yaml")), key=_number))
 
 
-def conclude(jobs: list[Path]) -> None:
-    """Print the table of the jobs' runs, the path of their sheet, and what failed."""
+def conclude(jobs: Sequence[Path]) -> list[str]:
+    """Print the table of the jobs' runs, the path of their sheet, and what failed; return what failed."""
+    from ldsmc_bench.records.status import requested
+    from ldsmc_bench.records.store import Store
     from ldsmc_bench.report.table import table
 
-    results, summaries = {}, []
-    for folder in jobs:
-        outcome = _read(folder / "outcome.json") or {"run_id": None, "error": "the job died; see its log"}
+    results, summaries, failed = {}, [], []
+    for folder, name in _names(jobs).items():
+        outcome = _read(folder / "outcome.json") or {"run_id": None, "error": f"the job died (log: {folder})"}
+        if outcome["error"]:
+            failed.append(_said_of(name, outcome["error"]))
+            continue
         cfg = OmegaConf.load(folder / ".hydra" / "config.yaml")
         assert isinstance(cfg, DictConfig)
-        if outcome["error"]:
-            _failed.append(f"{_asked(folder)}: {outcome['error']} (log: {folder})")
+        store = Store(Path(cfg.results_dir) / "runs" / outcome["run_id"], outcome["run_id"])
+        summary, wanted = _read(store.root / "summary.json"), requested(store)
+        if summary is None or (wanted and summary["n"] + summary["n_failed"] < wanted.ids):
+            print(f"{store.run_id}: this shard is done, others are not yet (python -m ldsmc_bench.status)")
             continue
-        summary = _read(Path(cfg.results_dir) / "runs" / outcome["run_id"] / "summary.json")
-        if summary is None:
-            print(f"{outcome['run_id']}: this shard is done, others are not yet (python -m ldsmc_bench.status)")
-            continue
-        if summary["n_failed"]:
-            _failed.append(f"{_asked(folder)}: {summary['n_failed']} images failed; their records say why")
-        if outcome["run_id"] not in results:
-            results[outcome["run_id"]] = cfg
+        if store.run_id not in results:
+            cfg.device = "cpu"  # a report needs no GPU, and may be made where there is none
+            results[store.run_id] = cfg
             summaries.append(summary)
+            if summary["n_failed"]:
+                count = f"{summary['n_failed']} of {summary['n_failed'] + summary['n']} images failed"
+                failed.append(_said_of(name, f"{count}; the records in {store.root / 'records'} say why"))
     if summaries:
         print()
         print(table(summaries))
-        for path in sheets(results):
-            print(f"sheet: {path}")
-    for line in _failed:
+        try:
+            for path in sheets(results):
+                print(f"sheet: {path}")
+        except UserError as error:
+            failed.append(str(error))
+    for line in failed:
         print(f"error: {line}", file=sys.stderr)
+    return failed
 
 
 def sheets(results: dict[str, DictConfig]) -> Iterable[Path]:
@@ -124,9 +139,15 @@ def _captions(names: list[dict[str, Any]]) -> list[str]:
     return [c if captions.count(c) == 1 else f"{c} #{i + 1}" for i, c in enumerate(captions)]
 
 
-def _asked(folder: Path) -> str:
-    overrides = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
-    return " ".join(map(str, overrides)) or "default configuration"
+def _names(jobs: Iterable[Path]) -> Mapping[Path, str]:
+    """What tells each job of a sweep from the others: the overrides that they do not all share."""
+    asked = {folder: yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text()) for folder in jobs}
+    shared = set.intersection(*map(set, asked.values())) if asked else set()
+    return {folder: " ".join(o for o in overrides if o not in shared) for folder, overrides in asked.items()}
+
+
+def _said_of(name: str, what: str) -> str:
+    return what if what.startswith(name) else f"{name}: {what}"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -45,5 +45,5 @@ def _means(rows: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str, fl
 def _mean(values: Sequence[float]) -> dict[str, float | int | None]:
     n = len(values)
     mean = math.fsum(values) / n
-    se = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n) if n > 1 else None
+    se = math.hypot(*(v - mean for v in values)) / math.sqrt((n - 1) * n) if n > 1 else None
     return {"mean": mean, "se": se, "n": n}

@@ -69,7 +69,10 @@ SCHEMES: dict[str, Scheme] = {"multinomial": multinomial, "systematic": systemat
 
 
 def _inverse(weights: Tensor, u: Tensor) -> Tensor:
-    """Ancestors by inverting the cumulative weights; the last edge is 1 and u stays below it, whatever the rounding."""
+    """Ancestors by inverting the cumulative weights; the last edge is 1 and u stays below it, whatever the rounding.
+
+    Weights that are not finite (a run that blew up) make the last particle everyone's ancestor: its image fails alone.
+    """
     edges = weights.cumsum(dim=1)
     edges = edges / edges[:, -1:]
-    return torch.searchsorted(edges, u.clamp(max=1 - 2**-53).contiguous(), right=True)
+    return torch.searchsorted(edges, u.clamp(max=1 - 2**-53).contiguous(), right=True).clamp(max=weights.shape[1] - 1)
