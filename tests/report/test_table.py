@@ -44,6 +44,13 @@ def test_what_varies_comes_first_and_what_is_shared_stands_above() -> None:
     assert [line.split()[0] for line in lines[3:5]] == ["ldsmc", "psld"]
 
 
+def test_runs_of_other_settings_are_told_apart_by_their_id() -> None:
+    lines = table([summary(1, run_id="a"), summary(1, run_id="b"), summary(5, run_id="c")]).splitlines()
+    assert [line.split()[:2] for line in lines[1:2] + lines[3:6]] == [
+        ["particles", "run_id"], ["1", "a"], ["1", "b"], ["5", "c"],
+    ]  # fmt: skip
+
+
 def test_a_run_where_everything_failed_keeps_its_row() -> None:
     nothing = summary(5, metrics={}, cost={}, sets={"n": 0, "warning": None}, n=0, n_failed=16)
     row = table([summary(1), nothing]).splitlines()[4]
