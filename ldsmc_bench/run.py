@@ -27,6 +27,7 @@ from ldsmc_bench.records.record import Record
 from ldsmc_bench.records.status import Request, request, requested
 from ldsmc_bench.records.store import Store, finished, keep, open_store, outcomes, read, read_image, write_summary
 from ldsmc_bench.report.summary import summarise
+from ldsmc_bench.report.wandb import mirror
 from ldsmc_bench.sampling.trace import Trace
 from ldsmc_bench.scoring.features import FeatureNetwork, load_features
 from ldsmc_bench.scoring.paired import paired_metrics
@@ -79,7 +80,7 @@ def run(cfg: DictConfig) -> Store:
                 score_and_keep(store, settings, part, restored, network)
         progress.close()
 
-    conclude(store, dataset)
+    conclude(store, dataset, settings.config["wandb"]["mode"])
     return store
 
 
@@ -237,8 +238,9 @@ def record(store: Store, settings: Settings, image_id: str, **outcome: Any) -> R
     return cast(Record, {"run_id": store.run_id, "image_id": image_id, **labels(settings), **outcome})
 
 
-def conclude(store: Store, dataset: Dataset) -> None:
-    """Once every image that was asked for has its record: set metrics and the summary, whichever shard ends last."""
+def conclude(store: Store, dataset: Dataset, wandb_mode: str) -> None:
+    """Once every image that was asked for has its record: set metrics, the summary and its mirror in W&B, whichever
+    shard ends last."""
     wanted = requested(store)
     ids = dataset.ids[: wanted.ids if wanted else 0]
     status = outcomes(store, ids)
@@ -252,6 +254,7 @@ def conclude(store: Store, dataset: Dataset) -> None:
         truths = pixels(torch.stack([dataset.load(image_id) for image_id in good]))
         sets = set_metrics(network, images, reference_for(dataset.name, network, truths))
     write_summary(store, summarise(read(store, ids), sets))
+    mirror(store, wandb_mode)
 
 
 def made(node: DictConfig) -> Any:
