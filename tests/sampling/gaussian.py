@@ -1,6 +1,6 @@
 """A prior in closed form: latents are N(0, I), the codec is linear or bent, nothing is learned."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ class GaussianPrior:
     bend: float = 0.0
     shape: tuple[int, int, int] = (3, 8, 8)
     image_size: int = 8
-    alpha_bar: Tensor = scaled_linear()
+    alpha_bar: Tensor = field(default_factory=scaled_linear)
     digest: str = "closed form"
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "GaussianPrior":

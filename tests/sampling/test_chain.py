@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -48,7 +50,7 @@ def test_any_number_of_steps_ends_at_the_last_training_step(steps: int) -> None:
     levels = grid(scaled_linear(), steps)
     assert len(levels) == steps
     assert levels[-1] == 999
-    assert all(a < b for a, b in zip(levels, levels[1:], strict=False))
+    assert all(a < b for a, b in pairwise(levels))
     rows = paper_chain(scaled_linear(), steps, 1.0).rows
     assert all(torch.isfinite(torch.tensor([row.a, row.a_prev, row.sigma])).all() for row in rows.values())
 

@@ -1,0 +1,36 @@
+import pytest
+import torch
+
+from ldsmc_bench.prior import networks
+
+
+def test_the_nearest_code_is_the_brute_force_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    codebook, vectors = torch.randn(50, 3, generator=generator), torch.randn(200, 3, generator=generator)
+    brute = (vectors[:, None] - codebook[None]).square().sum(dim=2).argmin(dim=1)
+    assert torch.equal(networks.nearest(codebook, vectors), brute)
+    assert torch.equal(networks.nearest(codebook, vectors, rows=7), brute)
+
+
+def test_quantising_keeps_place_and_passes_the_gradient_through() -> None:
+    codebook = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+    z = torch.full((1, 3, 2, 2), 0.9)
+    z[0, :, 0, 1] = 0.2
+    z.requires_grad_(True)
+    q = networks.quantise(codebook, z)
+    assert torch.allclose(q[0, 0], torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
+    q.backward(torch.arange(12.0).reshape(1, 3, 2, 2))
+    assert torch.equal(z.grad, torch.arange(12.0).reshape(1, 3, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("make", "side"), [(networks.latent_unet, 16), (networks.PixelUNet, 64)], ids=["latent", "pixel"]
+)
+def test_denoisers_keep_the_shape_and_heed_the_timestep(make, side: int) -> None:
+    torch.manual_seed(0)
+    network = make().eval().requires_grad_(False)
+    x = torch.randn(2, 3, side, side)
+    outputs = [network(x, torch.full((2,), t)) for t in (1, 900)]
+    outputs = [o if isinstance(o, torch.Tensor) else o.sample for o in outputs]
+    assert outputs[0].shape == x.shape
+    assert not torch.allclose(outputs[0], outputs[1])

@@ -1,0 +1,95 @@
+"""The embedded prior, held against the faces that it must know."""
+
+import numpy as np
+import pytest
+import torch
+
+from ldsmc_bench.noise import Noise
+from ldsmc_bench.prior import latent
+from ldsmc_bench.problem import toyfaces
+from ldsmc_bench.report.prior import drawn, unconditional
+from ldsmc_bench.sampling.chain import paper_chain
+from ldsmc_bench.scoring.features import load_features
+from ldsmc_bench.scoring.frechet import frechet_distance, moments
+from ldsmc_bench.scoring.reference import features_of
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def prior() -> latent.LatentPrior:
+    return latent.toyfaces().to(CPU, torch.float32)
+
+
+@pytest.fixture(scope="module")
+def faces() -> torch.Tensor:
+    return drawn(list(toyfaces.ids("test")[:64])).float() / 127.5 - 1
+
+
+@torch.no_grad()
+def test_the_autoencoder_keeps_held_out_faces_at_30_db(prior: latent.LatentPrior, faces: torch.Tensor) -> None:
+    x_hat = prior.decode(prior.encode(faces)).clamp(-1, 1)
+    mse = (x_hat - faces).square().mean(dim=(1, 2, 3)) / 4
+    assert (-10 * torch.log10(mse)).mean() > 30
+
+
+@torch.no_grad()
+def test_latents_have_unit_spread_and_the_shape_of_the_real_ones(
+    prior: latent.LatentPrior, faces: torch.Tensor
+) -> None:
+    z = prior.encode(faces)
+    assert z.shape[1:] == prior.shape == (3, 16, 16)
+    assert z.std().item() == pytest.approx(1, abs=0.05)
+
+
+@torch.no_grad()
+def test_decoding_quantises(prior: latent.LatentPrior, faces: torch.Tensor) -> None:
+    """A latent and its own codes decode alike."""
+    z = prior.encode(faces[:2])
+    codes = latent.networks.codes_of(prior.codebook, z / prior.scale) * prior.scale
+    assert not torch.allclose(z, codes, atol=1e-3)
+    assert torch.allclose(prior.decode(z), prior.decode(codes), atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_denoiser_removes_noise_at_every_level(prior: latent.LatentPrior, faces: torch.Tensor) -> None:
+    """Predicting no noise at all has error 1; so would a denoiser that learned nothing."""
+    z_0 = prior.encode(faces)
+    for row, bound in zip(
+        list(paper_chain(prior.alpha_bar, 10, 1.0).rows.values())[::3], (0.4, 0.2, 0.1, 0.05), strict=True
+    ):
+        eps = Noise(0, [str(i) for i in range(64)], "test").normal(f"level {row.t}", prior.shape)
+        z = row.a**0.5 * z_0 + (1 - row.a) ** 0.5 * eps
+        assert (prior.eps(z, torch.full((64,), row.t)) - eps).square().mean() < bound
+
+
+@torch.no_grad()
+def test_precisions_agree(faces: torch.Tensor) -> None:
+    z = latent.toyfaces().to(CPU, torch.float32).encode(faces[:2])
+    t = torch.tensor([500, 20])
+    double = latent.toyfaces().to(CPU, torch.float64)
+    reference = double.eps(z.double(), t)
+    assert reference.dtype == torch.float64
+    for dtype, tolerance in ((torch.float32, 1e-4), (torch.bfloat16, 0.1)):
+        prior = latent.toyfaces().to(CPU, dtype)
+        assert prior.codebook.dtype == torch.float32
+        assert prior.eps(z, t).dtype == torch.float32
+        assert (prior.eps(z, t) - reference).abs().max() < tolerance * reference.abs().max()
+
+
+@pytest.mark.slow
+def test_samples_are_nearer_to_test_faces_than_noise_and_mush(prior: latent.LatentPrior) -> None:
+    """The distance of 128 samples to 128 test faces, against that of the faces blurred (mush) to the same faces."""
+    network = load_features()
+    x = unconditional(prior, Noise(0, [f"sample-{i}" for i in range(128)], "prior"), 50)
+    samples = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    test = toyfaces.ids("test")
+    faces, others = drawn(list(test[:128])), drawn(list(test[128:256]))
+    mush = torch.nn.functional.avg_pool2d(others.float(), 9, 1, 4, count_include_pad=False).round().to(torch.uint8)
+    reference = moments(features_of(network, faces))
+    distance = {
+        name: frechet_distance(*moments(features_of(network, images)), *reference)
+        for name, images in {"samples": samples, "mush": mush, "faces": others}.items()
+    }
+    assert np.isfinite(list(distance.values())).all()
+    assert distance["samples"] < 0.5 * distance["mush"]

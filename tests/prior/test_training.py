@@ -1,0 +1,99 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.prior import assets
+from ldsmc_bench.prior.train import k_means
+from ldsmc_bench.prior.training import fit, learning_rate, render, ship
+
+
+class Line(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * x
+
+
+def loss(module: Line, generator: torch.Generator, step: int) -> Tensor:
+    x = torch.randn(16, generator=generator)
+    return (module(x) - 3 * x).square().mean()
+
+
+def trained(out: Path, steps: int = 400, stop_at: int | None = None) -> float:
+    def before(module: Line, step: int) -> None:
+        if step == stop_at:
+            raise KeyboardInterrupt
+
+    ema = fit(Line(), loss, out=out, steps=steps, lr=0.05, seed=1, warmup=10, save_every=50, before_step=before)
+    return ema.weight.item()
+
+
+def test_training_reaches_the_optimum(tmp_path: Path) -> None:
+    assert trained(tmp_path / "w.safetensors") == pytest.approx(3, abs=0.05)
+
+
+def test_a_training_that_was_stopped_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
+    undisturbed = trained(tmp_path / "a.safetensors", steps=120)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "b.safetensors", steps=120, stop_at=70)
+    assert trained(tmp_path / "b.safetensors", steps=120) == undisturbed
+
+
+def test_shipped_weights_tell_how_they_came_about_and_are_known_by_digest(tmp_path: Path) -> None:
+    out = tmp_path / "line.safetensors"
+    ema = fit(Line(), loss, out=out, steps=5, lr=0.05, seed=1)
+    ship(ema, out, dtype=torch.float16, seed=1)
+    assert not out.with_name(out.name + ".training").exists()
+    facts = assets.made(out)
+    assert {"command", "minutes", "machine", "seed"} <= set(facts)
+    assert assets.load(Line(), out).weight.item() == pytest.approx(ema.weight.item(), rel=1e-3)
+
+    out.write_bytes(out.read_bytes()[:-1] + b"\x00")
+    with pytest.raises(UserError, match=r"line\.safetensors: SHA-256 differs"):
+        assets.load(Line(), out)
+    out.unlink()
+    with pytest.raises(UserError, match=r"line\.safetensors: weights are missing"):
+        assets.load(Line(), out)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    out = tmp_path / "line.safetensors"
+    ship(fit(Line(), loss, out=out, steps=2, lr=0.05, seed=1), out, dtype=torch.float32)
+    with pytest.raises(UserError, match="not the weights of this network"):
+        assets.load(nn.Linear(2, 2), out)
+
+
+def test_learning_rate_warms_up_and_falls() -> None:
+    rates = [learning_rate(step, 1000, 100) for step in (0, 50, 100, 500, 999)]
+    assert rates[0] < rates[1] < rates[2]
+    assert rates[2] > rates[3] > rates[4] > 0
+
+
+def test_k_means_finds_separated_clusters_and_leaves_none_empty() -> None:
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.tensor([[0.0, 0, 0], [10, 0, 0], [0, 10, 0], [0, 0, 10]])
+    vectors = centres.repeat(200, 1) + 0.1 * torch.randn(800, 3, generator=generator)
+    found = k_means(vectors, 4, seed=3)
+    distance = torch.cdist(centres, found).min(dim=1).values
+    assert torch.all(distance < 0.1)
+
+
+def test_faces_are_drawn_in_order(tmp_path: Path) -> None:
+    ids = ["train-000000", "train-000001", "train-000002"]
+    together, alone = render(ids, workers=2), render(ids[2:], workers=1)
+    assert together.shape == (3, 3, 64, 64)
+    assert torch.equal(together[2:], alone)
+
+
+def test_every_asset_is_listed_with_its_digest_and_small_enough() -> None:
+    listed = json.loads((assets.ASSETS / "digests.json").read_text())
+    files = sorted(assets.ASSETS.glob("*.safetensors"))
+    assert {path.name for path in files} == set(listed)
+    assert all(assets.digest(path) == listed[path.name] for path in files)
+    assert sum(path.stat().st_size for path in files) < 40e6
