@@ -79,7 +79,7 @@ def conclude(jobs: Sequence[Path]) -> list[str]:
         if store.run_id not in results:
             cfg.device = "cpu"  # a report needs no GPU, and may be made where there is none
             results[store.run_id] = cfg
-            summaries.append(summary)
+            summaries.append({**summary, "asked": name})
             if summary["n_failed"]:
                 count = f"{summary['n_failed']} of {summary['n_failed'] + summary['n']} images failed"
                 failed.append(_said_of(name, f"{count}; the records in {store.root / 'records'} say why"))

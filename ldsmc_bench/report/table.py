@@ -26,7 +26,8 @@ def table(summaries: Sequence[Summary], *, width: int = 160) -> str:
     keys = [key for key in IDENTITY if key != "run_id"]
     varying = [key for key in keys if len({str(s.get(key)) for s in summaries}) > 1]
     if len({tuple(s.get(key) for key in varying) for s in summaries}) < len(summaries):
-        varying.append("run_id")  # runs that differ in their settings only
+        # runs that differ in their settings only are told apart by what was asked of them, if the caller knows that
+        varying.append("asked" if all("asked" in s for s in summaries) else "run_id")
     shared = [f"{key}={summaries[0][key]}" for key in keys if key not in varying and key in summaries[0]]
     names = [_aligned(key, [str(s.get(key, MISSING)) for s in summaries]) for key in varying]
     columns = [_aligned(heading, [cell(s) for s in summaries]) for heading, cell in COLUMNS.items()]
