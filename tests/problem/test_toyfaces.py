@@ -166,7 +166,7 @@ def test_a_bad_id_is_named(function: Callable[[str], object], bad: str) -> None:
 
 
 def test_an_unknown_split_is_named() -> None:
-    with pytest.raises(UserError, match="'valid'.*train, validation, test"):
+    with pytest.raises(UserError, match=r"'valid'.*train, validation, test"):
         ids("valid")
 
 
