@@ -50,10 +50,9 @@ def _metric(name: str, digits: int) -> Callable[[Summary], str]:
     return cell
 
 
-def _set_metric(name: str, digits: int, scale: float = 1) -> Callable[[Summary], str]:
+def _set_metric(name: str, digits: int) -> Callable[[Summary], str]:
     def cell(summary: Summary) -> str:
-        value, error = (summary["sets"].get(key) for key in (name, f"{name}_se"))
-        return with_error(value if value is None else value * scale, error if error is None else error * scale, digits)
+        return with_error(summary["sets"].get(name), summary["sets"].get(f"{name}_se"), digits)
 
     return cell
 
@@ -83,7 +82,7 @@ COLUMNS: dict[str, Callable[[Summary], str]] = {
     "SSIM": _metric("ssim", 3),
     "perceptual*": _metric("toyfaces_perceptual", 4),
     "FID*": _set_metric("toyfaces_fid", 2),
-    "1000 KID*": _set_metric("toyfaces_kid", 2, scale=1000),
+    "KID*": _set_metric("toyfaces_kid", 4),
     "misfit": _metric("misfit", 2),
     "s/image": _seconds,
     "denoiser": _calls("denoiser"),

@@ -16,7 +16,7 @@ def summary(particles: int, *, method: str = "ldsmc", **changes: Any) -> dict[st
     calls = {"denoiser_forward": 100, "denoiser_backward": 100, "decoder_forward": 201, "decoder_backward": 180}
     sets = {
         "toyfaces_fid": 12.3456 / particles, "toyfaces_fid_se": 1.0987,
-        "toyfaces_kid": 0.01234, "toyfaces_kid_se": 0.00123, "n": 16, "warning": "16 images are few",
+        "toyfaces_kid": 0.01236, "toyfaces_kid_se": 0.00127, "n": 16, "warning": "16 images are few",
     }  # fmt: skip
     return {
         "run_id": f"{method}{particles}", "method": method, "task": "freeform", "dataset": "toyfaces", "steps": 100,

@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from ldsmc_bench.scoring.kid import kernel_distance, kernel_distance_se
+
+
+def test_is_the_u_statistic_over_pairs() -> None:
+    generator = np.random.default_rng(0)
+    a, b = generator.normal(size=(5, 3)), generator.normal(size=(4, 3))
+
+    def kernel(u: np.ndarray, v: np.ndarray) -> float:
+        return float((u @ v / 3 + 1) ** 3)
+
+    within_a = np.mean([kernel(a[i], a[j]) for i in range(5) for j in range(5) if i != j])
+    within_b = np.mean([kernel(b[i], b[j]) for i in range(4) for j in range(4) if i != j])
+    between = np.mean([kernel(u, v) for u in a for v in b])
+    assert kernel_distance(a, b) == pytest.approx(within_a + within_b - 2 * between, rel=1e-12)
+
+
+def test_zero_on_average_for_one_distribution_however_few_the_images() -> None:
+    generator = np.random.default_rng(1)
+    values = [kernel_distance(generator.normal(size=(8, 16)), generator.normal(size=(30, 16))) for _ in range(2000)]
+    assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(len(values))
+    assert min(values) < 0
+
+
+def test_positive_for_shifted_features() -> None:
+    generator = np.random.default_rng(2)
+    a, b = generator.normal(size=(200, 16)), generator.normal(size=(300, 16)) + 0.5
+    assert kernel_distance(a, b) > 5 * kernel_distance_se(a, b) > 0
+
+
+def test_standard_error_is_the_spread_over_fresh_samples() -> None:
+    generator = np.random.default_rng(3)
+    reference = generator.normal(size=(300, 8))
+    samples = [generator.normal(size=(150, 8)) + 0.4 for _ in range(80)]
+    spread = np.std([kernel_distance(sample, reference) for sample in samples], ddof=1)
+    errors = [kernel_distance_se(sample, reference) for sample in samples[:8]]
+    assert np.mean(errors) == pytest.approx(spread, rel=0.3)
