@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -72,13 +73,14 @@ def run(cfg: DictConfig) -> Store:
     if batches:
         prior = prior.to(settings.device, settings.network_dtype)
         network = load_features()
-        sample, progress = made(cfg.method.sample), Progress(settings, batches)
-        for batch in batches:
-            posed = pose(cfg, settings, dataset, batch)
-            keep_all(store, settings, posed.unreadable)
-            for part, restored in restore(sample, prior, posed, settings, progress.tick):
-                score_and_keep(store, settings, part, restored, network)
-        progress.close()
+        sample = made(cfg.method.sample)
+        with closing(Progress(settings, batches)) as progress:
+            for batch in batches:
+                posed = pose(cfg, settings, dataset, batch)
+                keep_all(store, settings, posed.unreadable)
+                for part, restored in restore(sample, prior, posed, settings, progress.tick):
+                    score_and_keep(store, settings, part, restored, network)
+            progress.finish()
 
     conclude(store, dataset, settings.config["wandb"]["mode"])
     return store
@@ -305,6 +307,9 @@ class Progress:
         self.left -= moves
         self.bar.update(moves)
 
-    def close(self) -> None:
+    def finish(self) -> None:
+        """Images that could not be read made no moves."""
         self.tick(self.left)
+
+    def close(self) -> None:
         self.bar.close()

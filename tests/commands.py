@@ -1,0 +1,135 @@
+"""The project's commands, each in a process of its own, and its configurations.
+
+A process is forked from one that has imported everything and computed nothing: a command then takes no longer than its
+work. What the process does is what `python -m` does; tests/test_command_line.py starts that too.
+"""
+
+import json
+import multiprocessing
+import os
+import runpy
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from ldsmc_bench.composition import CONF
+
+TINY = ("steps=2", "n_images=2", "batch_size=2", "particles=2", "device=cpu", "wandb.mode=disabled")
+Files = dict[str, tuple[int, int, bytes]]
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["ldsmc_bench.run", "ldsmc_bench.sweep", "ldsmc_bench.report.sheet"])
+_numbers = count()
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def errors(self) -> list[str]:
+        """The lines that say what went wrong; a progress bar may stand before them."""
+        return [line for line in self.err.replace("\r", "\n").splitlines() if line.startswith("error: ")]
+
+
+@dataclass(frozen=True)
+class Running:
+    process: Any
+    out: Path
+    err: Path
+
+    def done(self) -> Done:
+        """Wait for the end. The code is negative where a signal ended it."""
+        self.process.join(timeout=300)
+        assert self.process.exitcode is not None, f"still running: {self.err.read_text()}"
+        return Done(self.process.exitcode, self.out.read_text(), self.err.read_text())
+
+
+def start(
+    folder: Path, *arguments: str, module: str = "ldsmc_bench", first: Callable[[], object] | None = None
+) -> Running:
+    """Start `python -m <module> <arguments>` in `folder`; `first` is called in the new process before anything else."""
+    number = next(_numbers)
+    out, err = (folder / f".{number}.{name}" for name in ("out", "err"))
+    process = _processes.Process(target=_main, args=(folder, module, arguments, out, err, first))
+    process.start()
+    return Running(process, out, err)
+
+
+def command(folder: Path, *arguments: str, **how: Any) -> Done:
+    """Run `python -m ldsmc_bench <arguments>` in `folder` to its end."""
+    return start(folder, *arguments, **how).done()
+
+
+def tiny(folder: Path, *arguments: str, **how: Any) -> Done:
+    """A run of seconds, with its results in `folder/results`; `arguments` override what makes it small."""
+    return command(folder, *TINY, *arguments, **how)
+
+
+def _main(
+    folder: Path, module: str, arguments: Sequence[str], out: Path, err: Path, first: Callable[[], object] | None
+) -> None:
+    for path, descriptor in ((out, 1), (err, 2)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    os.chdir(folder)
+    import torch
+
+    torch.set_num_threads(1)
+    if first is not None:
+        first()
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def configured(*overrides: str) -> DictConfig:
+    """The configuration that these overrides make."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+def choices(group: str) -> list[str]:
+    """The names of a configuration group."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def runs(folder: Path) -> list[Path]:
+    """The folders of all runs in `folder/results`, by number of particles."""
+    found = (folder / "results" / "runs").glob("*")
+
+    def particles(run: Path) -> int:
+        asked = run / "requested.json"  # absent where a process was killed before it could ask
+        return json.loads(asked.read_text())["particles"] if asked.exists() else 0
+
+    return sorted(found, key=particles)
+
+
+def records(run: Path) -> dict[str, dict[str, Any]]:
+    """The records of a run, by image."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted((run / "records").glob("*.json"))}
+
+
+def images(run: Path) -> dict[str, bytes]:
+    """The pictures of a run, by image."""
+    return {path.stem: path.read_bytes() for path in sorted((run / "images").glob("*.png"))}
+
+
+def repeatable(run: Path) -> dict[str, dict[str, Any]]:
+    """The records of a run without what the clock says."""
+    found = records(run)
+    for record in found.values():
+        record["cost"].pop("seconds", None)
+    return found
+
+
+def files(run: Path) -> Files:
+    """What would show that a file was written again: inode, time and content of records and pictures."""
+    kept = [*(run / "records").glob("*.json"), *(run / "images").glob("*.png")]
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) for path in kept}

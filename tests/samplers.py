@@ -1,0 +1,64 @@
+"""Samplers that go wrong: LD-SMC with a flaw, given to a run as `method.sample._target_=tests.samplers.<name>`."""
+
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ldsmc_bench.noise import Noise
+from ldsmc_bench.prior.interface import Prior
+from ldsmc_bench.problem.measurement import Measurement
+from ldsmc_bench.sampling import ldsmc
+from ldsmc_bench.sampling.trace import Trace
+
+UNLUCKY = "test-000001"
+
+
+@wraps(ldsmc.sample)
+def one_nan(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, **options: Any) -> Tensor:
+    """One value of one image is not a number."""
+    x = ldsmc.sample(prior, measurement, noise, trace, **options)
+    if UNLUCKY in noise.image_ids:
+        x[noise.image_ids.index(UNLUCKY), 0, 3, 5] = torch.nan
+    return x
+
+
+@wraps(ldsmc.sample)
+def infinite_diagnosis(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, **options: Any) -> Tensor:
+    """The picture is fine, but a diagnostic of one image is infinite."""
+    x = ldsmc.sample(prior, measurement, noise, trace, **options)
+    if UNLUCKY in noise.image_ids:
+        ess = trace.values["ess"][0].clone()
+        ess[noise.image_ids.index(UNLUCKY)] = -torch.inf
+        trace.values["ess"][0] = ess
+    return x
+
+
+@wraps(ldsmc.sample)
+def one_at_a_time(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, **options: Any) -> Tensor:
+    """Memory suffices for one image, and not for more."""
+    if len(measurement.y) > 1:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    return ldsmc.sample(prior, measurement, noise, trace, **options)
+
+
+@wraps(ldsmc.sample)
+def never_enough(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, **options: Any) -> Tensor:
+    """Memory suffices for no image at all; the CPU's allocator says it in its own way."""
+    raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: 8000000 bytes.")
+
+
+@wraps(ldsmc.sample)
+def broken(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, **options: Any) -> Tensor:
+    """A mistake of a programmer."""
+    raise ZeroDivisionError("a mistake\nof a programmer")
+
+
+def only_steps(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, *, steps: int) -> Tensor:
+    """A method without particles: noise fades out over the steps."""
+    x = measurement.y
+    for _ in range(steps):
+        x = x + 0.1 * noise.normal("z", x.shape[1:]).to(x)
+        trace(0)
+    return x

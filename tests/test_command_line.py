@@ -1,0 +1,255 @@
+"""The command that the README opens with, as a newcomer gives it, and what it leaves behind."""
+
+import io
+import json
+import math
+import os
+import re
+import resource
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ldsmc_bench.__main__ import multirun_first
+from ldsmc_bench.problem.datasets import toyfaces
+from tests.commands import Done, choices, command, files, images, records, runs, start, tiny
+
+LITERAL = ("method=ldsmc", "task=freeform", "-m", "particles=1,5,10")
+RECORD = {
+    *("run_id", "image_id", "method", "task", "dataset", "seed", "steps", "particles"),
+    *("status", "metrics", "cost", "diagnostics"),
+}
+CALLS = {f"{network}_{way}" for network in ("denoiser", "decoder", "encoder") for way in ("forward", "backward")}
+NO_NETWORK = """
+import os, socket
+
+def refused(connect):
+    def guarded(self, address, *rest):
+        host = address[0] if isinstance(address, tuple) else "localhost"
+        if host not in ("localhost", "127.0.0.1", "::1"):
+            open(os.environ["ATTEMPTS"], "a").write(f"{address}\\n")
+            raise OSError(f"no network in this test: {address}")
+        return connect(self, address, *rest)
+    return guarded
+
+def unresolved(host, *rest, **options):
+    open(os.environ["ATTEMPTS"], "a").write(f"{host}\\n")
+    raise OSError(f"no network in this test: {host}")
+
+socket.socket.connect = refused(socket.socket.connect)
+socket.socket.connect_ex = refused(socket.socket.connect_ex)
+socket.getaddrinfo = unresolved
+"""
+
+
+def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A fresh Python in `folder`, without network; an attempt to use it is noted in `folder/attempts`."""
+    (folder / "sitecustomize.py").write_text(NO_NETWORK)
+    proxy = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    here = {"PYTHONPATH": str(folder), "ATTEMPTS": str(folder / "attempts"), "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **proxy, **here}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("literal")
+
+
+@pytest.fixture(scope="module")
+def literal(folder: Path) -> Done:
+    """The literal command, made small by what follows it."""
+    done = python(folder, "-m", "ldsmc_bench", *LITERAL, "steps=2", "n_images=2", f"results_dir={folder / 'results'}")
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def test_the_literal_command_succeeds_without_network(literal: Done, folder: Path) -> None:
+    assert (literal.code, literal.errors) == (0, [])
+    assert not (folder / "attempts").exists(), (folder / "attempts").read_text()
+
+
+def test_the_network_is_indeed_refused(tmp_path: Path) -> None:
+    done = python(tmp_path, "-c", "import urllib.request; urllib.request.urlopen('http://192.0.2.1')")
+    assert done.returncode != 0
+    assert python(tmp_path, "-c", "import socket; socket.socket().connect(('192.0.2.1', 80))").returncode != 0
+    assert len((tmp_path / "attempts").read_text().splitlines()) >= 1
+
+
+def test_the_table_has_a_row_for_each_particle_count(literal: Done) -> None:
+    lines = literal.out.splitlines()
+    assert "method=ldsmc task=freeform dataset=toyfaces steps=2 seed=0" in lines
+    (headings,) = [line.split() for line in lines if "PSNR" in line.split()]
+    assert headings[0] == "particles"
+    assert {"PSNR", "SSIM", "perceptual*", "FID*", "s/image", "denoiser", "decoder", "encoder"} <= set(headings)
+    rows = [line.split() for line in lines if re.match(r" *\d+ ", line)]
+    assert [row[0] for row in rows] == ["1", "5", "10"]
+    assert all("±" in row for row in rows)
+
+
+def test_the_sheet_shows_truth_measurement_and_a_column_for_each_particle_count(literal: Done, folder: Path) -> None:
+    (path,) = re.findall(r"^sheet: (.+)$", literal.out, re.MULTILINE)
+    with Image.open(folder / path) as sheet:
+        pixels = np.asarray(sheet.convert("RGB")).astype(float)
+    # the first picture of the truth's column and of the three restorations, enlarged by whole pixels, are in the sheet
+    restored = [np.asarray(Image.open(io.BytesIO(images(run)["test-000000"]))) for run in runs(folder)]
+    truth = (np.asarray(toyfaces().load("test-000000").permute(1, 2, 0)) + 1) * 127.5
+    lefts = [column_of(pixels, picture.astype(float)) for picture in (truth.round(), *restored)]
+    assert lefts == sorted(set(lefts))
+    widths = [right - left for left, right in pairwise(lefts)]
+    assert widths == [2 * widths[1], widths[1], widths[1]]  # the measurement stands behind the truth
+
+
+def column_of(sheet: np.ndarray, picture: np.ndarray) -> int:
+    """The left edge of the column whose first picture is `picture`, three times enlarged."""
+    large = picture.repeat(3, axis=0).repeat(3, axis=1)
+    height, width = large.shape[:2]
+    for top in range(12, 60):
+        for left in range(sheet.shape[1] - width + 1):
+            if np.array_equal(sheet[top, left : left + width], large[0]) and np.array_equal(
+                sheet[top : top + height, left : left + width], large
+            ):
+                return left
+    raise AssertionError("this picture is not in the first row of the sheet")
+
+
+def test_the_files_are_those_of_the_contract(literal: Done, folder: Path) -> None:
+    assert [json.loads((run / "summary.json").read_text())["particles"] for run in runs(folder)] == [1, 5, 10]
+    for run in runs(folder):
+        assert {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()} == {
+            "config.yaml",
+            "requested.json",
+            "summary.json",
+            *(f"records/test-00000{i}.json" for i in range(2)),
+            *(f"images/test-00000{i}.png" for i in range(2)),
+        }
+
+
+def test_records_hold_what_the_contract_promises(literal: Done, folder: Path) -> None:
+    for run, particles in zip(runs(folder), (1, 5, 10), strict=True):
+        for image_id, record in records(run).items():
+            assert record.keys() == RECORD
+            assert (record["run_id"], record["image_id"]) == (run.name, image_id)
+            assert (record["method"], record["task"], record["dataset"]) == ("ldsmc", "freeform", "toyfaces")
+            assert (record["seed"], record["steps"], record["particles"]) == (0, 2, particles)
+            assert record["status"] == "ok"
+            assert record["metrics"].keys() >= {"psnr", "ssim", "toyfaces_perceptual", "misfit"}
+            assert record["cost"].keys() >= {"seconds"} | CALLS
+            assert record["cost"]["denoiser_forward"] == 2 * particles  # a call for each step and particle
+            assert record["diagnostics"].keys() == ({"ess", "resampled"} if particles > 1 else set())
+            assert all(len(values) == 2 for values in record["diagnostics"].values())
+            assert all(1 <= ess <= particles + 1e-9 for ess in record["diagnostics"].get("ess", []))
+
+
+def test_metrics_are_those_of_the_saved_pictures(literal: Done, folder: Path) -> None:
+    for run in runs(folder):
+        for image_id, png in images(run).items():
+            picture = np.asarray(Image.open(io.BytesIO(png)), dtype=float)
+            truth = np.asarray((toyfaces().load(image_id).permute(1, 2, 0) + 1) * 127.5).round()
+            psnr = 10 * math.log10(255**2 / float(np.mean((picture - truth) ** 2)))
+            assert picture.shape == (64, 64, 3)
+            assert records(run)[image_id]["metrics"]["psnr"] == pytest.approx(psnr, rel=1e-9)
+
+
+def test_the_summary_is_the_mean_over_the_records(literal: Done, folder: Path) -> None:
+    for run in runs(folder):
+        summary = json.loads((run / "summary.json").read_text())
+        values = [record["metrics"]["ssim"] for record in records(run).values()]
+        assert summary["metrics"]["ssim"]["mean"] == pytest.approx(np.mean(values))
+        assert summary["metrics"]["ssim"]["se"] == pytest.approx(np.std(values, ddof=1) / math.sqrt(2))
+        assert (summary["n"], summary["n_failed"]) == (2, 0)
+
+
+def test_no_path_or_machine_is_part_of_a_runs_identity(literal: Done, folder: Path) -> None:
+    for run in runs(folder):
+        said = [line for line in (run / "config.yaml").read_text().splitlines() if not line.startswith("#")]
+        assert not [line for line in said if str(folder) in line or "device" in line or "batch_size" in line]
+
+
+def test_the_status_command_tells_the_same(literal: Done, folder: Path) -> None:
+    done = start(folder, "--json", module="ldsmc_bench.status").done()
+    rows = json.loads(done.out)
+    assert sorted((row["particles"], row["done"], row["missing"], row["failed"]) for row in rows) == [
+        (particles, 2, 0, 0) for particles in (1, 5, 10)
+    ]
+    assert all(row["complete"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "-m method=ldsmc task=freeform particles=1,5",
+        "method=ldsmc --multirun task=freeform particles=1,5",
+        "method=ldsmc task=freeform particles=1,5 -m",
+    ],
+)
+def test_the_flag_may_stand_anywhere(literal: Done, folder: Path, arguments: str) -> None:
+    before = [files(run) for run in runs(folder)]
+    done = command(folder, "steps=2", "n_images=2", "wandb.mode=disabled", *arguments.split())
+    assert (done.code, done.errors) == (0, [])
+    assert [line.split()[0] for line in done.out.splitlines() if re.match(r" *\d+ ", line)] == ["1", "5"]
+    assert [files(run) for run in runs(folder)] == before  # what is finished is not made again
+
+
+def test_the_flag_moves_to_the_front_once() -> None:
+    assert multirun_first(["a=1", "-m", "b=1,2"]) == ["-m", "a=1", "b=1,2"]
+    assert multirun_first(["a=1", "-m", "b=1,2", "--multirun"]) == ["-m", "a=1", "b=1,2"]
+    assert multirun_first(["a=-m"]) == ["a=-m"]
+
+
+def test_one_run_without_a_sweep(literal: Done, folder: Path) -> None:
+    done = tiny(folder, "particles=1")
+    assert (done.code, done.errors) == (0, [])
+    assert "PSNR" in done.out
+    assert len(re.findall(r"^sheet: .+\.png$", done.out, re.MULTILINE)) == 1
+
+
+def test_a_sweep_over_tasks_ends_with_a_sheet_for_each(tmp_path: Path) -> None:
+    done = tiny(tmp_path, "-m", "task=denoise,sr4", "n_images=1", "particles=1")
+    assert done.code == 0, done.err
+    sheets = re.findall(r"^sheet: (.+)$", done.out, re.MULTILINE)
+    assert [("denoise" in sheet, "sr4" in sheet) for sheet in sheets] == [(True, False), (False, True)]
+    assert all((tmp_path / sheet).exists() for sheet in sheets)
+
+
+Helped = tuple[subprocess.CompletedProcess[str], float]
+
+
+@pytest.fixture(scope="module")
+def helped(tmp_path_factory: pytest.TempPathFactory) -> Helped:
+    """`--help`, and the seconds of CPU that it took."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = python(tmp_path_factory.mktemp("help"), "-X", "importtime", "-m", "ldsmc_bench", "--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done, sum(after[:2]) - sum(before[:2])
+
+
+def test_help_is_there_at_once(helped: Helped) -> None:
+    done, seconds = helped
+    assert done.returncode == 0
+    assert seconds < 3
+    imported = imports(done.stderr)
+    assert "hydra" in imported
+    assert not imported & {"torch", "diffusers", "pandas", "wandb", "torchmetrics", "matplotlib"}
+
+
+def imports(report: str) -> set[str]:
+    """The packages in what `-X importtime` says."""
+    return {line.rpartition("|")[2].strip().split(".")[0] for line in report.splitlines() if "|" in line}
+
+
+def test_help_names_every_choice_and_every_key(helped: Helped) -> None:
+    text = helped[0].stdout
+    for group in ("method", "task", "dataset", "prior"):
+        assert f"{group}: {', '.join(choices(group))}" in text
+    assert set(re.findall(r"^(\w+):", text, re.MULTILINE)) >= {
+        *("particles", "steps", "n_images", "seed", "batch_size", "shard", "shards"),
+        *("device", "precision", "results_dir", "wandb", "variant"),
+    }
+    assert "-m particles=1,5,10" in text

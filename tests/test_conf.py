@@ -1,0 +1,87 @@
+"""Every choice in conf/ goes with every other: method x task x dataset x variant, all composes and is there."""
+
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.noise import Noise
+from ldsmc_bench.problem.measurement import measure
+from ldsmc_bench.run import made
+from ldsmc_bench.settings import checked, keywords
+from tests.commands import choices, configured
+
+COMBINATIONS = list(product(choices("method"), choices("task"), choices("dataset")))
+
+
+def variants(method: str) -> list[str]:
+    return [str(name) for name in configured(f"method={method}").method.get("variants", ["default"])]
+
+
+@pytest.mark.parametrize(("method", "task", "dataset"), COMBINATIONS)
+def test_every_combination_composes_and_passes_its_checks(method: str, task: str, dataset: str) -> None:
+    for variant in variants(method):
+        cfg = configured(f"method={method}", f"task={task}", f"dataset={dataset}", f"variant={variant}")
+        settings = checked(cfg)
+        assert [settings.config[group]["name"] for group in ("method", "task", "dataset")] == [method, task, dataset]
+        sample = made(cfg.method.sample)
+        assert callable(sample)
+        assert sample.keywords == settings.sample
+
+
+@pytest.mark.parametrize("method", choices("method"))
+def test_every_argument_of_a_sampler_has_its_place_in_the_configuration(method: str) -> None:
+    cfg = configured(f"method={method}")
+    assert keywords(made(cfg.method.sample).func).keys() == checked(cfg).sample.keys()
+
+
+@pytest.mark.parametrize("method", choices("method"))
+def test_every_variant_computes_something_else(method: str) -> None:
+    samples: list[Mapping[str, Any]] = [
+        checked(configured(f"method={method}", f"variant={variant}")).sample for variant in variants(method)
+    ]
+    assert all(a != b for i, a in enumerate(samples) for b in samples[:i])
+
+
+@pytest.mark.parametrize("task", choices("task"))
+def test_every_task_measures_an_image_of_every_prior(task: str) -> None:
+    for prior in choices("prior"):
+        cfg = configured(f"task={task}", f"prior={prior}")
+        side = cfg.prior.image_size
+        measurement = measure(
+            torch.zeros(1, 3, side, side),
+            made(cfg.task.operator),
+            Noise(0, ["a"], "s"),
+            noise_std=cfg.task.noise_std,
+            noise_in_hole=cfg.measurement.noise_in_hole,
+        )
+        assert torch.isfinite(measurement.y).all()
+        assert 0 < measurement.y.std() <= 1.2 * cfg.task.noise_std
+
+
+@pytest.mark.parametrize("dataset", choices("dataset"))
+def test_every_dataset_loads_or_says_what_it_lacks(dataset: str, tmp_path: Path) -> None:
+    Image.new("RGB", (90, 70)).save(tmp_path / "a.png")
+    root = (f"dataset.root={tmp_path}",) if "root" in configured(f"dataset={dataset}").dataset else ()
+    cfg = configured(f"dataset={dataset}", *root)
+    data = made(cfg.dataset.load)
+    assert data.name == dataset
+    assert data.load(data.ids[0]).shape == (3, cfg.prior.image_size, cfg.prior.image_size)
+
+
+@pytest.mark.parametrize("prior", choices("prior"))
+def test_every_prior_loads_or_says_in_one_line_what_it_lacks(prior: str) -> None:
+    cfg = configured(f"prior={prior}")
+    try:
+        loaded = made(cfg.prior.load)
+    except UserError as error:
+        assert "toyfaces" not in prior, error  # what is embedded is there
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert loaded.image_size == cfg.prior.image_size
+        assert loaded.decode(torch.zeros(1, *loaded.shape)).shape == (1, 3, loaded.image_size, loaded.image_size)

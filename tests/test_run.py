@@ -1,0 +1,108 @@
+"""The run that puts the rooms together: the same measurement and restoration whatever the batch and its order."""
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ldsmc_bench.noise import Noise
+from ldsmc_bench.prior.latent import LatentPrior
+from ldsmc_bench.problem.datasets import toyfaces
+from ldsmc_bench.run import made, pose
+from ldsmc_bench.sampling.trace import Trace
+from ldsmc_bench.settings import checked
+from tests.commands import choices, configured, images, records, runs, tiny
+
+IDS = toyfaces().ids[:3]
+EXACT = ("precision=fp64", "steps=2", "particles=2", "device=cpu")
+
+
+@pytest.mark.parametrize("task", choices("task"))
+def test_a_measurement_depends_on_its_image_alone_bit_for_bit(task: str) -> None:
+    def measured(ids: Sequence[str], *overrides: str) -> dict[str, Tensor]:
+        cfg = configured(f"task={task}", *overrides)
+        posed = pose(cfg, checked(cfg), toyfaces(), ids)
+        assert posed.measurement is not None
+        return dict(zip(posed.ids, posed.measurement.y, strict=True))
+
+    together = measured(IDS)
+    for other in (measured(IDS[::-1]), measured(IDS, "variant=paper", "particles=7", "batch_size=1", "precision=bf16")):
+        assert all(torch.equal(other[image_id], y) for image_id, y in together.items())
+    assert all(torch.equal(measured([image_id])[image_id], y) for image_id, y in together.items())
+    assert not torch.equal(measured(IDS, "seed=1")[IDS[0]], together[IDS[0]])
+
+
+@pytest.fixture(scope="module")
+def prior() -> LatentPrior:
+    return made(configured().prior.load).to(torch.device("cpu"), torch.float64)
+
+
+@pytest.mark.parametrize("overrides", [(), ("variant=paper", "task=sr4")])
+def test_a_restoration_depends_on_its_image_alone_to_1e_6(prior: LatentPrior, overrides: tuple[str, ...]) -> None:
+    cfg = configured(*EXACT, *overrides)
+    settings = checked(cfg)
+
+    def restored(ids: Sequence[str]) -> dict[str, Tensor]:
+        posed = pose(cfg, settings, toyfaces(), ids)
+        assert posed.measurement is not None
+        measurement = posed.measurement.to(settings.device, settings.dtype)
+        x = made(cfg.method.sample)(prior, measurement, Noise(0, posed.ids, "sampler"), Trace())
+        assert x.dtype == torch.float64
+        return dict(zip(posed.ids, x, strict=True))
+
+    together = restored(IDS)
+    for apart in (restored(IDS[1:2]), restored(IDS[::-2])):
+        for image_id, x in apart.items():
+            torch.testing.assert_close(x, together[image_id], rtol=0, atol=1e-6)
+    assert (together[IDS[0]] - together[IDS[1]]).abs().max() > 0.01
+
+
+def test_bfloat16_is_near_float32(tmp_path: Path) -> None:
+    done = tiny(tmp_path, "-m", "precision=fp32,bf16", "n_images=1")
+    assert (done.code, done.errors) == (0, [])
+    first, second = (records(run)[IDS[0]]["metrics"]["psnr"] for run in runs(tmp_path))
+    assert first != second
+    assert first == pytest.approx(second, abs=1)
+
+
+def no_metric_but(name: str, value: float) -> None:
+    """From now on this metric of the first image has this value."""
+    from ldsmc_bench import run
+
+    def metrics(*arguments: Any) -> list[dict[str, float]]:
+        rows = true(*arguments)
+        return [rows[0] | {name: value}, *rows[1:]]
+
+    true, run.paired_metrics = run.paired_metrics, metrics
+
+
+def test_a_metric_that_is_not_finite_fails_its_image_alone(tmp_path: Path) -> None:
+    done = tiny(tmp_path, "particles=1", first=partial(no_metric_but, "misfit", float("inf")))
+    assert done.code == 1
+    assert "Traceback" not in done.err
+    (run,) = runs(tmp_path)
+    assert {name: record["status"] for name, record in records(run).items()} == {IDS[0]: "failed", IDS[1]: "ok"}
+    assert records(run)[IDS[0]]["error"] == "metrics.misfit is not finite"
+    assert images(run).keys() == {IDS[1]}
+    assert json.loads((run / "summary.json").read_text())["metrics"]["misfit"]["n"] == 1
+
+
+def test_a_measurement_without_noise_has_no_misfit_but_all_else(tmp_path: Path) -> None:
+    done = tiny(tmp_path, "task.noise_std=0", "n_images=1", "variant=paper")
+    assert (done.code, done.errors) == (0, [])
+    (run,) = runs(tmp_path)
+    assert records(run)[IDS[0]]["metrics"].keys() == {"psnr", "ssim", "toyfaces_perceptual"}
+
+
+def test_enough_images_have_set_metrics(tmp_path: Path) -> None:
+    done = tiny(tmp_path, "n_images=3", "particles=1", "steps=1")
+    assert (done.code, done.errors) == (0, [])
+    (run,) = runs(tmp_path)
+    sets = json.loads((run / "summary.json").read_text())["sets"]
+    assert sets["toyfaces_fid"] > 0 and sets["toyfaces_fid_se"] > 0
+    assert f"{sets['toyfaces_fid']:.2f} ± {sets['toyfaces_fid_se']:.2f}" in done.out
