@@ -7,7 +7,8 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import torch
-from hydra.utils import get_object
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -44,6 +45,16 @@ class Settings:
         """What states, gradients and measurements are kept in."""
         return torch.float64 if self.precision == "fp64" else torch.float32
 
+    @property
+    def labels(self) -> dict[str, Any]:
+        """What a reader of a record wants to know of its run."""
+        return {
+            **{key: self.config[key]["name"] for key in ("method", "task", "dataset")},
+            "seed": self.seed,
+            "steps": self.sample.get("steps", 1),
+            "particles": self.sample.get("particles", 1),
+        }
+
 
 def checked(cfg: DictConfig) -> Settings:
     """The settings of one run. Raises UserError that names the first wrong key and what it may be."""
@@ -71,6 +82,16 @@ def checked(cfg: DictConfig) -> Settings:
         **{key: config[key] for key in ("n_images", "seed", "batch_size", "shard", "shards", "precision")},
         device=_device(config["device"]),
     )
+
+
+def made(node: dict[str, Any]) -> Any:
+    """Instantiate a part of the configuration; a UserError inside comes out as it is."""
+    try:
+        return instantiate(node)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from error
+        raise
 
 
 def keywords(sample: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -100,10 +100,10 @@ def sheets(results: dict[str, DictConfig]) -> Iterable[Path]:
     """One picture sheet for each problem among the runs: truth, measurement, and a column for every run on it."""
     import torch
 
+    from ldsmc_bench.batch import pose
     from ldsmc_bench.records.store import Store, finished, read_image
     from ldsmc_bench.report.sheet import ROWS, measurement_pictures, save_sheet
-    from ldsmc_bench.run import labels, made, pose
-    from ldsmc_bench.settings import checked
+    from ldsmc_bench.settings import checked, made
 
     problems: dict[str, dict[str, DictConfig]] = {}
     for run_id, cfg in results.items():
@@ -114,12 +114,12 @@ def sheets(results: dict[str, DictConfig]) -> Iterable[Path]:
     for runs in problems.values():
         first = next(iter(runs.values()))
         settings = checked(first)
-        dataset = made(first.dataset.load)
-        posed = pose(first, settings, dataset, dataset.ids[: min(ROWS, settings.n_images)])
+        dataset = made(settings.config["dataset"]["load"])
+        posed = pose(settings, dataset, dataset.ids[: min(ROWS, settings.n_images)])
         if posed.measurement is None:
             continue
         columns: dict[str, Any] = {"truth": posed.truths, "measurement": measurement_pictures(posed.measurement)}
-        names = [labels(checked(cfg)) for cfg in runs.values()]
+        names = [checked(cfg).labels for cfg in runs.values()]
         for (run_id, cfg), caption in zip(runs.items(), _captions(names), strict=True):
             store = Store(Path(cfg.results_dir) / "runs" / run_id, run_id)
             good = finished(store, posed.ids)

@@ -12,8 +12,7 @@ from PIL import Image
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.problem.measurement import measure
-from ldsmc_bench.run import made
-from ldsmc_bench.settings import checked, keywords
+from ldsmc_bench.settings import checked, keywords, made
 from tests.commands import choices, configured
 
 COMBINATIONS = list(product(choices("method"), choices("task"), choices("dataset")))

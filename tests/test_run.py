@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from ldsmc_bench.batch import pose
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.latent import LatentPrior
 from ldsmc_bench.problem.datasets import toyfaces
-from ldsmc_bench.run import made, pose
 from ldsmc_bench.sampling.trace import Trace
-from ldsmc_bench.settings import checked
+from ldsmc_bench.settings import checked, made
 from tests.commands import choices, configured, images, records, runs, tiny
 
 IDS = toyfaces().ids[:3]
@@ -26,7 +26,7 @@ EXACT = ("precision=fp64", "steps=2", "particles=2", "device=cpu")
 def test_a_measurement_depends_on_its_image_alone_bit_for_bit(task: str) -> None:
     def measured(ids: Sequence[str], *overrides: str) -> dict[str, Tensor]:
         cfg = configured(f"task={task}", *overrides)
-        posed = pose(cfg, checked(cfg), toyfaces(), ids)
+        posed = pose(checked(cfg), toyfaces(), ids)
         assert posed.measurement is not None
         return dict(zip(posed.ids, posed.measurement.y, strict=True))
 
@@ -48,7 +48,7 @@ def test_a_restoration_depends_on_its_image_alone_to_1e_6(prior: LatentPrior, ov
     settings = checked(cfg)
 
     def restored(ids: Sequence[str]) -> dict[str, Tensor]:
-        posed = pose(cfg, settings, toyfaces(), ids)
+        posed = pose(settings, toyfaces(), ids)
         assert posed.measurement is not None
         measurement = posed.measurement.to(settings.device, settings.dtype)
         x = made(cfg.method.sample)(prior, measurement, Noise(0, posed.ids, "sampler"), Trace())
@@ -72,13 +72,13 @@ def test_bfloat16_is_near_float32(tmp_path: Path) -> None:
 
 def no_metric_but(name: str, value: float) -> None:
     """From now on this metric of the first image has this value."""
-    from ldsmc_bench import run
+    from ldsmc_bench import batch
 
     def metrics(*arguments: Any) -> list[dict[str, float]]:
         rows = true(*arguments)
         return [rows[0] | {name: value}, *rows[1:]]
 
-    true, run.paired_metrics = run.paired_metrics, metrics
+    true, batch.paired_metrics = batch.paired_metrics, metrics
 
 
 def test_a_metric_that_is_not_finite_fails_its_image_alone(tmp_path: Path) -> None:
