@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -85,7 +86,7 @@ def conclude(jobs: Sequence[Path]) -> list[str]:
                 failed.append(_said_of(name, f"{count}; the records in {store.root / 'records'} say why"))
     if summaries:
         print()
-        print(table(summaries))
+        print(table(summaries, width=shutil.get_terminal_size((160, 24)).columns))
         try:
             for path in sheets(results):
                 print(f"sheet: {path}")
