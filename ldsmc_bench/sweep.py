@@ -86,7 +86,8 @@ def conclude(jobs: Sequence[Path]) -> list[str]:
                 failed.append(_said_of(name, f"{count}; the records in {store.root / 'records'} say why"))
     if summaries:
         print()
-        print(table(summaries, width=shutil.get_terminal_size((160, 24)).columns))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 240  # a log wraps no lines
+        print(table(summaries, width=width))
         try:
             for path in sheets(results):
                 print(f"sheet: {path}")

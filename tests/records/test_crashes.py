@@ -256,7 +256,7 @@ def test_writers_of_which_some_are_killed(tmp_path, monkeypatch, before):
 
 
 WRITE = """
-import os, sys
+import os, sys, time
 from tests.records.kept import *
 from ldsmc_bench.records.store import *
 
@@ -269,6 +269,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 done = finished(store, ids)
 for image_id in ids:
+    time.sleep(0.001)  # as sampling would: nobody is through before the others have begun
     if image_id not in done and keep(store, row(image_id, writer=writer), picture(image_id, writer)):
         print(image_id, flush=True)
 """
