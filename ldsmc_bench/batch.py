@@ -4,14 +4,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ldsmc_bench.errors import UserError
+from ldsmc_bench.errors import Unsupported, UserError
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.counting import Counted
 from ldsmc_bench.prior.interface import Prior
@@ -33,15 +33,20 @@ class Posed:
     truths: Tensor  # uint8 (B,3,S,S)
     measurement: Measurement | None  # None without any image
     unreadable: dict[str, str]
+    labels: list[int] | None = None  # classes, where the data set has them
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What a sampler made of one image: pixels, or None where they are not finite; its cost and its diagnostics."""
+    """What a sampler made of one image: pixels, or None where they are not finite; its cost and its diagnostics.
+
+    `skipped` says why the method cannot do this task at all.
+    """
 
     pixels: Tensor | None  # uint8 (3,S,S)
     cost: dict[str, float]
     diagnostics: dict[str, list[float]]
+    skipped: str | None = None
 
 
 def pose(settings: Settings, dataset: Dataset, ids: Sequence[str]) -> Posed:
@@ -63,7 +68,8 @@ def pose(settings: Settings, dataset: Dataset, ids: Sequence[str]) -> Posed:
         noise_std=settings.config["task"]["noise_std"],
         noise_in_hole=settings.config["measurement"]["noise_in_hole"],
     )
-    return Posed(tuple(images), pixels(x), measurement, unreadable)
+    labels = [dataset.labels[image_id] for image_id in images] if dataset.labels else None
+    return Posed(tuple(images), pixels(x), measurement, unreadable, labels)
 
 
 def restore(
@@ -74,6 +80,9 @@ def restore(
         return
     try:
         yield posed, sampled(sample, prior, posed, settings, tick)
+        return
+    except Unsupported as error:
+        yield posed, [Restored(None, {}, {}, skipped=str(error)) for _ in posed.ids]
         return
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
@@ -86,7 +95,8 @@ def restore(
     print(f"out of memory with {len(posed.ids)} images at once: going on with {half}", file=sys.stderr)
     for rows in (slice(0, half), slice(half, None)):
         index = torch.arange(len(posed.ids))[rows]
-        part = Posed(posed.ids[rows], posed.truths[rows], posed.measurement.select(index), {})
+        labels = posed.labels[rows] if posed.labels else None
+        part = Posed(posed.ids[rows], posed.truths[rows], posed.measurement.select(index), {}, labels)
         yield from restore(sample, prior, part, settings, tick)
 
 
@@ -97,7 +107,7 @@ def sampled(
     assert posed.measurement is not None
     images = len(posed.ids)
     config, on_gpu = settings.config, settings.device.type == "cuda"
-    counted, trace = Counted(prior), Trace(tick=lambda: tick(images))
+    counted, trace = Counted(prior.conditioned(posed.labels)), Trace(tick=lambda: tick(images))
     noise = Noise(settings.seed, posed.ids, f"sampler/{config['dataset']['name']}/{config['task']['name']}")
     allow_tf32(settings.precision == "tf32")
     if on_gpu:
@@ -119,9 +129,10 @@ def score_and_keep(
 ) -> None:
     """Compare the 8-bit images with the truths; keep a record and a picture of each."""
     finite = [i for i, one in enumerate(restored) if one.pixels is not None]
-    keep_failures(
-        store, settings, {posed.ids[i]: "the result is not finite" for i in set(range(len(restored))) - set(finite)}
-    )
+    skipped = {posed.ids[i]: one.skipped for i, one in enumerate(restored) if one.skipped}
+    keep_unrestored(store, settings, "skipped", skipped)
+    not_finite_ids = {posed.ids[i] for i in set(range(len(restored))) - set(finite)} - skipped.keys()
+    keep_unrestored(store, settings, "failed", dict.fromkeys(sorted(not_finite_ids), "the result is not finite"))
     if not finite or posed.measurement is None:
         return
     rows = torch.tensor(finite)
@@ -134,7 +145,7 @@ def score_and_keep(
             "diagnostics": restored[i].diagnostics,
         }
         if wrong := not_finite(kept):
-            keep_failures(store, settings, {posed.ids[i]: f"{wrong} is not finite"})
+            keep_unrestored(store, settings, "failed", {posed.ids[i]: f"{wrong} is not finite"})
         else:
             keep(store, record(store, settings, posed.ids[i], status="ok", **kept), picture(image))
 
@@ -145,12 +156,15 @@ def not_finite(outcome: dict[str, dict[str, Any]]) -> str | None:
     return next((name for name, value in entries if not np.isfinite(value).all()), None)
 
 
-def keep_failures(store: Store, settings: Settings, failures: dict[str, str]) -> None:
-    """Failed records: each says why, and is told at once."""
-    for image_id, why in failures.items():
-        tqdm.write(f"{image_id} failed: {why}", file=sys.stderr)
+def keep_unrestored(
+    store: Store, settings: Settings, status: Literal["failed", "skipped"], reasons: dict[str, str]
+) -> None:
+    """Records without a picture: each says why; a failure is told at once."""
+    for image_id, why in reasons.items():
+        if status == "failed":
+            tqdm.write(f"{image_id} failed: {why}", file=sys.stderr)
         empty: dict[str, Any] = {"metrics": {}, "cost": {}, "diagnostics": {}}
-        keep(store, record(store, settings, image_id, status="failed", error=why, **empty))
+        keep(store, record(store, settings, image_id, status=status, error=why, **empty))
 
 
 def record(store: Store, settings: Settings, image_id: str, **outcome: Any) -> Record:

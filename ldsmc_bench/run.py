@@ -9,7 +9,7 @@ import torch
 import yaml
 from omegaconf import DictConfig
 
-from ldsmc_bench.batch import keep_failures, pixels, pose, restore, score_and_keep
+from ldsmc_bench.batch import keep_unrestored, pixels, pose, restore, score_and_keep
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.datasets import Dataset
 from ldsmc_bench.progress import Progress
@@ -46,7 +46,7 @@ def run(cfg: DictConfig) -> Store:
         with closing(Progress(settings, batches)) as progress:
             for batch in batches:
                 posed = pose(settings, dataset, batch)
-                keep_failures(store, settings, posed.unreadable)
+                keep_unrestored(store, settings, "failed", posed.unreadable)
                 for part, restored in restore(sample, prior, posed, settings, progress.tick):
                     score_and_keep(store, settings, part, restored, network)
             progress.finish()
@@ -61,7 +61,7 @@ def identified(settings: Settings, dataset: Dataset, prior: Prior) -> dict[str, 
     return {
         "protocol": PROTOCOL_VERSION,
         "method": {"name": config["method"]["name"], "sample": config["method"]["sample"]},
-        "task": config["task"],
+        "task": {key: value for key, value in config["task"].items() if key != "tuning"},
         "measurement": config["measurement"],
         "dataset": {"name": config["dataset"]["name"], "digest": dataset.digest},
         "prior": {"name": config["prior"]["name"], "digest": prior.digest},

@@ -1,6 +1,7 @@
 """A prior that counts what is asked of it: rows through each network, forward and backward."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -36,8 +37,15 @@ class Counted:
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
         return replace(self, prior=self.prior.to(device, dtype))
 
+    def conditioned(self, labels: Sequence[int] | None) -> Self:
+        return replace(self, prior=self.prior.conditioned(labels))
+
     def eps(self, z: Tensor, t: Tensor) -> Tensor:
         return self._counted("denoiser", self.prior.eps(z, t))
+
+    def eps_and_variance(self, z: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
+        eps, variance = self.prior.eps_and_variance(z, t)
+        return self._counted("denoiser", eps), variance
 
     def encode(self, x: Tensor) -> Tensor:
         return self._counted("encoder", self.prior.encode(x))

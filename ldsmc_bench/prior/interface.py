@@ -1,5 +1,6 @@
 """What a sampler may ask of a prior: latent, pixel and Gaussian-mixture priors look alike."""
 
+from collections.abc import Sequence
 from typing import Protocol, Self
 
 import torch
@@ -28,8 +29,16 @@ class Prior(Protocol):
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
         """The same prior with its networks on `device`, computing in `dtype`."""
 
+    def conditioned(self, labels: Sequence[int] | None) -> Self:
+        """The same prior for a batch of images with these classes; latents are then grouped by image: of R rows of z,
+        R / len(labels) in a row belong to each. A prior without classes is left as it is."""
+
     def eps(self, z: Tensor, t: Tensor) -> Tensor:
-        """Predicted noise for latents (B,C,h,w) at training steps t (B,)."""
+        """Predicted noise for latents (R,C,h,w) at training steps t (R,)."""
+
+    def eps_and_variance(self, z: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
+        """`eps`, and the learned variance v in [0,1] of each entry where the network has one: log sigma^2 is
+        v log beta_t + (1 - v) log beta~_t (Nichol & Dhariwal 2021, Eq. 15). From one call of the network."""
 
     def encode(self, x: Tensor) -> Tensor:
         """Images (B,3,H,W) in [-1,1] to latents, before any quantisation."""

@@ -1,6 +1,7 @@
 """The latent prior: a noise-predicting UNet in the latent space of a VQ autoencoder."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 
@@ -37,8 +38,14 @@ class LatentPrior:
             codebook=self.codebook.to(device, torch.promote_types(dtype, torch.float32)),
         )
 
+    def conditioned(self, labels: Sequence[int] | None) -> Self:
+        return self
+
     def eps(self, z: Tensor, t: Tensor) -> Tensor:
         return self.unet(z.to(self.unet.dtype), t, return_dict=False)[0].to(z.dtype)
+
+    def eps_and_variance(self, z: Tensor, t: Tensor) -> tuple[Tensor, None]:
+        return self.eps(z, t), None
 
     def encode(self, x: Tensor) -> Tensor:
         return self.vq.encode(x.to(self.vq.dtype), return_dict=False)[0].to(x.dtype) * self.scale

@@ -52,20 +52,21 @@ def fit(
     ema_decay: float = 0.999,
     warmup: int = 200,
     save_every: int = 250,
+    bfloat16: bool = False,
     before_step: Callable[[M, int], None] | None = None,
 ) -> M:
     """Minimise `loss(module, generator, step)` and return the EMA copy of `module`.
 
     The generator is seeded by (seed, step), so a resumed training draws what an undisturbed one would. The state is
     kept beside `out` in `<out>.training` until the end; started again, the same command goes on from there. The
-    learning rate warms up, then falls along a cosine. On a GPU networks run in bfloat16 under autocast; weights stay
-    float32.
+    learning rate warms up, then falls along a cosine. On a GPU, and with `bfloat16` on a CPU too, networks run in
+    bfloat16 under autocast; weights stay float32.
     `before_step` may change the module in place (a codebook, for example).
     """
     place = device()
     module = module.to(place).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     ema = copy.deepcopy(module).eval().requires_grad_(False)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=1e-4, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=1e-4, betas=(0.9, 0.99), fused=True)
     checkpoint = out.with_name(out.name + ".training")
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     first, minutes = 0, 0.0
@@ -84,7 +85,7 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = lr * learning_rate(step, steps, warmup)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        with torch.autocast(place, dtype=torch.bfloat16, enabled=place == "cuda"):
+        with torch.autocast(place, dtype=torch.bfloat16, enabled=bfloat16 or place == "cuda"):
             value = loss(module, generator, step)
         optimizer.zero_grad(set_to_none=True)
         value.backward()

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +22,16 @@ Image.MAX_IMAGE_PIXELS = None
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images by id: `load(id)` is (3,S,S) float32 in [-1,1]; `digest` changes with the ids and the way to load them."""
+    """Images by id: `load(id)` is (3,S,S) float32 in [-1,1]; `digest` changes with the ids and the way to load them.
+
+    `labels` holds the class of every id, where the data set has classes.
+    """
 
     name: str
     ids: Sequence[str]
     load: Callable[[str], Tensor]
     digest: str
+    labels: Mapping[str, int] | None = None
 
 
 def toyfaces(split: str = "test") -> Dataset:

@@ -6,9 +6,12 @@ from typing import Any, NotRequired, TypedDict, cast
 
 from ldsmc_bench.errors import UserError
 
+STATUSES = ("ok", "failed", "skipped")
+
 
 class Record(TypedDict):
-    """What became of one image. `error` says why when `status` is `failed`, and is absent when it is `ok`."""
+    """What became of one image. `status` is `ok`, `failed`, or `skipped` where the method cannot do the task at all;
+    `error` says why, and is absent when it is `ok`."""
 
     run_id: str
     image_id: str
@@ -34,8 +37,8 @@ def encode(record: Record) -> bytes:
     absent = Record.__required_keys__ - record.keys()
     if absent:
         raise ValueError(f"the record of {image_id} lacks {', '.join(sorted(absent))}")
-    if record["status"] not in ("ok", "failed") or ("error" in record) != (record["status"] == "failed"):
-        raise ValueError(f"the record of {image_id} must be ok, or failed with an error")
+    if record["status"] not in STATUSES or ("error" in record) != (record["status"] != "ok"):
+        raise ValueError(f"the record of {image_id} must be ok, or failed or skipped with an error")
     try:
         return (json.dumps(record, allow_nan=False) + "\n").encode()
     except (TypeError, ValueError) as error:
@@ -51,11 +54,11 @@ def load(path: str | Path) -> Record | None:
         return None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): check results_dir") from error
-    complete = isinstance(record, dict) and record.get("status") in ("ok", "failed")
+    complete = isinstance(record, dict) and record.get("status") in STATUSES
     return cast(Record, record) if complete else None
 
 
 def status_of(path: str | Path) -> str | None:
-    """`ok`, `failed`, or None where no complete record is."""
+    """`ok`, `failed`, `skipped`, or None where no complete record is."""
     record = load(path)
     return None if record is None else record["status"]

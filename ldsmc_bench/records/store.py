@@ -129,7 +129,7 @@ def keep(store: Store, record: Record, image: NDArray[np.uint8] | None = None) -
     with writing(store.root):
         if status_of(path) == "ok":
             return False
-        if record["status"] == "failed":
+        if record["status"] != "ok":
             return _keep_failure(path, data)
         if png is not None:
             publish(picture, png)
@@ -182,7 +182,7 @@ def _uncover(folder: Path) -> None:
     """Bring back each success that a failure covers, whose writer was killed before it could do so itself."""
     for name in os.listdir(folder):
         path = folder / f"{name[1:].removesuffix('.ok')}.json"
-        if name.endswith(".ok") and status_of(path) == "failed":
+        if name.endswith(".ok") and status_of(path) in ("failed", "skipped"):
             alias(_first_success(path), path)
 
 

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from ldsmc_bench.replay import read, replay_ldsmc
+from ldsmc_bench.replay.ldsmc import replay
+from ldsmc_bench.replay.recording import read
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parent.parent / "fixtures"
 TRACE = FIXTURES / "traces" / "ldsmc_box_seed0.safetensors"
 CHECKPOINT = FIXTURES / "compvis_ldm_vq4_unconditional"
 
 
 def test_the_released_variant_repeats_the_recorded_run() -> None:
-    worst = replay_ldsmc(*read(TRACE), CHECKPOINT)
+    worst = replay(*read(TRACE), CHECKPOINT)
     assert set(worst) == {"x_rec", "z", "mean", "log_weights"}
     assert max(worst[name] for name in ("x_rec", "z", "mean")) < 1e-4
     assert worst["log_weights"] < 1e-3  # the recorded ones are float32, of size 30 with differences below 1
@@ -24,7 +25,8 @@ def test_the_released_variant_repeats_the_recorded_run() -> None:
 @pytest.mark.parametrize("fact", [{"kappa1": 1.05}, {"rho": 0.7}, {"switch_step": 6}, {"eta": 0.95}, {"ema": True}])
 def test_another_computation_is_told_apart(fact: dict[str, float]) -> None:
     recording, facts = read(TRACE)
-    assert max(replay_ldsmc(recording, facts | fact, CHECKPOINT).values()) > 1e-2
+    del recording["x_rec_opt"]  # two costly fits that tell nothing here
+    assert max(replay(recording, facts | fact, CHECKPOINT).values()) > 1e-2
 
 
 def test_the_command() -> None:

@@ -1,0 +1,51 @@
+"""`python -m ldsmc_bench.replay TRACE --checkpoint FOLDER`: a recorded reference run through this project's sampler.
+
+The samplers are those that users run, in `variant=released`; only their random numbers are replaced by the recorded
+ones. Prints a JSON of the largest relative deviation of every recorded quantity and exits 1 past tolerance.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.replay import ldsmc
+from ldsmc_bench.replay.recording import Recording, read
+
+TOLERANCE = 1e-3  # of whole runs; quantities of single steps are named `step/...` and have a tolerance of their own
+STEP_TOLERANCE = 1e-4
+REPLAYS: dict[str, Callable[[Recording, dict[str, Any], Path], dict[str, float]]] = {
+    "ldsmc": ldsmc.replay,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m ldsmc_bench.replay", description=__doc__)
+    parser.add_argument("trace", type=Path)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    options = parser.parse_args()
+    try:
+        recording, facts = read(options.trace)
+        if facts["method"] not in REPLAYS:
+            known = ", ".join(REPLAYS)
+            raise UserError(f"{options.trace}: a run of {facts['method']}; what can be replayed is {known}")
+        worst = REPLAYS[facts["method"]](recording, facts, options.checkpoint)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(worst, indent=2))
+    return int(any(not value <= tolerance(name) for name, value in worst.items()))
+
+
+def tolerance(quantity: str) -> float:
+    return STEP_TOLERANCE if quantity.startswith("step/") else TOLERANCE
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    sys.exit(main())
