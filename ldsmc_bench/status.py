@@ -1,4 +1,4 @@
-"""`python -m ldsmc_bench.status`: how many images of each run are done, missing and failed."""
+"""`python -m ldsmc_bench.status`: how many images of each run are done, missing, failed and skipped."""
 
 import argparse
 import json

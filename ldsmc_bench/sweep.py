@@ -74,7 +74,8 @@ def conclude(jobs: Sequence[Path]) -> list[str]:
         assert isinstance(cfg, DictConfig)
         store = Store(Path(cfg.results_dir) / "runs" / outcome["run_id"], outcome["run_id"])
         summary, wanted = _read(store.root / "summary.json"), requested(store)
-        if summary is None or (wanted and summary["n"] + summary["n_failed"] < wanted.ids):
+        images = sum(summary[key] for key in ("n", "n_failed", "n_skipped")) if summary else 0
+        if summary is None or (wanted and images < wanted.ids):
             print(f"{store.run_id}: this shard is done, others are not yet (python -m ldsmc_bench.status)")
             continue
         if store.run_id not in results:
@@ -82,7 +83,7 @@ def conclude(jobs: Sequence[Path]) -> list[str]:
             results[store.run_id] = cfg
             summaries.append({**summary, "asked": name})
             if summary["n_failed"]:
-                count = f"{summary['n_failed']} of {summary['n_failed'] + summary['n']} images failed"
+                count = f"{summary['n_failed']} of {images} images failed"
                 failed.append(_said_of(name, f"{count}; the records in {store.root / 'records'} say why"))
     if summaries:
         print()

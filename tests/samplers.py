@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ldsmc_bench.errors import Unsupported
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
@@ -53,6 +54,12 @@ def never_enough(prior: Prior, measurement: Measurement, noise: Noise, trace: Tr
 def broken(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, **options: Any) -> Tensor:
     """A mistake of a programmer."""
     raise ZeroDivisionError("a mistake\nof a programmer")
+
+
+@wraps(ldsmc.sample)
+def unable(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, **options: Any) -> Tensor:
+    """A method that cannot do the task by its nature."""
+    raise Unsupported("unable: needs a pseudo-inverse, which this task has not")
 
 
 def only_steps(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, *, steps: int) -> Tensor:

@@ -12,6 +12,7 @@ import pytest
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.prior.assets import ASSETS, check_digest, digest
+from ldsmc_bench.records.status import statuses
 from tests.commands import files, images, records, repeatable, runs, tiny
 from tests.samplers import UNLUCKY
 
@@ -78,6 +79,18 @@ def test_a_result_that_is_not_finite_fails_alone_and_is_in_no_mean(tmp_path: Pat
     good = [record["metrics"]["psnr"] for name, record in kept.items() if name != UNLUCKY]
     assert (summary["n"], summary["n_failed"]) == (2, 1)
     assert summary["metrics"]["psnr"]["mean"] == pytest.approx(np.mean(good))
+
+
+def test_what_a_method_cannot_do_is_skipped_with_the_reason_and_fails_nothing(tmp_path: Path) -> None:
+    done = tiny(tmp_path, "method.sample._target_=tests.samplers.unable", "n_images=2")
+    reason = "unable: needs a pseudo-inverse, which this task has not"
+    assert done.code == 0
+    assert "0 (2 skipped)" in done.out and f"skipped: {reason}" in done.out
+    (run,) = runs(tmp_path)
+    assert {(kept["status"], kept["error"]) for kept in records(run).values()} == {("skipped", reason)}
+    assert json.loads((run / "summary.json").read_text())["skipped"] == reason
+    (status,) = statuses(tmp_path)
+    assert (status.skipped, status.missing, status.failed, status.complete) == (2, 0, 0, True)
 
 
 @pytest.mark.parametrize("particles", [1, 2])

@@ -31,7 +31,8 @@ class Request:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One line of the status: images `done`, `missing` (asked for, not tried yet) and `failed`."""
+    """One line of the status: images `done`, `missing` (asked for, not tried yet), `failed`, and `skipped` where the
+    method cannot do the task."""
 
     run_id: str
     method: str
@@ -43,6 +44,7 @@ class RunStatus:
     done: int
     missing: int
     failed: int
+    skipped: int
     complete: bool
 
 
@@ -114,12 +116,14 @@ def _status(store: Store, wanted: Request) -> RunStatus:
         done=count["ok"],
         missing=max(0, wanted.ids - count.total()),
         failed=count["failed"],
-        complete=0 < wanted.ids <= count["ok"] and not count["failed"],
+        skipped=count["skipped"],
+        complete=0 < wanted.ids <= count["ok"] + count["skipped"] and not count["failed"],
     )
 
 
 def _totals(rows: Sequence[RunStatus]) -> str:
-    done, missing, failed = (sum(getattr(row, name) for row in rows) for name in ("done", "missing", "failed"))
+    words = ("done", "missing", "failed", "skipped")
+    counts = ", ".join(f"{sum(getattr(row, word) for row in rows)} {word}" for word in words)
     complete = sum(row.complete for row in rows)
     runs_word = "run" if len(rows) == 1 else "runs"
-    return f"{len(rows)} {runs_word}, {complete} complete: {done} done, {missing} missing, {failed} failed"
+    return f"{len(rows)} {runs_word}, {complete} complete: {counts}"

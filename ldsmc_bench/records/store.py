@@ -1,7 +1,7 @@
 """The store of a run: `results_dir/runs/<run_id>/` with one JSON record and one PNG per image.
 
     config.yaml              the resolved configuration, written once
-    records/<image_id>.json  what became of an image: `ok`, or `failed` with the error
+    records/<image_id>.json  what became of an image: `ok`, or `failed` or `skipped` with the reason
     images/<image_id>.png    the 8-bit picture that the metrics were computed from
     summary.json             once the run is complete
 
@@ -84,7 +84,7 @@ def open_store(results_dir: str | Path, run_id: str, config_text: str) -> Store:
 
 
 def outcomes(store: Store, image_ids: Iterable[str] | None = None) -> dict[str, str]:
-    """`ok` or `failed` for each image, of `image_ids` or of the run, that has a complete record.
+    """`ok`, `failed` or `skipped` for each image, of `image_ids` or of the run, that has a complete record.
 
     One scan of the folder, then one small read for each record that is there: images without one cost nothing.
     """

@@ -11,20 +11,24 @@ def summarise(records: Sequence[Mapping[str, Any]], set_metrics: Mapping[str, An
     """The summary of one run from its images' records and the metrics of its images as a set.
 
     Keys: the run's identity (`run_id method task dataset steps particles seed`, from its first record), `n` images that
-    count and `n_failed` that do not, `metrics` and `cost` (for each name `mean`, `se` = sd/√n, None for a single image,
-    and `n`), and `sets` (as given). A row that failed, or that holds a number that is not finite, is in no mean.
+    count, `n_failed` and `n_skipped` that do not, `metrics` and `cost` (for each name `mean`, `se` = sd/√n, None for a
+    single image, and `n`), and `sets` (as given). A row that failed, or that holds a number that is not finite, is in
+    no mean. Where the method cannot do the task, `skipped` says why.
     Raises ValueError without records.
     """
     if not records:
         raise ValueError("a run without records has no summary")
     good = [record for record in records if _counts(record)]
+    reasons = [record["error"] for record in records if record["status"] == "skipped"]
     return {
         **{key: records[0][key] for key in IDENTITY if key in records[0]},
         "n": len(good),
-        "n_failed": len(records) - len(good),
+        "n_failed": len(records) - len(good) - len(reasons),
+        "n_skipped": len(reasons),
         "metrics": _means([record["metrics"] for record in good]),
         "cost": _means([record["cost"] for record in good]),
         "sets": dict(set_metrics),
+        **({"skipped": reasons[0]} if reasons else {}),
     }
 
 

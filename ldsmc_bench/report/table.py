@@ -18,8 +18,8 @@ def table(summaries: Sequence[Summary], *, width: int = 160) -> str:
     """One row for each summary (see `summarise`), in the order given; what varies between runs comes first.
 
     What all runs share stands above. Columns that do not fit into `width` characters follow in further blocks, each
-    with the runs' names repeated. A missing number is `--`. Warnings of the set metrics follow the footnote, each
-    once. Raises ValueError without summaries.
+    with the runs' names repeated. A missing number is `--`. Why methods skipped tasks, and warnings of the set metrics,
+    follow the footnote, each once. Raises ValueError without summaries.
     """
     if not summaries:
         raise ValueError("a table needs at least one run")
@@ -74,7 +74,8 @@ def _calls(network: str) -> Callable[[Summary], str]:
 
 
 def _images(summary: Summary) -> str:
-    return f"{summary['n']} ({summary['n_failed']} failed)" if summary["n_failed"] else str(summary["n"])
+    lost = ", ".join(f"{summary[f'n_{what}']} {what}" for what in ("failed", "skipped") if summary[f"n_{what}"])
+    return f"{summary['n']} ({lost})" if lost else str(summary["n"])
 
 
 COLUMNS: dict[str, Callable[[Summary], str]] = {
@@ -118,5 +119,6 @@ def _width(columns: list[list[str]]) -> int:
 
 
 def _warnings(summaries: Sequence[Summary]) -> list[str]:
+    skipped = dict.fromkeys(s.get("skipped") for s in summaries)
     warnings = dict.fromkeys(s["sets"].get("warning") for s in summaries)
-    return [f"warning: {warning}" for warning in warnings if warning]
+    return [*(f"skipped: {why}" for why in skipped if why), *(f"warning: {what}" for what in warnings if what)]

@@ -81,7 +81,7 @@ def summary_values(summary: Mapping[str, Any]) -> dict[str, Any]:
         for end, value in (("", mean["mean"]), ("_se", mean["se"]))
     }
     sets = {f"sets/{name}": value for name, value in summary["sets"].items()}
-    counts = {key: summary[key] for key in ("n", "n_failed")}
+    counts = {key: summary[key] for key in ("n", "n_failed", "n_skipped")}
     return {name: value for name, value in {**counts, **means, **sets}.items() if value is not None}
 
 

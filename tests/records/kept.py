@@ -31,7 +31,7 @@ def row(image_id: str, status: str = "ok", writer: str = "", error: str = "out o
         cost={"unet_forward": 100},
         diagnostics={"writer": writer},
     )
-    if status == "failed":
+    if status != "ok":
         record["error"] = error
     return record
 

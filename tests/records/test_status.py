@@ -15,7 +15,9 @@ from ldsmc_bench.status import main
 from tests.records.kept import RUN, hidden, picture, row, snapshot
 
 WANTED = Request(10, 1000, "ldsmc", "freeform", "toyfaces", particles=5, steps=100, seed=0)
-STATUS = RunStatus(RUN, "ldsmc", "freeform", "toyfaces", 5, 100, 0, done=0, missing=10, failed=0, complete=False)
+STATUS = RunStatus(
+    RUN, "ldsmc", "freeform", "toyfaces", 5, 100, 0, done=0, missing=10, failed=0, skipped=0, complete=False
+)
 
 
 def fill(store, ok=0, failed=0):
@@ -87,12 +89,13 @@ def test_the_table(tmp_path, store, capsys):
     request(other, replace(WANTED, ids=1000, method="psld", task="sr8", dataset="faces"))
     assert main(["--results-dir", str(tmp_path)]) == 0
     head, first, second, empty, totals = capsys.readouterr().out.splitlines()
-    assert head == f"{'run_id':36}  method  task      dataset   particles  steps  seed  done  missing  failed"
-    assert first == f"{RUN}  ldsmc   freeform  toyfaces          5    100     0     3        5       2"
+    assert head == f"{'run_id':36}  method  task      dataset   particles  steps  seed  done  missing  failed  skipped"
+    assert first == f"{RUN}  ldsmc   freeform  toyfaces          5    100     0     3        5       2        0"
     assert (
-        second == f"{'psld-sr8-faces-00':36}  psld    sr8       faces             5    100     0     0     1000       0"
+        second
+        == f"{'psld-sr8-faces-00':36}  psld    sr8       faces             5    100     0     0     1000       0        0"
     )
-    assert (empty, totals) == ("", "2 runs, 0 complete: 3 done, 1005 missing, 2 failed")
+    assert (empty, totals) == ("", "2 runs, 0 complete: 3 done, 1005 missing, 2 failed, 0 skipped")
 
 
 def test_the_json_has_one_object_a_run(tmp_path, store, capsys):
@@ -111,6 +114,7 @@ def test_the_json_has_one_object_a_run(tmp_path, store, capsys):
             "done": 2,
             "missing": 0,
             "failed": 0,
+            "skipped": 0,
             "complete": True,
         }
     ]
@@ -149,4 +153,4 @@ def test_the_command_needs_no_torch_and_reads_results_by_default(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=here, capture_output=True, text=True, check=True
     )
-    assert "1 run, 0 complete: 0 done, 10 missing, 0 failed" in done.stdout
+    assert "1 run, 0 complete: 0 done, 10 missing, 0 failed, 0 skipped" in done.stdout

@@ -20,7 +20,7 @@ def summary(particles: int, *, method: str = "ldsmc", **changes: Any) -> dict[st
     }  # fmt: skip
     return {
         "run_id": f"{method}{particles}", "method": method, "task": "freeform", "dataset": "toyfaces", "steps": 100,
-        "particles": particles, "seed": 0, "n": 16, "n_failed": 0, "sets": sets,
+        "particles": particles, "seed": 0, "n": 16, "n_failed": 0, "n_skipped": 0, "sets": sets,
         "metrics": {
             "psnr": mean(24.1274 + particles / 10, 0.2114), "ssim": mean(0.8126, 0.0102),
             "toyfaces_perceptual": mean(0.06731, 0.00549), "misfit": mean(1.034, 0.0049),
