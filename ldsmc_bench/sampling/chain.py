@@ -60,15 +60,36 @@ def grid(alpha_bar: Tensor, steps: int) -> list[int]:
 
     Raises UserError where the schedule has fewer training steps than that.
     """
+    _require(steps, alpha_bar)
     available = len(alpha_bar)
-    if not 1 <= steps <= available:
-        raise UserError(f"steps={steps}: the prior's schedule has {available} steps; choose 1 to {available}")
     return [round((i + 1) * available / steps) - 1 for i in range(steps)]
 
 
-def table(alpha_bar: Tensor, levels: list[int], eta: float, *, dtype: torch.dtype) -> list[Row]:
-    """DDIM's rows (Song et al. 2021, Eq. 16) for rising `levels`; below the lowest, alpha_bar is 1."""
+def table(alpha_bar: Tensor, levels: list[int], eta: float, *, dtype: torch.dtype, below: float = 1.0) -> list[Row]:
+    """DDIM's rows (Song et al. 2021, Eq. 16) for rising `levels`; `below` is alpha_bar after the last move."""
     a = alpha_bar.to(dtype)[levels]
-    a_prev = torch.cat([torch.ones(1, dtype=dtype), a[:-1]])
+    a_prev = torch.cat([torch.tensor([below], dtype=dtype), a[:-1]])
     sigma = eta * torch.sqrt((1 - a_prev) / (1 - a) * (1 - a / a_prev))
     return [Row(*values) for values in zip(levels, a.tolist(), a_prev.tolist(), sigma.tolist(), strict=True)]
+
+
+def released_rows(alpha_bar: Tensor, steps: int, eta: float) -> list[Row]:
+    """The subsampled table of CompVis' DDIM, which the public codes of PSLD and ReSample use, in rising order.
+
+    Every (T // steps)-th training step, moved up by one; the last move ends at the level alpha_bar[0], not clean. So
+    there are ceil(T / (T // steps)) rows, more than `steps` where that does not divide T. Where the highest would leave
+    the schedule, the levels are moved back by one and the timesteps are not: PSLD's way with steps = T, here with all.
+    Raises UserError where the schedule has fewer training steps than that.
+    """
+    _require(steps, alpha_bar)
+    timesteps = list(range(1, len(alpha_bar) + 1, len(alpha_bar) // steps))
+    beyond = int(timesteps[-1] == len(alpha_bar))
+    levels = [t - beyond for t in timesteps]
+    stored = alpha_bar.float()  # the public codes keep the schedule in float32
+    rows = table(stored, levels, eta, dtype=torch.float64, below=float(stored[0]))
+    return [replace(row, t=t) for row, t in zip(rows, timesteps, strict=True)]
+
+
+def _require(steps: int, alpha_bar: Tensor) -> None:
+    if not 1 <= steps <= len(alpha_bar):
+        raise UserError(f"steps={steps}: the prior's schedule has {len(alpha_bar)} steps; choose 1 to {len(alpha_bar)}")
