@@ -32,17 +32,38 @@ def transplant(
 ) -> Network:
     """The network of `build`, holding the file's weights; eval mode, frozen, float32.
 
-    Built without memory of its own, so that no weight can be left at random. `origins` maps each of the network's keys.
+    Raises UserError as `moved` does.
+    """
+    return filled(build, moved(build, origins, weights, path))
+
+
+def moved(
+    build: Callable[[], Network], origins: Mapping[str, Origin], weights: Mapping[str, Tensor], path: Path
+) -> dict[str, Tensor]:
+    """The file's weights under the keys of `build`'s network, float32. `origins` maps each of the network's keys.
+
     Raises UserError naming the first key of the file that is missing or has another shape than the network's.
     """
-    with torch.device("meta"):
-        network = build()
-    state = {
+    return {
         ours: _fetch(weights, origins[ours], tuple(parameter.shape), path)
-        for ours, parameter in network.state_dict().items()
+        for ours, parameter in _weightless(build).state_dict().items()
     }
+
+
+def filled(build: Callable[[], Network], state: Mapping[str, Tensor]) -> Network:
+    """The network of `build` holding the very tensors of `state`, not copies; eval mode, frozen.
+
+    Built without memory of its own, so that no weight can be left at random; `state` must have them all, as `moved`
+    gives them (RuntimeError otherwise).
+    """
+    network = _weightless(build)
     network.load_state_dict(state, strict=True, assign=True)
     return network.requires_grad_(False).eval()
+
+
+def _weightless(build: Callable[[], Network]) -> Network:
+    with torch.device("meta"):
+        return build()
 
 
 def refuse_leftovers(weights: Mapping[str, Tensor], used: Collection[str], path: Path) -> None:
