@@ -3,7 +3,7 @@
 Architecture: Dhariwal and Nichol 2021, "Diffusion models beat GANs", section 3 and their public `unet.py`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from diffusers.models.unets.unet_2d import UNet2DModel
@@ -30,8 +30,8 @@ _ENDS = {
 
 
 @dataclass(frozen=True)
-class UnetShape:
-    """What the weights of a UNet do not say themselves."""
+class Levels:
+    """The levels of a UNet, whatever kind of attention is in them."""
 
     channels_in: int
     channels_out: int
@@ -39,12 +39,18 @@ class UnetShape:
     mult: tuple[int, ...]  # width of each level, in units of `width`; the first must be 1
     res_blocks: int
     attention_at: tuple[int, ...]  # levels with attention, as downsampling factors
-    head_channels: int
-    scale_shift: bool = False  # the time embedding scales and shifts the second norm, rather than being added
-    resnet_resampling: bool = False  # levels are joined by residual blocks, rather than by convolutions
 
     def attends(self, level: int) -> bool:
         return 2**level in self.attention_at
+
+
+@dataclass(frozen=True)
+class UnetShape(Levels):
+    """What the weights of a UNet do not say themselves."""
+
+    head_channels: int
+    scale_shift: bool = False  # the time embedding scales and shifts the second norm, rather than being added
+    resnet_resampling: bool = False  # levels are joined by residual blocks, rather than by convolutions
 
 
 def build(shape: UnetShape) -> UNet2DModel:
@@ -75,13 +81,16 @@ def origins(shape: UnetShape, file_key: Callable[[str], str]) -> dict[str, Origi
     """Origin of each parameter of `build(shape)`; `file_key` turns the UNet's own key into that of the file."""
     return {
         f"{ours}.{kind}": Origin(file_key(f"{theirs}.{kind}"), _PARTS.get(ours.rpartition(".")[2]), shape.head_channels)
-        for ours, theirs in _layers(shape)
+        for ours, theirs in layers(shape, _ATTENTION, shape.resnet_resampling)
         for kind in ("weight", "bias")
     }
 
 
-def _layers(shape: UnetShape) -> Iterator[tuple[str, str]]:
-    """Pairs (our layer, theirs). Theirs are numbered once down and once up; a level ends with its resampling."""
+def layers(shape: Levels, attention: Mapping[str, str], resnet_resampling: bool = False) -> Iterator[tuple[str, str]]:
+    """Pairs (our layer, theirs), with the names in an attention block as given.
+
+    Theirs are numbered once down and once up; a level ends with its resampling.
+    """
     yield from _ENDS.items()
     top = len(shape.mult) - 1
     index = 0
@@ -89,32 +98,33 @@ def _layers(shape: UnetShape) -> Iterator[tuple[str, str]]:
         block = f"down_blocks.{level}"
         for i in range(shape.res_blocks):
             index += 1
-            yield from _unit(shape, level, block, i, f"input_blocks.{index}")
+            yield from _unit(attention if shape.attends(level) else {}, block, i, f"input_blocks.{index}")
         if level < top:
             index += 1
-            yield from _resampling(shape, f"{block}.downsamplers.0", f"input_blocks.{index}.0", conv="op")
+            yield from _resampling(resnet_resampling, f"{block}.downsamplers.0", f"input_blocks.{index}.0", conv="op")
     for ours, theirs in (("resnets.0", 0), ("resnets.1", 2)):
         yield from inside(f"mid_block.{ours}", f"middle_block.{theirs}", _RESNET)
-    yield from inside("mid_block.attentions.0", "middle_block.1", _ATTENTION)
+    yield from inside("mid_block.attentions.0", "middle_block.1", attention)
     index = -1
     for level in range(top, -1, -1):
         block = f"up_blocks.{top - level}"
         for i in range(shape.res_blocks + 1):
             index += 1
-            yield from _unit(shape, level, block, i, f"output_blocks.{index}")
+            yield from _unit(attention if shape.attends(level) else {}, block, i, f"output_blocks.{index}")
         if level > 0:
             last = 2 if shape.attends(level) else 1
-            yield from _resampling(shape, f"{block}.upsamplers.0", f"output_blocks.{index}.{last}", conv="conv")
+            yield from _resampling(
+                resnet_resampling, f"{block}.upsamplers.0", f"output_blocks.{index}.{last}", conv="conv"
+            )
 
 
-def _unit(shape: UnetShape, level: int, block: str, i: int, theirs: str) -> Iterator[tuple[str, str]]:
+def _unit(attention: Mapping[str, str], block: str, i: int, theirs: str) -> Iterator[tuple[str, str]]:
     yield from inside(f"{block}.resnets.{i}", f"{theirs}.0", _RESNET)
-    if shape.attends(level):
-        yield from inside(f"{block}.attentions.{i}", f"{theirs}.1", _ATTENTION)
+    yield from inside(f"{block}.attentions.{i}", f"{theirs}.1", attention)
 
 
-def _resampling(shape: UnetShape, ours: str, theirs: str, conv: str) -> Iterator[tuple[str, str]]:
-    if shape.resnet_resampling:
+def _resampling(resnet: bool, ours: str, theirs: str, conv: str) -> Iterator[tuple[str, str]]:
+    if resnet:
         yield from inside(ours, theirs, _RESNET)
     else:
         yield f"{ours}.conv", f"{theirs}.{conv}"

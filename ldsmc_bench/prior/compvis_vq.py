@@ -47,16 +47,16 @@ def origins(shape: VqShape, prefix: str) -> dict[str, Origin]:
     """Origin of each parameter of `build(shape)` in a file where the autoencoder's keys begin with `prefix`."""
     return {
         f"{ours}.{kind}": Origin(f"{prefix}{theirs}.{kind}")
-        for ours, theirs in _layers(shape)
+        for ours, theirs in (*layers(len(shape.mult), shape.res_blocks), ("quantize.embedding",) * 2)
         for kind in ("weight", "bias")
     }
 
 
-def _layers(shape: VqShape) -> Iterator[tuple[str, str]]:
-    """Pairs (our layer, theirs); theirs counts the decoder's levels from the image side."""
-    for name in ("quant_conv", "post_quant_conv", "quantize.embedding"):
+def layers(levels: int, res_blocks: int) -> Iterator[tuple[str, str]]:
+    """Pairs (our layer, theirs), but for the codebook; theirs counts the decoder's levels from the image side."""
+    for name in ("quant_conv", "post_quant_conv"):
         yield name, name
-    top = len(shape.mult) - 1
+    top = levels - 1
     for half in ("encoder", "decoder"):
         for ours, theirs in (("conv_in", "conv_in"), ("conv_norm_out", "norm_out"), ("conv_out", "conv_out")):
             yield f"{half}.{ours}", f"{half}.{theirs}"
@@ -65,9 +65,9 @@ def _layers(shape: VqShape) -> Iterator[tuple[str, str]]:
         yield from inside(f"{half}.mid_block.attentions.0", f"{half}.mid.attn_1", _ATTENTION)
     for level in range(top + 1):
         down, up = f"encoder.down_blocks.{level}", f"decoder.up_blocks.{top - level}"
-        for i in range(shape.res_blocks):
+        for i in range(res_blocks):
             yield from inside(f"{down}.resnets.{i}", f"encoder.down.{level}.block.{i}", _RESNET)
-        for i in range(shape.res_blocks + 1):
+        for i in range(res_blocks + 1):
             yield from inside(f"{up}.resnets.{i}", f"decoder.up.{level}.block.{i}", _RESNET)
         yield f"{down}.downsamplers.0.conv", f"encoder.down.{level}.downsample.conv"
         yield f"{up}.upsamplers.0.conv", f"decoder.up.{level}.upsample.conv"
