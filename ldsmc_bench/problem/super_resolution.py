@@ -1,12 +1,13 @@
 """Super-resolution: an antialiased bicubic reduction by a whole factor, with its adjoint and pseudo-inverse."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from ldsmc_bench.problem import mirror
+from ldsmc_bench.problem.cosine import dct2
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +23,7 @@ class SuperResolution:
     scale: int
     taps: Tensor
     linear: ClassVar[bool] = True
+    _spectra: dict[int, Tensor] = field(default_factory=dict, repr=False)  # by the number of samples of an axis
 
     def __call__(self, x: Tensor) -> Tensor:
         return self._reduce(self._reduce(x).mT).mT
@@ -29,11 +31,12 @@ class SuperResolution:
     def adjoint(self, y: Tensor) -> Tensor:
         return self._enlarge(self._enlarge(y).mT).mT
 
-    def pinv(self, y: Tensor) -> Tensor:
-        """A^T (A A^T)^-1 y; A A^T is the Kronecker product of a small well-conditioned matrix for each axis."""
-        y = torch.linalg.solve(self._gram(y.shape[-2], y), y)
-        y = torch.linalg.solve(self._gram(y.shape[-1], y), y.mT).mT
-        return self.adjoint(y)
+    def pinv(self, y: Tensor, delta: float = 0.0) -> Tensor:
+        """A^T (A A^T + delta)^-1 y: the mirror makes A A^T diagonal in the cosines, and it is well conditioned."""
+        rows, columns = (dct2(size, y.device, y.dtype) for size in y.shape[-2:])
+        gain = torch.outer(self._spectrum(y.shape[-2]), self._spectrum(y.shape[-1]))
+        frequencies = rows @ y @ columns.mT / (gain + delta)
+        return self.adjoint(rows.mT @ frequencies @ columns)
 
     def observed(self) -> None:
         return None
@@ -54,10 +57,14 @@ class SuperResolution:
     def _enlarge(self, y: Tensor) -> Tensor:
         return mirror.fold(mirror.spread(y, self.taps, self.scale), self._radius, repeat_edge=True)
 
-    def _gram(self, size: int, like: Tensor) -> Tensor:
-        """R R^T (size,size) of the reduction R along one axis."""
-        eye = torch.eye(size, dtype=like.dtype, device=like.device)
-        return self._reduce(self._enlarge(eye[None, None]))[0, 0]
+    def _spectrum(self, size: int) -> Tensor:
+        """The eigenvalues (size,) of R R^T, the cosines of type 2 its eigenvectors, for R the reduction to `size`."""
+        if size not in self._spectra:
+            exact = type(self)(self.scale, self.taps.double())
+            cosines = dct2(size, self.taps.device, torch.float64)
+            images = exact._reduce(exact._enlarge(cosines[None, None]))[0, 0]
+            self._spectra[size] = (cosines * images).sum(dim=1).to(self.taps.dtype)
+        return self._spectra[size]
 
 
 def bicubic_taps(scale: int) -> Tensor:

@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from every_task import TASKS
+from every_task import TASKS, make, white
 from numpy.testing import assert_allclose
 from safetensors.torch import load_file
-from torch import Tensor
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
@@ -20,18 +19,8 @@ from ldsmc_bench.problem.super_resolution import SuperResolution, bicubic_taps
 
 FIXTURE = Path(__file__).parents[1] / "fixtures/operators/operators_seed0.safetensors"
 STROKES = {"strokes": (1, 3), "segments": (16, 32), "length": (10, 40), "width": (20, 21), "covered": (0.05, 0.5)}
+EXACT = [task for task in TASKS if "deblur" not in task]  # whose pseudo-inverse is exact at any side
 PER_IMAGE = ["box", "freeform", "random", "motion_deblur"]
-
-
-def make(task: str, side: int, images: int = 2) -> tuple[Operator, Tensor]:
-    """The task's operator in float64 and white noise to apply it to."""
-    ids = [f"image-{number}" for number in range(images)]
-    operator = TASKS[task](side, Noise(0, ids, "test")).to("cpu", torch.float64)
-    return operator, white((images, 3, side, side))
-
-
-def white(shape: tuple[int, ...], seed: int = 0) -> Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
 
 
 @pytest.mark.parametrize("side", [32, 64, 256])
@@ -58,7 +47,7 @@ def test_autograd_agrees_with_the_adjoint(task: str) -> None:
 
 
 @pytest.mark.parametrize("side", [32, 64, 256])
-@pytest.mark.parametrize("task", [task for task in TASKS if "deblur" not in task])
+@pytest.mark.parametrize("task", EXACT)
 def test_pinv_is_consistent_and_of_least_norm(task: str, side: int) -> None:
     operator, x = make(task, side)
     assert isinstance(operator, Invertible)
@@ -84,11 +73,6 @@ def test_super_resolution_by_any_factor_and_of_oblong_images(scale: int, shape: 
     inner = slice(2, -2)
     centres = (torch.arange(shape[1] // scale) + 0.5) * scale - 0.5
     assert_allclose(operator(slope)[0, 0, 0, inner], centres[inner], atol=1e-10)
-
-
-def test_a_blur_offers_no_pseudo_inverse() -> None:
-    assert not isinstance(make("gaussian_deblur", 64)[0], Invertible)
-    assert not isinstance(make("motion_deblur", 64)[0], Invertible)
 
 
 @pytest.mark.parametrize("task", ["sr4", "sr8", "gaussian_deblur"])
@@ -117,7 +101,7 @@ def test_dense_matrix(task: str) -> None:
     assert_allclose(operator.adjoint(y), matrix.T @ y.numpy() @ matrix, atol=1e-12)
     if isinstance(operator, Invertible):
         inverse = np.linalg.pinv(matrix)
-        assert_allclose(operator.pinv(y), inverse @ y.numpy() @ inverse.T, atol=1e-12)
+        assert_allclose(operator.pinv(y), inverse @ y.numpy() @ inverse.T, atol=1e-11)
 
 
 def test_motion_blur_is_a_correlation_with_reflected_borders() -> None:
