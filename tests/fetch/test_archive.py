@@ -1,0 +1,134 @@
+"""Unpacking archives, hostile ones too: everything inside one folder, or nothing."""
+
+import io
+import shutil
+import stat
+import struct
+import zipfile
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.fetch.archive import unpack
+
+Entry = str | zipfile.ZipInfo
+
+
+def zipped(path: Path, *entries: tuple[Entry, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as file:
+        for name, data in entries:
+            file.writestr(name, data, method)
+    return path
+
+
+def special(name: str, mode: int) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name)
+    entry.create_system, entry.external_attr = 3, mode << 16
+    return entry
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("top", ["", "ffhq256/", "a/b/"])
+def test_an_archive_is_unpacked_without_the_folder_around_it(tmp_path, top):
+    archive = zipped(
+        tmp_path / "a.zip",
+        (f"{top}model.ckpt", b"weights" * 1000),
+        (f"{top}notes/readme.txt", b"read"),
+        ("__MACOSX/._model.ckpt", b"litter"),
+    )
+    if top == "a/b/":  # one folder is a wrapping, two are a structure
+        with pytest.raises(UserError, match=r"holds no model.ckpt, but b/model.ckpt"):
+            unpack(archive, tmp_path / "out", "model.ckpt")
+        return
+    unpack(archive, tmp_path / "out", "model.ckpt")
+    assert everything(tmp_path / "out") == {"model.ckpt": b"weights" * 1000, "notes/readme.txt": b"read"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("../escaped", "leads out of its folder"),
+        ("deep/../../escaped", "leads out of its folder"),
+        ("/tmp/escaped-from-an-archive", "leads out of its folder"),
+        ("..\\escaped", "leads out of its folder"),
+        ("C:escaped", "leads out of its folder"),
+        (special("link", stat.S_IFLNK | 0o777), "is a link or device"),
+        (special("pipe", stat.S_IFIFO | 0o600), "is a link or device"),
+    ],
+)
+def test_nothing_of_a_hostile_archive_is_written(tmp_path, entry, said):
+    archive = zipped(tmp_path / "a.zip", ("model.ckpt", b"weights"), (entry, b"/etc"))
+    with pytest.raises(UserError, match=said):
+        unpack(archive, tmp_path / "cache" / "out", "model.ckpt")
+    assert everything(tmp_path) == {"a.zip": archive.read_bytes()}
+    assert not Path("/tmp/escaped-from-an-archive").exists()
+
+
+def test_an_entry_that_is_there_twice_is_refused(tmp_path):
+    with pytest.warns(UserWarning, match="Duplicate"):
+        archive = zipped(tmp_path / "a.zip", ("model.ckpt", b"one"), ("model.ckpt", b"two"))
+    with pytest.raises(UserError, match="is there twice"):
+        unpack(archive, tmp_path / "out", "model.ckpt")
+
+
+def test_entries_that_share_their_bytes_are_refused(tmp_path):
+    """A bomb of the overlapping kind: many entries in the directory, one kernel of data."""
+    path = zipped(tmp_path / "a.zip", ("model.ckpt", bytes(10**6)))
+    with zipfile.ZipFile(path, "a") as file:
+        first = file.infolist()[0]
+        for number in range(20):
+            again = zipfile.ZipInfo(f"{number}.ckpt")
+            for name in ("compress_type", "CRC", "compress_size", "file_size", "header_offset"):
+                setattr(again, name, getattr(first, name))
+            file.filelist.append(again)
+        file._didModify = True
+    with pytest.raises(UserError, match="overlap"):
+        unpack(path, tmp_path / "out", "model.ckpt")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_archive_that_declares_more_than_the_disk_holds_is_not_begun(tmp_path, monkeypatch):
+    archive = zipped(tmp_path / "a.zip", ("model.ckpt", bytes(10**7)))
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(0, 0, 10**7 - 1))
+    with pytest.raises(UserError, match=r"unpacks to 10 MB, but .* LDSMC_CACHE"):
+        unpack(archive, tmp_path / "out", "model.ckpt")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_entry_never_grows_past_what_it_declares(tmp_path):
+    """A directory that lies: it declares 10 bytes where the data unpacks to a million."""
+    archive = zipped(tmp_path / "a.zip", ("model.ckpt", bytes(10**6)))
+    archive.write_bytes(archive.read_bytes().replace(struct.pack("<L", 10**6), struct.pack("<L", 10)))
+    with pytest.raises(UserError, match="damaged|longer than declared"):
+        unpack(archive, tmp_path / "out", "model.ckpt")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("harm", ["truncated", "flipped", "no zip", "empty"])
+def test_a_damaged_archive_is_one_line_and_leaves_nothing(tmp_path, harm):
+    data = bytearray(zipped(tmp_path / "a.zip", ("model.ckpt", bytes(range(256)) * 40), method=0).read_bytes())
+    if harm == "truncated":
+        del data[5000:]
+    elif harm == "flipped":
+        data[5000] ^= 1
+    else:
+        data = bytearray(b"" if harm == "empty" else b"PK is not enough")
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(UserError, match="damaged or no zip archive"):
+        unpack(tmp_path / "a.zip", tmp_path / "out", "model.ckpt")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_that_is_itself_a_zip_is_not_taken_for_the_archive(tmp_path):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("archive/data.pkl", b"")
+    (tmp_path / "model.ckpt").write_bytes(buffer.getvalue())
+    with pytest.raises(UserError, match=r"holds no model.ckpt, but data.pkl"):
+        unpack(tmp_path / "model.ckpt", tmp_path / "out", "model.ckpt")
