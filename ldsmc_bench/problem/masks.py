@@ -62,6 +62,57 @@ def free_form(
     raise ValueError(f"no mask of 1000 covers between {covered[0]} and {covered[1]} of the image")
 
 
+def half(side: int, *, known: str) -> BoolArray:
+    """One half is observed: the `known` one of left, right, top and bottom (of an odd side, less than half)."""
+    first = np.arange(side) < side // 2
+    line = first if known in ("left", "top") else first[::-1]
+    return _across(line, vertical=known in ("left", "right"))
+
+
+def bands(side: int, *, vertical: bool, period: float, width: float, phase: float) -> BoolArray:
+    """Columns (or rows) are missing, the first `width` of every `period`, moved back by `phase` periods, 0 to 1.
+
+    On any side at least one line of a period is missing. Raises ValueError where none is left.
+    """
+    lines, missing = stripe_lines(side, period=period, width=width)
+    offset = round(phase * lines)
+    return _across((np.arange(side) + offset) % lines >= missing, vertical=vertical)
+
+
+def stripe_lines(side: int, *, period: float, width: float) -> tuple[int, int]:
+    """The period of `bands` in whole lines of this side, at least 2, and how many of them are missing, at least 1.
+
+    Raises ValueError where all are.
+    """
+    lines, missing = (max(least, round(n * side / REFERENCE_SIDE)) for least, n in ((2, period), (1, width)))
+    if missing >= lines:
+        raise ValueError(f"{missing} of every {lines} lines would be missing on a side of {side}")
+    return lines, missing
+
+
+def stripes(
+    rng: np.random.Generator, side: int, *, vertical: bool, width: tuple[int, int], gap: tuple[int, int]
+) -> BoolArray:
+    """Missing columns (or rows) of random `width` and distance, both whole pixels of the 256-pixel side, [low, high).
+
+    They are drawn from the left (or top), a gap first; a line of the image is missing where its middle is.
+    """
+    missing = np.zeros(REFERENCE_SIDE, dtype=bool)
+    start = int(rng.integers(*gap))
+    while start < REFERENCE_SIDE:
+        end = start + int(rng.integers(*width))
+        missing[start:end] = True
+        start = end + int(rng.integers(*gap))
+    middles = (np.arange(side) + 0.5) * REFERENCE_SIDE / side
+    return _across(~missing[middles.astype(int)], vertical=vertical)
+
+
+def _across(line: BoolArray, *, vertical: bool) -> BoolArray:
+    """The same `line` (side,) in every row (what is missing are columns) or in every column."""
+    square = np.tile(line, (len(line), 1))
+    return square if vertical else square.T
+
+
 def _draw_strokes(
     rng: np.random.Generator,
     side: int,

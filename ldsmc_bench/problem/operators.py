@@ -24,7 +24,10 @@ class Operator(Protocol):
         ...
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """The true adjoint of a linear operator, <Ax, y> = <x, adjoint(y)>: (B,c,h,w) -> (B,3,H,W)."""
+        """The true adjoint of a linear operator, <Ax, y> = <x, adjoint(y)>: (B,c,h,w) -> (B,3,H,W).
+
+        Raises Unsupported for one that is not linear.
+        """
         ...
 
     def observed(self) -> Tensor | None:

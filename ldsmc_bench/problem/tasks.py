@@ -14,6 +14,8 @@ from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.problem import kernels, masks
 from ldsmc_bench.problem.blur import Blur, SeparableBlur
+from ldsmc_bench.problem.colour import Grey
+from ldsmc_bench.problem.nonlinear import Overexposed, PhaseRetrieval
 from ldsmc_bench.problem.operators import Identity, Mask
 from ldsmc_bench.problem.super_resolution import SuperResolution, bicubic_taps
 
@@ -59,6 +61,49 @@ def random(image_size: int, noise: Noise, *, missing: float) -> Mask:
     return _mask([masks.random(rng, image_size, missing=missing) for rng in noise.numpy("mask")])
 
 
+def half(image_size: int, noise: Noise, *, known: str) -> Mask:
+    """Inpainting of one half; `known` is the other: left, right, top or bottom."""
+    _require_choice("known", known, ("left", "right", "top", "bottom"))
+    return _mask([masks.half(image_size, known=known)] * len(noise.image_ids))
+
+
+def destripe(
+    image_size: int, noise: Noise, *, orientation: str, period: float, width: float, phase: float | str
+) -> Mask:
+    """Inpainting of stripes: of every `period` pixels `width` are missing, at the given phase.
+
+    `phase` is a share of the period, from 0 to less than 1, or "random": another line for each image.
+    """
+    vertical = _vertical(orientation)
+    _require_numbers(period=period, width=width)
+    if not 0 < width < period <= masks.REFERENCE_SIDE:
+        raise _unusable("width", width, f"above 0 and below period={period}, itself at most {masks.REFERENCE_SIDE}")
+    if phase != "random" and not (isinstance(phase, int | float) and 0 <= phase < 1):
+        raise _unusable("phase", phase, "a share of the period, from 0 to less than 1, or random")
+    try:
+        lines, _ = masks.stripe_lines(image_size, period=period, width=width)
+    except ValueError as error:
+        raise _unusable("width", width, f"smaller: {error}") from error
+    starts = (rng.integers(lines) / lines if phase == "random" else float(phase) for rng in noise.numpy("mask"))
+    return _mask(
+        [masks.bands(image_size, vertical=vertical, period=period, width=width, phase=start) for start in starts]
+    )
+
+
+def destripe_random(
+    image_size: int, noise: Noise, *, orientation: str, width: tuple[int, int], gap: tuple[int, int]
+) -> Mask:
+    """Inpainting of stripes of random widths at random distances; the arguments are those of `masks.stripes`."""
+    vertical = _vertical(orientation)
+    for key, value in (("width", width), ("gap", gap)):
+        _require_ranges(**{key: value})
+        if not (value[0] >= 1 and all(isinstance(end, int) for end in value)):
+            raise _unusable(key, value, "whole numbers of at least 1")
+    return _mask(
+        [masks.stripes(rng, image_size, vertical=vertical, width=width, gap=gap) for rng in noise.numpy("mask")]
+    )
+
+
 def gaussian_deblur(image_size: int, noise: Noise, *, sigma: float) -> SeparableBlur:
     """The same Gaussian blur of standard deviation `sigma` for all images."""
     _require_numbers(sigma=sigma)
@@ -90,8 +135,42 @@ def denoise(image_size: int, noise: Noise) -> Identity:
     return Identity()
 
 
+def colorize(image_size: int, noise: Noise, *, weights: Sequence[float]) -> Grey:
+    """The grey picture that weighs red, green and blue by `weights`."""
+    numbers = isinstance(weights, Sequence) and all(isinstance(weight, int | float) for weight in weights)
+    if not (numbers and len(weights) == 3 and any(weights)):
+        raise _unusable("weights", weights, "three numbers, not all 0")
+    return Grey(torch.tensor(weights, dtype=torch.float32))
+
+
+def hdr(image_size: int, noise: Noise, *, gain: float) -> Overexposed:
+    """High dynamic range: a picture exposed `gain` times too long, clipped to [-1,1]."""
+    _require_numbers(gain=gain)
+    if not gain > 0:
+        raise _unusable("gain", gain, "above 0")
+    return Overexposed(gain)
+
+
+def phase_retrieval(image_size: int, noise: Noise, *, oversample: float) -> PhaseRetrieval:
+    """Fourier magnitudes of the image in a frame of zeros, `oversample` / 8 of its side wide."""
+    _require_numbers(oversample=oversample)
+    if not 0 <= oversample <= 8:
+        raise _unusable("oversample", oversample, "from 0 to 8")
+    return PhaseRetrieval(int(oversample / 8 * image_size))
+
+
 def _mask(drawn: Sequence[masks.BoolArray]) -> Mask:
     return Mask(torch.from_numpy(np.stack(drawn)).unsqueeze(1).float())
+
+
+def _vertical(orientation: str) -> bool:
+    _require_choice("orientation", orientation, ("vertical", "horizontal"))
+    return orientation == "vertical"
+
+
+def _require_choice(key: str, value: object, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise _unusable(key, value, " or ".join(choices))
 
 
 def _require_numbers(**values: object) -> None:

@@ -16,6 +16,8 @@ CONF = Path(__file__).parents[2] / "conf/task"
 TASKS: dict[str, Callable[[int, Noise], Operator]] = {
     path.stem: instantiate(OmegaConf.load(path).operator) for path in sorted(CONF.glob("*.yaml"))
 }
+LINEAR = [name for name, task in TASKS.items() if task(32, Noise(0, ["a"], "test")).linear]
+MASKS = ["box", "destripe", "destripe_lines", "destripe_random", "freeform", "half", "random"]
 
 
 def make(task: str, side: int, images: int = 2) -> tuple[Operator, Tensor]:

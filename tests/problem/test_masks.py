@@ -1,5 +1,6 @@
 """Masks and kernels: counts, places and, for the free-form masks, the distribution of the reference's holes."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -115,3 +116,44 @@ def test_small_motion_kernels_are_large_ones_reduced() -> None:
     for seed in range(20):
         large, small = (kernels.motion(np.random.default_rng(seed), s, size=61, intensity=0.5) for s in (256, 64))
         assert abs(spread(large) - spread(small)) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("known", "seen"),
+    [("left", np.s_[:, :8]), ("right", np.s_[:, 8:]), ("top", np.s_[:8]), ("bottom", np.s_[8:])],
+)
+def test_the_half_that_is_known(known: str, seen: tuple[slice, ...]) -> None:
+    mask = masks.half(16, known=known)
+    assert mask[seen].all() and mask.sum() == 128
+
+
+@pytest.mark.parametrize("side", [64, 256])
+def test_every_second_line_has_odd_rows_missing_on_any_side(side: int) -> None:
+    mask = masks.bands(side, vertical=False, period=2, width=1, phase=0.5)
+    assert mask[0::2].all() and not mask[1::2].any()
+
+
+@pytest.mark.parametrize(("side", "period", "width"), [(256, 32, 8), (64, 8, 2)])
+@pytest.mark.parametrize("phase", [0.0, 0.25, 0.875])
+def test_bands_follow_the_definition(side: int, period: int, width: int, phase: float) -> None:
+    mask = masks.bands(side, vertical=True, period=32, width=8, phase=phase)
+    for column in range(side):
+        assert (mask[:, column] == ((column + phase * period) % period >= width)).all()
+
+
+def test_random_stripes_have_the_widths_and_gaps_asked_for() -> None:
+    widths, gaps, covered = set(), set(), []
+    for seed in range(200):
+        line = masks.stripes(np.random.default_rng(seed), 256, vertical=False, width=(1, 9), gap=(4, 33))
+        assert (line == line[:, :1]).all()
+        regions, count = label(~line[:, 0])
+        ends = [np.flatnonzero(regions == number + 1)[[0, -1]] for number in range(count)]
+        widths |= {int(last - first) + 1 for first, last in ends[:-1]}  # the last may be cut at the border
+        gaps |= {int(ends[0][0])} | {int(b[0] - a[1]) - 1 for a, b in pairwise(ends)}
+        covered.append(1 - line.mean())
+    assert widths == set(range(1, 9)) and gaps == set(range(4, 33))
+    small = [
+        1 - masks.stripes(np.random.default_rng(seed), 64, vertical=True, width=(1, 9), gap=(4, 33)).mean()
+        for seed in range(200)
+    ]
+    assert abs(np.mean(covered) - np.mean(small)) < 0.01  # a reduced mask covers as much

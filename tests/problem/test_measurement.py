@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
-from every_task import TASKS
+from every_task import MASKS, TASKS
 from torch import Tensor
 
 from ldsmc_bench.errors import UserError
@@ -72,7 +72,7 @@ def test_other_seed_or_stream_other_noise() -> None:
     assert not torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
 
 
-@pytest.mark.parametrize("task", ["box", "freeform", "random"])
+@pytest.mark.parametrize("task", MASKS)
 def test_noise_stays_out_of_the_hole_unless_asked(task: str) -> None:
     outside = measured(TASKS[task], IDS)
     everywhere = measured(TASKS[task], IDS, noise_in_hole=True)
