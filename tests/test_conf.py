@@ -68,7 +68,12 @@ def test_every_dataset_loads_or_says_what_it_lacks(dataset: str, tmp_path: Path)
     Image.new("RGB", (90, 70)).save(tmp_path / "a.png")
     root = (f"dataset.root={tmp_path}",) if "root" in configured(f"dataset={dataset}").dataset else ()
     cfg = configured(f"dataset={dataset}", *root)
-    data = made(cfg.dataset.load)
+    try:
+        data = made(cfg.dataset.load)
+    except UserError as error:
+        assert dataset in ("ffhq", "imagenet"), error  # whose pictures have names of their own
+        assert "dataset." in str(error) and len(str(error).splitlines()) == 1
+        return
     assert data.name == dataset
     assert data.load(data.ids[0]).shape == (3, cfg.prior.image_size, cfg.prior.image_size)
 

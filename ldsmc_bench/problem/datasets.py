@@ -1,4 +1,4 @@
-"""Where images come from: the faces that the program draws, or any folder of pictures."""
+"""Where images come from: the faces that the program draws, any folder of pictures, or one whose ids are known."""
 
 import hashlib
 import os
@@ -8,21 +8,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from ldsmc_bench.errors import UserError
+from ldsmc_bench.problem import pictures
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-# Pictures may be of any size: Pillow's limit guards against strangers' files, and these are the user's own.
-Image.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images by id: `load(id)` is (3,S,S) float32 in [-1,1]; `digest` changes with the ids and the way to load them.
+    """Images by id: `load(id)` is (3,S,S) float32 in [-1,1]; `digest` changes with the ids, their classes and the way
+    to load them, not with the place or the state of the files.
 
     `labels` holds the class of every id, where the data set has classes.
     """
@@ -35,27 +32,25 @@ class Dataset:
 
 
 def toyfaces(split: str = "test") -> Dataset:
-    """The embedded data set: 64x64 faces, each drawn from its id."""
+    """The embedded data set: 64x64 faces, each drawn from its id. Raises UserError for an unknown split."""
     from ldsmc_bench.problem import toyfaces as faces  # drawing is not needed where the pictures are a folder's
 
-    ids = faces.ids(split)
-    return Dataset("toyfaces", ids, lambda image_id: _tensor(faces.array(image_id)), _digest([faces.VERSION, *ids]))
+    try:
+        ids = faces.ids(split)
+    except UserError as error:
+        raise UserError(f"dataset.split={split}: {error}") from error
+    return Dataset(
+        "toyfaces", ids, lambda image_id: pictures.tensor(faces.array(image_id)), _digest(faces.VERSION, ids)
+    )
 
 
 def folder(root: str | None, image_size: int) -> Dataset:
     """All png, jpg and webp pictures under `root`, its subfolders included, hidden files left out.
 
-    A picture may have any size, mode and orientation: its EXIF orientation is applied, transparent parts become
-    white, grey becomes RGB, 16 bits become 8, an animation is its first frame; then the largest centred square is
-    resized to `image_size` (bicubic, antialiased). An id is the path below `root` without its suffix, made safe for
-    file names and unique. Raises UserError without a root or without pictures in it; `load` raises it, naming the
-    file, for one that cannot be read.
+    An id is the path below `root` without its suffix, made safe for file names and unique. Raises UserError without a
+    root or without pictures in it; `load` raises it, naming the file, for one that cannot be read.
     """
-    if not root or root == "???":
-        raise UserError("dataset.root is not set: give the folder of your pictures, dataset.root=/path/to/pictures")
-    top = Path(str(root)).expanduser()  # YAML reads a folder called 2024 as a number
-    if not top.is_dir():
-        raise UserError(f"dataset.root={root}: no such folder")
+    top = folder_at(root)
     names = sorted(_pictures(top))
     if not names:
         raise UserError(f"dataset.root={root}: no pictures ({', '.join(SUFFIXES)}) in this folder")
@@ -63,9 +58,54 @@ def folder(root: str | None, image_size: int) -> Dataset:
     return Dataset(
         name="folder",
         ids=sorted(paths),
-        load=lambda image_id: _tensor(_read(paths[image_id], image_size)),
-        digest=_digest(["bicubic", image_size, *(f"{name} {(top / name).stat().st_size}" for name in names)]),
+        load=lambda image_id: pictures.read(paths[image_id], image_size),
+        digest=_digest(f"{pictures.TRANSFORM} {image_size}", names),
     )
+
+
+def listed(
+    name: str,
+    root: str | None,
+    ids: Sequence[str],
+    places: Callable[[str], Sequence[str]],
+    n_images: int,
+    image_size: int,
+    labels: Mapping[str, int] | None = None,
+) -> Dataset:
+    """Pictures known by their ids, wherever they lie: that of an id is the first of `places(id)` that exists under
+    `root`. The first `n_images` have to be there; for the others is not looked, so that a part of the data set will do
+    for a first look. Raises UserError without a root, and names the first missing picture.
+    """
+    top = folder_at(root)
+
+    def path(image_id: str) -> Path | None:
+        return next((top / place for place in places(image_id) if (top / place).is_file()), None)
+
+    def load(image_id: str) -> Tensor:
+        found = path(image_id)
+        if found is None:
+            raise UserError(f"dataset.root={root}: {image_id} is missing ({' or '.join(places(image_id))})")
+        return pictures.read(found, image_size)
+
+    wanted = ids[:n_images]
+    missing = [image_id for image_id in wanted if path(image_id) is None]
+    if missing:
+        raise UserError(
+            f"dataset.root={root}: {len(missing)} of {len(wanted)} pictures are missing, the first of them "
+            f"{missing[0]} ({' or '.join(places(missing[0]))})"
+        )
+    lines = [f"{image_id} {labels[image_id]}" for image_id in ids] if labels is not None else ids
+    return Dataset(name, ids, load, _digest(f"{pictures.TRANSFORM} {image_size}", lines), labels)
+
+
+def folder_at(root: str | None) -> Path:
+    """Raises UserError where `dataset.root` is not set or no folder."""
+    if not root or root == "???":
+        raise UserError("dataset.root is not set: give the folder of your pictures, dataset.root=/path/to/pictures")
+    top = Path(str(root)).expanduser()  # YAML reads a folder called 2024 as a number
+    if not top.is_dir():
+        raise UserError(f"dataset.root={root}: no such folder")
+    return top
 
 
 def _pictures(top: Path) -> Iterable[str]:
@@ -86,31 +126,5 @@ def _unique_ids(names: Sequence[str]) -> list[str]:
     ]
 
 
-def _read(path: Path, side: int) -> np.ndarray:
-    """(side,side,3) uint8."""
-    try:
-        with Image.open(path) as picture:
-            upright = _rgb(ImageOps.exif_transpose(picture))
-    except Exception as error:  # Pillow's decoders raise almost anything on a broken file
-        raise UserError(f"{path}: this image cannot be read ({error}); repair or remove it") from error
-    short = min(upright.size)
-    left, top = (upright.width - short) / 2, (upright.height - short) / 2
-    square = (left, top, left + short, top + short)
-    return np.asarray(upright.resize((side, side), Image.Resampling.BICUBIC, box=square))
-
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
-        picture = Image.fromarray(np.round(np.asarray(picture) / 257).astype(np.uint8))
-    if picture.has_transparency_data:
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
-    return picture.convert("RGB")
-
-
-def _tensor(pixels: np.ndarray) -> Tensor:
-    """(S,S,3) uint8 -> (3,S,S) float32 in [-1,1]."""
-    return torch.tensor(pixels).permute(2, 0, 1).contiguous() / 127.5 - 1
-
-
-def _digest(parts: Iterable[object]) -> str:
-    return hashlib.sha256(os.fsencode("\n".join(map(str, parts)))).hexdigest()
+def _digest(way: object, ids: Iterable[str]) -> str:
+    return hashlib.sha256(os.fsencode("\n".join([str(way), *ids]))).hexdigest()

@@ -1,6 +1,7 @@
 """Folders of odd pictures, and the embedded faces."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,14 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.problem import datasets
+from ldsmc_bench.problem import datasets, pictures
+from ldsmc_bench.records.identity import run_id
+from ldsmc_bench.run import identified
+from ldsmc_bench.settings import checked, made
+from tests.commands import configured
 
 RED, GREEN, BLUE = (220, 30, 30), (30, 200, 30), (30, 30, 220)
 
@@ -60,7 +66,7 @@ def test_modes_and_suffixes(tmp_path: Path, mode: str, name: str, tolerance: flo
 
 def test_values_are_exact() -> None:
     values = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    x = datasets._tensor(values)
+    x = pictures.tensor(values)
     assert x.min() == -1
     np.testing.assert_array_equal(np.rint((x.numpy() + 1) * 127.5), values.transpose(2, 0, 1))
 
@@ -174,6 +180,16 @@ def test_ids_are_sorted_unique_and_safe(tmp_path: Path) -> None:
     assert set(dataset.ids) < set(datasets.folder(str(tmp_path), 8).ids)
 
 
+@pytest.mark.parametrize(("width", "height"), [(75, 50), (50, 75), (33, 57), (500, 375), (31, 32), (40, 33)])
+def test_the_transform_is_torchvisions_bit_for_bit(tmp_path: Path, width: int, height: int) -> None:
+    """Odd sizes too, where rounding decides on the crop."""
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    usual = Compose([Resize(32, InterpolationMode.BICUBIC), CenterCrop(32)])
+    x = load_one(Image.fromarray(pixels), tmp_path / "a.png")
+    expected = np.asarray(usual(Image.fromarray(pixels))).transpose(2, 0, 1)
+    np.testing.assert_array_equal(np.rint((x.numpy() + 1) * 127.5), expected)
+
+
 def test_digest_follows_the_pictures_and_the_size_but_not_the_place(tmp_path: Path) -> None:
     for place in ("one", "two"):
         (tmp_path / place).mkdir()
@@ -183,8 +199,9 @@ def test_digest_follows_the_pictures_and_the_size_but_not_the_place(tmp_path: Pa
     assert datasets.folder(two, 32).digest == before
     assert datasets.folder(one, 64).digest != before
     quarters(90, 90).save(tmp_path / "one" / "a.png")
+    assert datasets.folder(one, 32).digest == before, "a repaired picture is the same run"
     quarters().save(tmp_path / "two" / "b.png")
-    assert before not in (datasets.folder(one, 32).digest, datasets.folder(two, 32).digest)
+    assert datasets.folder(two, 32).digest != before
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "gone"])
@@ -218,3 +235,17 @@ def test_toyfaces() -> None:
     assert not set(test.ids) & set(train.ids)
     assert test.digest != train.digest and test.digest == datasets.toyfaces("test").digest
     assert not torch.equal(x, test.load(test.ids[1]))
+
+
+def test_a_split_is_a_key_and_another_run() -> None:
+    def made_of(*overrides: str) -> tuple[str, str]:
+        settings = checked(configured(*overrides))
+        dataset = made(settings.config["dataset"]["load"])
+        prior: Any = SimpleNamespace(digest="p")
+        return dataset.ids[0], run_id(identified(settings, dataset, prior))
+
+    (first, test), (other, validation) = made_of(), made_of("dataset.split=validation")
+    assert (first, other) == ("test-000000", "validation-000000")
+    assert test != validation
+    with pytest.raises(UserError, match=r"^dataset\.split=tuning: .*train, validation, test"):
+        made_of("dataset.split=tuning")
