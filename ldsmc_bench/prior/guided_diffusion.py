@@ -8,8 +8,9 @@ from torch import Tensor
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.prior import adm_unet, schedule
+from ldsmc_bench.prior.cache import converted
 from ldsmc_bench.prior.foreign_config import read_foreign_config
-from ldsmc_bench.prior.transplant import refuse_leftovers, transplant
+from ldsmc_bench.prior.transplant import filled, moved, refuse_leftovers
 from ldsmc_bench.prior.unpickle import read_checkpoint
 
 # guided-diffusion, script_util.py: what an empty `channel_mult` means
@@ -58,24 +59,37 @@ def load(folder: str | Path) -> tuple[UNet2DModel, Model]:
     Raises UserError where a file is absent or unreadable, the config asks for what this layout has not, or the weights
     are not exactly those of the config.
     """
-    path, model = _described(Path(folder))
-    weights = read_checkpoint(path)
-    origins = adm_unet.origins(model.unet, str)
-    unet = transplant(lambda: adm_unet.build(model.unet), origins, weights, path)
-    refuse_leftovers(weights, {origin.key for origin in origins.values()}, path)
-    return unet, model
+    path, model = described(folder)
+    return read(path, model), model
 
 
-def _described(folder: Path) -> tuple[Path, Model]:
+def read(path: Path, model: Model) -> UNet2DModel:
+    """The UNet of `model` with the weights in `path`, as `load` gives it; converted once, then memory-mapped."""
+
+    def convert() -> dict[str, Tensor]:
+        weights = read_checkpoint(path)
+        origins = adm_unet.origins(model.unet, str)
+        state = moved(lambda: adm_unet.build(model.unet), origins, weights, path)
+        refuse_leftovers(weights, {origin.key for origin in origins.values()}, path)
+        return state
+
+    return filled(lambda: adm_unet.build(model.unet), converted(path, f"guided_diffusion {model}", convert))
+
+
+def described(folder: str | Path, published: str | None = None) -> tuple[Path, Model]:
+    """The checkpoint of a folder and what it is: what `model_config.yaml` says, or the model `published` under that
+    name, whether its file is there or not; without a name the first of those that is there. Raises UserError where
+    nothing is."""
+    folder = Path(folder)
     config = folder / "model_config.yaml"
     if config.exists():
         return folder / Path(str(read_foreign_config(config).ask("model_path"))).name, read_config(config)
-    for name, model in PUBLISHED.items():
-        if (folder / name).exists():
-            return folder / name, model
-    raise UserError(
-        f"{folder}: holds neither model_config.yaml nor {' nor '.join(PUBLISHED)}; put the checkpoint there"
-    )
+    names = [published] if published else [name for name in PUBLISHED if (folder / name).exists()]
+    if not names:
+        raise UserError(
+            f"{folder}: holds neither model_config.yaml nor {' nor '.join(PUBLISHED)}; put the checkpoint there"
+        )
+    return folder / names[0], PUBLISHED[names[0]]
 
 
 def read_config(path: Path) -> Model:

@@ -1,6 +1,7 @@
 """The reverse chain as data: which training step each move uses, and at what noise levels."""
 
 from dataclasses import dataclass, replace
+from itertools import accumulate, repeat
 
 import torch
 from torch import Tensor
@@ -63,6 +64,19 @@ def grid(alpha_bar: Tensor, steps: int) -> list[int]:
     _require(steps, alpha_bar)
     available = len(alpha_bar)
     return [round((i + 1) * available / steps) - 1 for i in range(steps)]
+
+
+def spaced(alpha_bar: Tensor, steps: int) -> list[int]:
+    """`steps` training steps, evenly spaced, the first and the last included, in rising order: guided-diffusion's
+    respacing in one section, but for a single step, which here is the last and not the first.
+
+    Raises UserError where the schedule has fewer training steps than that.
+    """
+    _require(steps, alpha_bar)
+    last = len(alpha_bar) - 1
+    if steps == 1:
+        return [last]
+    return [round(step) for step in accumulate(repeat(last / (steps - 1), steps - 1), initial=0.0)]
 
 
 def table(alpha_bar: Tensor, levels: list[int], eta: float, *, dtype: torch.dtype, below: float = 1.0) -> list[Row]:

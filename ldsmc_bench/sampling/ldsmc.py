@@ -39,7 +39,7 @@ def sample(
     kappa1: NonNegative,
     kappa2: NonNegative,
     rho: Fraction,
-    s: Fraction,
+    s: Fraction | None,
     gibbs_iterations: Count,
     latent_fit_iterations: Natural,
     chain: Literal["paper", "released"],
@@ -58,12 +58,14 @@ def sample(
     """Restore the images of `measurement`: (B,3,H,W), about [-1,1].
 
     `s` is the switch as a fraction of the steps: below it, labels guide too (`kappa2`, `rho`); above it only y_0 does
-    (`kappa1`). `temperature` divides log-densities: "sum" by 1, "mean" by their number of dimensions, or a number.
+    (`kappa1`); None leaves labels out altogether, of the weights too, which is the twisted diffusion sampler.
+    `temperature` divides log-densities: "sum" by 1, "mean" by their number of dimensions, or a number.
     `resample_below` is the share of N under which the ESS triggers resampling (1: at every step).
     """
     images, device, dtype = len(measurement.y), measurement.y.device, measurement.y.dtype
     moves = CHAINS[chain](prior.alpha_bar, steps, eta)
-    switch = round(s * moves.moves) + int(switch_inclusive)  # labels guide the moves k < switch
+    labelled = s is not None
+    switch = 0 if s is None else round(s * moves.moves) + int(switch_inclusive)  # labels guide the moves k < switch
     weighted = particles > 1
     y_0 = measurement.select(
         torch.arange(images, device=device).repeat_interleave(particles)
@@ -102,12 +104,14 @@ def sample(
             path.moved(moves.moves, z, stay)
         if weighted:
             log_y0 = log_likelihood(error, 1 - row.a)
-            log_yk = log_likelihood(residual(prior, label(latents, moves.moves), z), 1 - row.a)
-            weights = smc.normalised(log_yk + log_y0)
+            log_w = log_y0
+            if labelled:
+                log_w = log_w + log_likelihood(residual(prior, label(latents, moves.moves), z), 1 - row.a)
+            weights = smc.normalised(log_w)
 
         for k in reversed(range(moves.moves)):
             # m_k = mu - gamma_k grad log pbar(y_0|z_{k+1}) - lambda_k grad log q(y_k|z_{k+1})         (Eq. 7, App. D)
-            y_k = label(latents, k) if weighted or k < switch else y_0
+            y_k = label(latents, k) if labelled and (weighted or k < switch) else y_0
             mean, mu, sigma = ahead.mean, ahead.mean, ahead.sigma
             if k > 0 or sigma > 0 or last_move == "guided":
                 mean = guided_mean(
@@ -135,7 +139,9 @@ def sample(
             # w_k = w_{k+1} p(y_k|z_k) pbar(y_0|z_k) p(z_k|z_{k+1}) / (pbar(y_0|z_{k+1}) pi(z_k|z_{k+1}))  (Eq. 6)
             noisy = 1 - (moves.rows[k] if k in moves.rows else moves.rows[1]).a
             variance = max(measurement.noise_std**2, 1e-8) if k == 0 and final_variance == "noise" else noisy
-            log_w = weights.log + log_likelihood(residual(prior, y_k, z), variance) - log_y0
+            log_w = weights.log - log_y0
+            if labelled or k == 0:
+                log_w = log_w + log_likelihood(residual(prior, y_k, z), variance)
             if k > 0:
                 log_y0 = log_likelihood(error, noisy)
                 log_w = log_w + log_y0
@@ -159,10 +165,12 @@ def sample(
     def draw_ancestors(weights: Tensor) -> Tensor:
         return noise.ancestors(weights, smc.SCHEMES[resample])
 
-    # (1) x_0 fits y_0, started at the decode of a random latent; z_0 = E(x_0)                                 (Eq. 3)
-    x_0 = FITS[pixel_fit](measurement, prior.decode(draw("init")))
-    # (2) z_{1:T} | z_0                                                                                        (Eq. 2)
-    latents = label_latents(moves, prior.encode(x_0), lambda: draw("auxiliary"))
+    latents: dict[int, Tensor] = {}
+    if labelled:
+        # (1) x_0 fits y_0, started at the decode of a random latent; z_0 = E(x_0)                             (Eq. 3)
+        x_0 = FITS[pixel_fit](measurement, prior.decode(draw("init")))
+        # (2) z_{1:T} | z_0                                                                                    (Eq. 2)
+        latents = label_latents(moves, prior.encode(x_0), lambda: draw("auxiliary"))
     # (3) Gibbs sweeps: y_{1:T} | z_{1:T}, then z_{0:T} | y_{0:T}
     for sweep in reversed(range(gibbs_iterations)):
         path = Path() if sweep > 0 else None

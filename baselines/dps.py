@@ -1,0 +1,138 @@
+"""DPS (Chung et al., ICLR 2023, arXiv 2209.14687): diffusion posterior sampling, in pixels or in a latent space.
+
+An ancestral step, moved against the gradient of the measurement's misfit at the predicted clean image, through the
+denoiser; with a latent prior through the decoder too, which is latent-DPS (the LDPS of the LD-SMC paper): the same
+function, since a pixel prior's codec is the identity. Everything is per image; the public code's norm spans its batch,
+which it therefore keeps at one. Where paper and public code differ, the difference is a named choice of `sample`;
+`conf/method/dps.yaml` and `latent_dps.yaml` gather the choices in variants and say why each one is there.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.noise import Noise
+from ldsmc_bench.prior.interface import Prior
+from ldsmc_bench.problem.measurement import Measurement
+from ldsmc_bench.sampling.arguments import Count, Fraction, Natural, NonNegative
+from ldsmc_bench.sampling.chain import Row, spaced, table
+from ldsmc_bench.sampling.fits import latent_fit
+from ldsmc_bench.sampling.guidance import data_gradient, residual, squared, unit_clipped
+from ldsmc_bench.sampling.trace import Trace
+
+Transition = Literal["learned", "small", "large"] | Fraction
+Scaling = Literal["squared_norm", "norm", "unit_clip"]
+
+
+@torch.no_grad()
+def sample(
+    prior: Prior,
+    measurement: Measurement,
+    noise: Noise,
+    trace: Trace,
+    *,
+    steps: Count,
+    zeta: NonNegative,
+    scaling: Scaling,
+    transition: Transition,
+    clip: bool,
+    latent_fit_iterations: Natural,
+) -> Tensor:
+    """Restore the images of `measurement`: (B,3,H,W), about [-1,1].
+
+    `zeta` is the paper's zeta', `scaling` what it multiplies (see `shift`). `transition`: ancestral sampling with that
+    variance (see `spread`), or DDIM with this number as its eta. `clip` keeps x0_hat in [-1,1], which only pixels have
+    as their range. `latent_fit_iterations` of fitting the result to y at the end (LD-SMC, App. A).
+    Raises UserError for `clip` with a latent prior.
+    """
+    if clip and prior.shape != (3, prior.image_size, prior.image_size):
+        raise UserError(
+            "method.sample.clip=true: only pixels lie in [-1,1], and this prior's latents do not; "
+            "use method=latent_dps, or leave prior=... out"
+        )
+
+    def draw() -> Tensor:
+        return noise.normal("proposal", prior.shape).to(measurement.y)
+
+    # x_N ~ N(0, I)
+    x = draw()
+    for k, row in reversed(list(enumerate(levels(prior.alpha_bar, steps, transition)))):
+        move = moved(prior, measurement, x, row, draw(), zeta=zeta, scaling=scaling, transition=transition, clip=clip)
+        x = move.x
+        trace(k, x=x, out=move.out, x0_hat=move.x0_hat)
+    if latent_fit_iterations > 0:
+        x = latent_fit(prior, measurement, x, latent_fit_iterations)
+    return prior.decode(x)
+
+
+@dataclass(frozen=True)
+class Move:
+    """A step of each row: where the prior alone leads (`out`), where guidance leads from there (`x`), and x0_hat."""
+
+    x: Tensor
+    out: Tensor
+    x0_hat: Tensor
+
+
+def moved(
+    prior: Prior,
+    measurement: Measurement,
+    x: Tensor,
+    row: Row,
+    n: Tensor,
+    *,
+    zeta: float,
+    scaling: Scaling,
+    transition: Transition,
+    clip: bool,
+) -> Move:
+    """DPS's step from the latents x (R,C,h,w), rows of which belong to the rows of `measurement`; n is its noise."""
+    x = x.detach().requires_grad_(True)
+    with torch.enable_grad():
+        # x0_hat = (x_i - sqrt(1 - abar_i) eps) / sqrt(abar_i)                                     (Algorithm 1, line 4)
+        eps, v = prior.eps_and_variance(x, torch.full((len(x),), row.t, device=x.device))
+        x0_hat = (x - (1 - row.a) ** 0.5 * eps) / row.a**0.5
+        x0_hat = x0_hat.clamp(-1, 1) if clip else x0_hat
+        error = residual(prior, measurement, x0_hat)
+    # x'_{i-1} ~ p(x_{i-1} | x_i, x0_hat)                                                            (lines 5 and 6)
+    eps = (x.detach() - row.a**0.5 * x0_hat.detach()) / (1 - row.a) ** 0.5
+    mean = row.a_prev**0.5 * x0_hat.detach() + max(0.0, 1 - row.a_prev - row.sigma**2) ** 0.5 * eps
+    out = mean + spread(row, transition, None if v is None else v.detach()) * n
+    # x_{i-1} = x'_{i-1} - zeta_i grad_{x_i} ||y - A(x0_hat)||^2                                            (line 7)
+    return Move(out - zeta * shift(error, x, scaling), out, x0_hat.detach())
+
+
+def spread(row: Row, transition: Transition, v: Tensor | None) -> Tensor | float:
+    """The standard deviation of a move: of DDIM, or of ancestral sampling with a variance that is "small" (the
+    posterior's, beta~), "large" (beta) or "learned": between both by v (R,C,h,w), where the network has one, or else
+    small. Betas are those of the respaced chain. The last move has no noise. (Nichol and Dhariwal 2021, Eq. 15.)"""
+    if row.a_prev == 1:
+        return 0.0
+    beta = 1 - row.a / row.a_prev
+    if transition == "large":
+        return beta**0.5
+    if transition == "learned" and v is not None:
+        return torch.exp(0.5 * v * torch.tensor(beta / row.sigma**2).log().to(v)) * row.sigma
+    return row.sigma
+
+
+def shift(error: Tensor, x: Tensor, scaling: Scaling) -> Tensor:
+    """What zeta multiplies, from r = y - A(D(x0_hat(x))), whose graph is freed; per row.
+
+    "squared_norm": grad ||r||^2 / ||r||, as the paper writes its step sizes. "norm": grad ||r||, the half of it, as the
+    public code computes. "unit_clip": grad ||r||^2, divided by its own norm where that exceeds 1 (LD-SMC, App. D).
+    """
+    gradient = data_gradient(error, x)
+    if scaling == "unit_clip":
+        return unit_clipped(gradient)
+    norm = squared(error.detach()).sqrt().clamp(min=1e-12).reshape(-1, 1, 1, 1)
+    return gradient / (norm if scaling == "squared_norm" else 2 * norm)
+
+
+def levels(alpha_bar: Tensor, steps: int, transition: Transition) -> list[Row]:
+    """The respaced chain, rising; ancestral sampling has the sigma of DDIM with eta 1."""
+    eta = 1.0 if isinstance(transition, str) else transition
+    return table(alpha_bar, spaced(alpha_bar, steps), eta, dtype=torch.float64)
