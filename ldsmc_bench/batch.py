@@ -60,6 +60,7 @@ def pose(settings: Settings, dataset: Dataset, ids: Sequence[str]) -> Posed:
     if not images:
         return Posed((), torch.empty(0), None, unreadable)
     x = torch.stack(list(images.values()))
+    _expect_size(settings, x.shape[-1])
     noise = Noise(settings.seed, list(images), f"measurement/{dataset.name}/{settings.config['task']['name']}")
     measurement = measure(
         x,
@@ -70,6 +71,15 @@ def pose(settings: Settings, dataset: Dataset, ids: Sequence[str]) -> Posed:
     )
     labels = [dataset.labels[image_id] for image_id in images] if dataset.labels else None
     return Posed(tuple(images), pixels(x), measurement, unreadable, labels)
+
+
+def _expect_size(settings: Settings, side: int) -> None:
+    dataset, prior = (settings.config[part] for part in ("dataset", "prior"))
+    if side != (wanted := prior["image_size"]):
+        raise UserError(
+            f"dataset={dataset['name']}: its images are of {side}, but prior={prior['name']} is of {wanted}; "
+            "use a dataset of that size, or any folder of pictures: dataset=folder dataset.root=..."
+        )
 
 
 def restore(
@@ -125,9 +135,10 @@ def sampled(
 
 
 def score_and_keep(
-    store: Store, settings: Settings, posed: Posed, restored: Sequence[Restored], network: FeatureNetwork
+    store: Store, settings: Settings, posed: Posed, restored: Sequence[Restored], network: FeatureNetwork | None
 ) -> None:
-    """Compare the 8-bit images with the truths; keep a record and a picture of each."""
+    """Compare the 8-bit images with the truths; keep a record and a picture of each. Without a network nothing is
+    compared: records have no metrics."""
     finite = [i for i, one in enumerate(restored) if one.pixels is not None]
     skipped = {posed.ids[i]: one.skipped for i, one in enumerate(restored) if one.skipped}
     keep_unrestored(store, settings, "skipped", skipped)
@@ -137,7 +148,9 @@ def score_and_keep(
         return
     rows = torch.tensor(finite)
     images = torch.stack([one.pixels for one in restored if one.pixels is not None])
-    metrics = paired_metrics(images, posed.truths[rows], posed.measurement.select(rows), network)
+    metrics: list[dict[str, Any]] = [{} for _ in finite]
+    if network is not None:
+        metrics = paired_metrics(images, posed.truths[rows], posed.measurement.select(rows), network)
     for i, image, values in zip(finite, images, metrics, strict=True):
         kept: dict[str, dict[str, Any]] = {
             "metrics": values,

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from ldsmc_bench.batch import keep_unrestored, pixels, pose, restore, score_and_keep
 from ldsmc_bench.prior.interface import Prior
+from ldsmc_bench.prior.random_weights import learned, unscored
 from ldsmc_bench.problem.datasets import Dataset
 from ldsmc_bench.progress import Progress
 from ldsmc_bench.provenance import provenance
@@ -41,7 +42,7 @@ def run(cfg: DictConfig) -> Store:
     batches = unfinished(store, ids[settings.shard :: settings.shards], settings.batch_size)
     if batches:
         prior = prior.to(settings.device, settings.network_dtype)
-        network = load_features()
+        network = load_features() if learned(prior) else None
         sample = made(settings.config["method"]["sample"])
         with closing(Progress(settings, batches)) as progress:
             for batch in batches:
@@ -51,7 +52,8 @@ def run(cfg: DictConfig) -> Store:
                     score_and_keep(store, settings, part, restored, network)
             progress.finish()
 
-    conclude(store, dataset, settings.config["wandb"]["mode"])
+    why_unscored = None if learned(prior) else unscored(settings.config["prior"]["name"])
+    conclude(store, dataset, settings.config["wandb"]["mode"], why_unscored)
     return store
 
 
@@ -84,17 +86,17 @@ def unfinished(store: Store, ids: Sequence[str], batch_size: int) -> list[list[s
     return [batch for batch in batches if not done.issuperset(batch)]
 
 
-def conclude(store: Store, dataset: Dataset, wandb_mode: str) -> None:
-    """Once every image that was asked for has its record: set metrics, the summary and its mirror in W&B, whichever
-    shard ends last."""
+def conclude(store: Store, dataset: Dataset, wandb_mode: str, why_unscored: str | None) -> None:
+    """Once every image that was asked for has its record: set metrics (or why there are none), the summary and its
+    mirror in W&B, whichever shard ends last."""
     wanted = requested(store)
     ids = dataset.ids[: wanted.ids if wanted else 0]
     status = outcomes(store, ids)
     if not ids or len(status) < len(ids):
         return
     good = [image_id for image_id in ids if status[image_id] == "ok"]
-    sets: dict[str, Any] = {}
-    if good:
+    sets: dict[str, Any] = {"warning": why_unscored} if why_unscored else {}
+    if good and not why_unscored:
         network = load_features()
         images = torch.from_numpy(np.stack([read_image(store, image_id) for image_id in good])).permute(0, 3, 1, 2)
         truths = pixels(torch.stack([dataset.load(image_id) for image_id in good]))

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from diffusers.models.autoencoders.vq_model import VQModel
+from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.prior import adm_unet, compvis_vq, schedule
-from ldsmc_bench.prior.assets import digest
+from ldsmc_bench.prior.cache import converted, known_digest
 from ldsmc_bench.prior.foreign_config import read_foreign_config
 from ldsmc_bench.prior.latent import LatentPrior
-from ldsmc_bench.prior.transplant import refuse_leftovers, transplant
+from ldsmc_bench.prior.transplant import below, filled, moved, refuse_leftovers
 from ldsmc_bench.prior.unpickle import read_checkpoint
 
 _RAW, _EMA, _FIRST_STAGE = "model.diffusion_model.", "model_ema.diffusion_model", "first_stage_model."
@@ -70,13 +72,41 @@ def load(folder: str | Path, ema: bool = True) -> LatentPrior:
     """The prior of `folder`/model.ckpt, as config.yaml beside it describes it; without one, as published for FFHQ.
 
     `ema`: the running average of the UNet's weights (`model_ema.*`), as CompVis' scripts and PSLD sample; without it
-    the raw training weights (`model.*`), as the public code of LD-SMC, ReSample and DAPS does.
+    the raw training weights (`model.*`), as the public code of LD-SMC, ReSample and DAPS does. Converted once, then
+    memory-mapped from the cache.
     Raises UserError where a file is absent or unreadable, the config asks for what this layout has not, or the weights
     are not exactly those of the config.
     """
-    path = Path(folder) / "model.ckpt"
+    path, model = Path(folder) / "model.ckpt", described(folder)
+    state = converted(path, f"compvis {model} ema={ema}", lambda: _convert(path, model, ema))
+    unet = filled(lambda: adm_unet.build(model.unet), below("unet.", state))
+    vq = filled(lambda: compvis_vq.build(model.vq), below("vq.", state))
+    return assembled(model, unet, vq, hashlib.sha256(f"{known_digest(path)} {model} {ema}".encode()).hexdigest())
+
+
+def described(folder: str | Path) -> Model:
+    """The model that config.yaml in `folder` describes; without one, that published for FFHQ and CelebA-HQ."""
     config = Path(folder) / "config.yaml"
-    model = read_config(config) if config.exists() else FFHQ
+    return read_config(config) if config.exists() else FFHQ
+
+
+def assembled(model: Model, unet: UNet2DModel, vq: VQModel, digest: str) -> LatentPrior:
+    """The prior of `model` with these networks."""
+    latent_size = model.image_size // 2 ** (len(model.vq.mult) - 1)
+    return LatentPrior(
+        unet=unet,
+        vq=vq,
+        codebook=vq.quantize.embedding.weight.detach().clone(),
+        alpha_bar=model.alpha_bar(),
+        scale=model.scale,
+        shape=(model.vq.code_channels, latent_size, latent_size),
+        image_size=model.image_size,
+        digest=digest,
+    )
+
+
+def _convert(path: Path, model: Model, ema: bool) -> dict[str, Tensor]:
+    """The weights of a checkpoint under our networks' keys, each network's below its name; every one, or UserError."""
     weights = read_checkpoint(path)
     if ema and not any(key.startswith(_EMA) for key in weights):
         raise UserError(f"{path}: holds no averaged weights (model_ema.*); set prior.ema=false")
@@ -86,23 +116,12 @@ def load(folder: str | Path, ema: bool = True) -> LatentPrior:
 
     unet_origins = adm_unet.origins(model.unet, unet_key)
     vq_origins = compvis_vq.origins(model.vq, _FIRST_STAGE)
-    unet = transplant(lambda: adm_unet.build(model.unet), unet_origins, weights, path)
-    vq = transplant(lambda: compvis_vq.build(model.vq), vq_origins, weights, path)
+    unet = moved(lambda: adm_unet.build(model.unet), unet_origins, weights, path)
+    vq = moved(lambda: compvis_vq.build(model.vq), vq_origins, weights, path)
     used = {origin.key for origin in (*unet_origins.values(), *vq_origins.values())}
     refuse_leftovers(weights, used | {key for key in weights if _ignored(key, ema)}, path)
-    alpha_bar = model.alpha_bar()
-    _check_schedule(alpha_bar, weights, path)
-    latent_size = model.image_size // 2 ** (len(model.vq.mult) - 1)
-    return LatentPrior(
-        unet=unet,
-        vq=vq,
-        codebook=vq.quantize.embedding.weight.detach().clone(),
-        alpha_bar=alpha_bar,
-        scale=model.scale,
-        shape=(model.vq.code_channels, latent_size, latent_size),
-        image_size=model.image_size,
-        digest=hashlib.sha256(f"{digest(path)} {model} {ema}".encode()).hexdigest(),
-    )
+    _check_schedule(model.alpha_bar(), weights, path)
+    return {f"unet.{key}": tensor for key, tensor in unet.items()} | {f"vq.{key}": t for key, t in vq.items()}
 
 
 def _ignored(key: str, ema: bool) -> bool:

@@ -61,6 +61,11 @@ def filled(build: Callable[[], Network], state: Mapping[str, Tensor]) -> Network
     return network.requires_grad_(False).eval()
 
 
+def below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose keys begin with `prefix`, under what is left of them."""
+    return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+
+
 def _weightless(build: Callable[[], Network]) -> Network:
     with torch.device("meta"):
         return build()
