@@ -1,5 +1,7 @@
 """Fits to the measurement by descent: of pixels (before encoding) and of latents (after sampling)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -7,7 +9,8 @@ from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.sampling.guidance import residual, squared
 
-LR = 5e-3  # AdamW's step in the public LD-SMC code; weight decay stays at PyTorch's default of 0.01, as there
+LR = 5e-3  # AdamW's step in the public LD-SMC code
+WEIGHT_DECAY = 0.01  # and its weight decay: PyTorch's default
 EXACT = 1e-10  # mean squared error at which its fits stop
 
 
@@ -35,41 +38,89 @@ def least_squares(measurement: Measurement, x: Tensor, iterations: int = 100) ->
     return x
 
 
-def pixel_fit(measurement: Measurement, x: Tensor, iterations: int = 5000) -> Tensor:
-    """The public code's fit of x to y: AdamW, whose weight decay shrinks what A does not see."""
-    x = x.detach().clone().requires_grad_(True)
-    optimizer = torch.optim.AdamW([x], lr=LR)
-    size = measurement.y[0].numel()
-    for _ in range(iterations):
-        with torch.enable_grad():
-            loss = (squared(measurement.y - measurement.operator(x)) / size).sum()
-        (x.grad,) = torch.autograd.grad(loss, x)
-        optimizer.step()
-    return x.detach()
+def pixel_fit(
+    measurement: Measurement,
+    x: Tensor,
+    iterations: int = 5000,
+    *,
+    lr: float = LR,
+    fitted_at: float | Tensor = EXACT,
+    weight_decay: float = WEIGHT_DECAY,
+) -> Tensor:
+    """min_x ||y - A(x)||^2 over images (B,3,H,W), by AdamW from `x`; its weight decay shrinks what A does not see.
 
-
-def latent_fit(prior: Prior, measurement: Measurement, z: Tensor, iterations: int = 500, patience: int = 200) -> Tensor:
-    """min_z ||y - A(D(z))||^2 from a sampled latent (the final latent optimisation of App. A).
-
-    A row stops where its loss is exact, or no smaller than `patience` iterations before; it keeps its last iterate.
+    The defaults are the public LD-SMC code's; the other arguments are those of `descent`.
     """
-    z = z.detach().clone().requires_grad_(True)
-    optimizer = torch.optim.AdamW([z], lr=LR)
+
+    def misfit(x: Tensor) -> Tensor:
+        return squared(measurement.y - measurement.operator(x))
+
+    return descent(misfit, measurement, x, iterations, None, lr=lr, fitted_at=fitted_at, weight_decay=weight_decay)
+
+
+def latent_fit(
+    prior: Prior,
+    measurement: Measurement,
+    z: Tensor,
+    iterations: int = 500,
+    patience: int | None = 200,
+    *,
+    lr: float = LR,
+    fitted_at: float | Tensor = EXACT,
+    weight_decay: float = WEIGHT_DECAY,
+) -> Tensor:
+    """min_z ||y - A(D(z))||^2 over latents (B,C,h,w) from `z`: the final latent optimisation of LD-SMC's App. A, and
+    ReSample's hard data consistency. The defaults are the public codes'; the arguments are those of `descent`."""
+
+    def misfit(z: Tensor) -> Tensor:
+        return squared(residual(prior, measurement, z))
+
+    return descent(misfit, measurement, z, iterations, patience, lr=lr, fitted_at=fitted_at, weight_decay=weight_decay)
+
+
+def descent(
+    misfit: Callable[[Tensor], Tensor],
+    measurement: Measurement,
+    x: Tensor,
+    iterations: int,
+    patience: int | None,
+    *,
+    lr: float,
+    fitted_at: float | Tensor,
+    weight_decay: float,
+) -> Tensor:
+    """AdamW on the mean over y's entries of `misfit(x)` (B,), rows apart: at most `iterations` steps of size `lr`.
+
+    A row stops after the step at which its loss was below `fitted_at` (a number, or one a row (B,)), or no smaller than
+    `patience` iterations before; it keeps its last iterate, as the public codes do. None: it never loses patience.
+    """
+    x = x.detach().clone().requires_grad_(True)
+    optimizer = torch.optim.AdamW([x], lr=lr, weight_decay=weight_decay)
     size = measurement.y[0].numel()
-    running = torch.ones(len(z), dtype=torch.bool, device=z.device)
+    running = torch.ones(len(x), dtype=torch.bool, device=x.device)
     losses: list[Tensor] = []
     for iteration in range(iterations):
         with torch.enable_grad():
-            loss = squared(residual(prior, measurement, z)) / size
-            (z.grad,) = torch.autograd.grad(loss.sum(), z)
-        before = z.detach().clone()
+            loss = misfit(x) / size
+            (x.grad,) = torch.autograd.grad(loss.sum(), x)
+        before = x.detach().clone()
         optimizer.step()
         with torch.no_grad():
-            z.copy_(torch.where(running.reshape(-1, 1, 1, 1), z, before))
-        losses.append(loss.detach())
-        running = running & (losses[-1] >= EXACT)
-        if iteration >= patience:
-            running = running & (losses.pop(0) >= losses[-1])
-        if iteration % 50 == 49 and not running.any():
+            x.copy_(torch.where(running.reshape(-1, 1, 1, 1), x, before))
+        running = running & (loss.detach() >= fitted_at)
+        if patience is not None:
+            losses.append(loss.detach())
+            if iteration >= patience:
+                running = running & (losses.pop(0) >= losses[-1])
+        if iteration % 50 == 49 and not running.any():  # asked seldom, since the answer is waited for
             break
-    return z.detach()
+    return x.detach()
+
+
+def discrepancy(measurement: Measurement) -> Tensor:
+    """The mean squared error (B,) over y's entries that the truth has on average: the noise's variance where y carries
+    information, and what stands in the hole where it does not (Morozov's principle); at least EXACT."""
+    observed = measurement.operator.observed()
+    seen = torch.ones_like(measurement.y) if observed is None else observed.expand_as(measurement.y)
+    expected = torch.where(seen > 0, measurement.noise_std**2, measurement.y.square())
+    return expected.flatten(1).mean(dim=1).clamp(min=EXACT)

@@ -24,7 +24,7 @@ class GaussianPrior:
         return self
 
     def eps(self, z: Tensor, t: Tensor) -> Tensor:
-        a = self.alpha_bar.to(z)[t.clamp(max=len(self.alpha_bar) - 1)].reshape(-1, 1, 1, 1)
+        a = self.alpha_bar.to(z)[t.round().long().clamp(max=len(self.alpha_bar) - 1)].reshape(-1, 1, 1, 1)
         return torch.sqrt(1 - a) * z
 
     def encode(self, x: Tensor) -> Tensor:
