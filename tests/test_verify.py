@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ldsmc_bench.verify import main
+from tests.prior.conditional_files import class_conditional, text_conditional
 
 FIXTURES = Path(__file__).parent / "fixtures"
 LATENT = FIXTURES / "compvis_ldm_vq4_unconditional"
@@ -43,10 +44,48 @@ def test_a_pixel_checkpoint_passes(capsys):
     assert list(json.loads(capsys.readouterr().out)) == ["out"]
 
 
+def test_a_class_conditional_checkpoint_passes(tmp_path, capsys):
+    written = class_conditional(tmp_path)
+    z, t, labels = torch.randn(2, 3, 8, 8), torch.tensor([5.0, 700.0]), torch.tensor([4, 0])
+    x = torch.rand(1, 3, 16, 16) * 2 - 1
+    context = written.conditioner(labels)[:, None]
+    expected = {
+        "eps": written.unet(z, t, context),
+        "eps_ema": written.average(z, t, context),
+        "encode": written.first_stage.encode(x),
+        "decode": written.first_stage.decode(z),
+    }
+    for given in ({"class_label": labels}, {"context": context.contiguous()}):
+        save_file({"z": z, "t": t, "x": x, **given, **expected}, tmp_path / "expected.safetensors")
+        assert main([str(tmp_path)]) == 0
+        assert json.loads(capsys.readouterr().out).keys() == expected.keys()
+    save_file({"z": z, "t": t, "eps": expected["eps"]}, tmp_path / "expected.safetensors")  # without a class
+    assert main([str(tmp_path)]) == 1
+
+
+def test_a_text_conditional_checkpoint_passes(tmp_path, capsys):
+    written = text_conditional(tmp_path)
+    z, t, x = torch.randn(1, 4, 8, 8), torch.tensor([400.0]), torch.rand(1, 3, 16, 16) * 2 - 1
+    noise, context = torch.randn(1, 4, 8, 8), torch.randn(1, 77, 128)
+    mean, std = written.first_stage.posterior(x)
+    expected = {
+        "eps": written.unet(z, t, context),
+        "encode": 0.18215 * (mean + std * noise),
+        "decode": written.first_stage.decode(z / 0.18215),
+    }
+    given = {"z": z, "t": t, "x": x, "context": context, "posterior_noise": noise}
+    save_file({**given, **expected}, tmp_path / "expected.safetensors")
+    assert main([str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out).keys() == expected.keys()
+
+
 def test_operators_pass_and_what_was_not_compared_is_said(capsys):
     assert main(["--operators", str(OPERATORS)]) == 0
     printed = capsys.readouterr()
-    assert set(json.loads(printed.out)) == {"super_resolution_x4", "super_resolution_x8", "gaussian_blur_61_3"}
+    found = json.loads(printed.out)
+    others = {"super_resolution_x4", "super_resolution_x8", "gaussian_blur_61_3"}
+    assert found.keys() == others | {"colorization", "phase_retrieval_oversample2"}
+    assert max(found.values()) < 1e-5
     assert "free_form_masks: skipped" in printed.err
 
 

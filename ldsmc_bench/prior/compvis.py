@@ -4,36 +4,17 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from diffusers.models.autoencoders.vq_model import VQModel
 from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor
 
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.prior import adm_unet, compvis_vq, schedule
+from ldsmc_bench.prior import adm_unet, compvis_file, compvis_vq, schedule
 from ldsmc_bench.prior.cache import converted, known_digest
 from ldsmc_bench.prior.foreign_config import read_foreign_config
 from ldsmc_bench.prior.latent import LatentPrior
 from ldsmc_bench.prior.transplant import below, filled, moved, refuse_leftovers
 from ldsmc_bench.prior.unpickle import read_checkpoint
-
-_RAW, _EMA, _FIRST_STAGE = "model.diffusion_model.", "model_ema.diffusion_model", "first_stage_model."
-_EMA_COUNTERS = {"model_ema.decay", "model_ema.num_updates"}
-_SCHEDULE_BUFFERS = {
-    "betas",
-    "alphas_cumprod",
-    "alphas_cumprod_prev",
-    "sqrt_alphas_cumprod",
-    "sqrt_one_minus_alphas_cumprod",
-    "log_one_minus_alphas_cumprod",
-    "sqrt_recip_alphas_cumprod",
-    "sqrt_recipm1_alphas_cumprod",
-    "posterior_variance",
-    "posterior_log_variance_clipped",
-    "posterior_mean_coef1",
-    "posterior_mean_coef2",
-    "logvar",
-}
 
 
 @dataclass(frozen=True)
@@ -108,37 +89,16 @@ def assembled(model: Model, unet: UNet2DModel, vq: VQModel, digest: str) -> Late
 def _convert(path: Path, model: Model, ema: bool) -> dict[str, Tensor]:
     """The weights of a checkpoint under our networks' keys, each network's below its name; every one, or UserError."""
     weights = read_checkpoint(path)
-    if ema and not any(key.startswith(_EMA) for key in weights):
+    if ema and not compvis_file.has_average(weights):
         raise UserError(f"{path}: holds no averaged weights (model_ema.*); set prior.ema=false")
-
-    def unet_key(key: str) -> str:
-        return _EMA + key.replace(".", "") if ema else _RAW + key
-
-    unet_origins = adm_unet.origins(model.unet, unet_key)
-    vq_origins = compvis_vq.origins(model.vq, _FIRST_STAGE)
+    unet_origins = adm_unet.origins(model.unet, compvis_file.unet_key(ema))
+    vq_origins = compvis_vq.origins(model.vq, compvis_file.FIRST_STAGE)
     unet = moved(lambda: adm_unet.build(model.unet), unet_origins, weights, path)
     vq = moved(lambda: compvis_vq.build(model.vq), vq_origins, weights, path)
     used = {origin.key for origin in (*unet_origins.values(), *vq_origins.values())}
-    refuse_leftovers(weights, used | {key for key in weights if _ignored(key, ema)}, path)
-    _check_schedule(model.alpha_bar(), weights, path)
+    refuse_leftovers(weights, used | {key for key in weights if compvis_file.unneeded(key, ema)}, path)
+    compvis_file.check_schedule(model.alpha_bar(), weights, path)
     return {f"unet.{key}": tensor for key, tensor in unet.items()} | {f"vq.{key}": t for key, t in vq.items()}
-
-
-def _ignored(key: str, ema: bool) -> bool:
-    """Keys that no sampler needs: schedules (computed), the other copy of the UNet, the first stage's training loss."""
-    other_copy = _RAW if ema else _EMA
-    return key in _SCHEDULE_BUFFERS | _EMA_COUNTERS or key.startswith((other_copy, _FIRST_STAGE + "loss."))
-
-
-def _check_schedule(alpha_bar: Tensor, weights: dict[str, Tensor], path: Path) -> None:
-    """The file's own schedule, where it has one, guards against a config of another model."""
-    stored = weights.get("alphas_cumprod")
-    if stored is not None and not (
-        stored.shape == alpha_bar.shape and torch.allclose(stored.double(), alpha_bar, rtol=1e-4, atol=1e-7)
-    ):
-        raise UserError(
-            f"{path}: alphas_cumprod is not that of the config's linear_start and linear_end; use its config"
-        )
 
 
 def read_config(path: Path) -> Model:
@@ -147,17 +107,14 @@ def read_config(path: Path) -> Model:
     Raises UserError naming the first key that is absent or asks for another kind of network.
     """
     config = read_foreign_config(path, root="model.params.")
-    unet, vq = "unet_config.params", "first_stage_config.params"
+    unet = "unet_config.params"
     config.expect("cond_stage_config", "__is_unconditional__")
     config.expect("beta_schedule", "linear", default="linear")
     config.expect("scale_by_std", False, default=False)
     config.expect("unet_config.target", "ldm.modules.diffusionmodules.openaimodel.UNetModel")
-    config.expect("first_stage_config.target", "ldm.models.autoencoder.VQModelInterface")
     for flag in ("use_spatial_transformer", "use_scale_shift_norm", "resblock_updown", "use_new_attention_order"):
         config.expect(f"{unet}.{flag}", False, default=False)
     config.expect(f"{unet}.channel_mult[0]", 1)
-    config.expect(f"{vq}.ddconfig.double_z", False)
-    config.expect(f"{vq}.ddconfig.attn_resolutions", [])
     return Model(
         unet=adm_unet.UnetShape(
             channels_in=config.count(f"{unet}.in_channels"),
@@ -168,15 +125,8 @@ def read_config(path: Path) -> Model:
             attention_at=config.counts(f"{unet}.attention_resolutions"),
             head_channels=config.count(f"{unet}.num_head_channels"),
         ),
-        vq=compvis_vq.VqShape(
-            width=config.count(f"{vq}.ddconfig.ch"),
-            mult=config.counts(f"{vq}.ddconfig.ch_mult"),
-            res_blocks=config.count(f"{vq}.ddconfig.num_res_blocks"),
-            z_channels=config.count(f"{vq}.ddconfig.z_channels"),
-            codes=config.count(f"{vq}.n_embed"),
-            code_channels=config.count(f"{vq}.embed_dim"),
-        ),
-        image_size=config.count(f"{vq}.ddconfig.resolution"),
+        vq=compvis_vq.read_shape(config),
+        image_size=config.count("first_stage_config.params.ddconfig.resolution"),
         scale=float(config.ask("scale_factor", 1.0)),
         steps=config.count("timesteps", 1000),
         beta_start=float(config.ask("linear_start", 1e-4)),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from diffusers.models.autoencoders.vq_model import VQModel
 
+from ldsmc_bench.prior.foreign_config import ForeignConfig
 from ldsmc_bench.prior.transplant import Origin, inside
 
 _RESNET = {"norm1": "norm1", "conv1": "conv1", "norm2": "norm2", "conv2": "conv2", "conv_shortcut": "nin_shortcut"}
@@ -50,6 +51,25 @@ def origins(shape: VqShape, prefix: str) -> dict[str, Origin]:
         for ours, theirs in (*layers(len(shape.mult), shape.res_blocks), ("quantize.embedding",) * 2)
         for kind in ("weight", "bias")
     }
+
+
+def read_shape(config: ForeignConfig, first_stage: str = "first_stage_config") -> VqShape:
+    """The autoencoder that a CompVis config describes below the key `first_stage`.
+
+    Raises UserError naming the first key that is absent or asks for another kind of network.
+    """
+    params = f"{first_stage}.params"
+    config.expect(f"{first_stage}.target", "ldm.models.autoencoder.VQModelInterface")
+    config.expect(f"{params}.ddconfig.double_z", False)
+    config.expect(f"{params}.ddconfig.attn_resolutions", [])
+    return VqShape(
+        width=config.count(f"{params}.ddconfig.ch"),
+        mult=config.counts(f"{params}.ddconfig.ch_mult"),
+        res_blocks=config.count(f"{params}.ddconfig.num_res_blocks"),
+        z_channels=config.count(f"{params}.ddconfig.z_channels"),
+        codes=config.count(f"{params}.n_embed"),
+        code_channels=config.count(f"{params}.embed_dim"),
+    )
 
 
 def layers(levels: int, res_blocks: int) -> Iterator[tuple[str, str]]:

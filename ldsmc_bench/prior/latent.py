@@ -3,17 +3,16 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self, TypeVar
+from typing import Self
 
 import torch
 from diffusers.models.autoencoders.vq_model import VQModel
 from diffusers.models.unets.unet_2d import UNet2DModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from ldsmc_bench.prior import networks, schedule
 from ldsmc_bench.prior.assets import ASSETS, digest, load, made
-
-M = TypeVar("M", bound=nn.Module)
+from ldsmc_bench.prior.codec import VqCodec, placed
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,8 @@ class LatentPrior:
         """The same prior with its networks on `device` in `dtype`; the codebook stays at float32 or better."""
         return replace(
             self,
-            unet=_placed(self.unet, device, dtype),
-            vq=_placed(self.vq, device, dtype),
+            unet=placed(self.unet, device, dtype),
+            vq=placed(self.vq, device, dtype),
             codebook=self.codebook.to(device, torch.promote_types(dtype, torch.float32)),
         )
 
@@ -47,17 +46,16 @@ class LatentPrior:
     def eps_and_variance(self, z: Tensor, t: Tensor) -> tuple[Tensor, None]:
         return self.eps(z, t), None
 
+    @property
+    def codec(self) -> VqCodec:
+        return VqCodec(self.vq, self.codebook, self.scale)
+
     def encode(self, x: Tensor) -> Tensor:
-        return self.vq.encode(x.to(self.vq.dtype), return_dict=False)[0].to(x.dtype) * self.scale
+        return self.codec.encode(x)
 
     def decode(self, z: Tensor) -> Tensor:
         """Quantises first, with the straight-through gradient, as every decode of the public samplers does."""
-        latent = networks.quantise(self.codebook, z / self.scale)
-        return self.vq.decode(latent.to(self.vq.dtype), force_not_quantize=True, return_dict=False)[0].to(z.dtype)
-
-
-def _placed(network: M, device: torch.device, dtype: torch.dtype) -> M:
-    return nn.Module.to(network, device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self.codec.decode(z)
 
 
 def toyfaces() -> LatentPrior:
