@@ -89,7 +89,7 @@ def test_what_a_method_cannot_do_is_skipped_with_the_reason_and_fails_nothing(tm
     (run,) = runs(tmp_path)
     assert {(kept["status"], kept["error"]) for kept in records(run).values()} == {("skipped", reason)}
     assert json.loads((run / "summary.json").read_text())["skipped"] == reason
-    (status,) = statuses(tmp_path)
+    (status,) = statuses(tmp_path / "results")
     assert (status.skipped, status.missing, status.failed, status.complete) == (2, 0, 0, True)
 
 
