@@ -40,7 +40,7 @@ class Publisher:
 
 
 def in_cache(cache: Path, room: int | None = None) -> None:
-    """For a process of its own: where the cache is, and how long a file may become there, as on a disk that fills up."""
+    """For a process of its own: where the cache is, and how long a file may become, as on a disk that fills up."""
     os.environ.update(LDSMC_CACHE=str(cache), no_proxy="*")
     if room is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
@@ -77,9 +77,8 @@ def publisher(**offers: Offer) -> Iterator[Publisher]:
                 headers["Content-Length"] = str(total - begin)
             self.answer(status, headers | offer.headers)
             body = offer.data[begin:]
-            self.wfile.write(
-                body[: offer.cuts.pop(0)] if offer.cuts else body[: len(body) // 2] if offer.silent else body
-            )
+            end = offer.cuts.pop(0) if offer.cuts else len(body) // 2 if offer.silent else len(body)
+            self.wfile.write(body[:end])
             if offer.silent:
                 self.wfile.flush()
                 served.closing.wait(10)
@@ -93,7 +92,11 @@ def publisher(**offers: Offer) -> Iterator[Publisher]:
         def log_message(self, format: str, *arguments: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            """A client that goes away, as one that lost its patience does, is no news."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -54,7 +54,7 @@ def test_an_archive_is_unpacked_without_the_folder_around_it(tmp_path, top):
     [
         ("../escaped", "leads out of its folder"),
         ("deep/../../escaped", "leads out of its folder"),
-        ("/tmp/escaped-from-an-archive", "leads out of its folder"),
+        ("{tmp_path}/escaped", "leads out of its folder"),
         ("..\\escaped", "leads out of its folder"),
         ("C:escaped", "leads out of its folder"),
         (special("link", stat.S_IFLNK | 0o777), "is a link or device"),
@@ -62,11 +62,12 @@ def test_an_archive_is_unpacked_without_the_folder_around_it(tmp_path, top):
     ],
 )
 def test_nothing_of_a_hostile_archive_is_written(tmp_path, entry, said):
+    if isinstance(entry, str):
+        entry = entry.format(tmp_path=tmp_path)
     archive = zipped(tmp_path / "a.zip", ("model.ckpt", b"weights"), (entry, b"/etc"))
     with pytest.raises(UserError, match=said):
         unpack(archive, tmp_path / "cache" / "out", "model.ckpt")
     assert everything(tmp_path) == {"a.zip": archive.read_bytes()}
-    assert not Path("/tmp/escaped-from-an-archive").exists()
 
 
 def test_an_entry_that_is_there_twice_is_refused(tmp_path):
@@ -105,7 +106,7 @@ def test_an_entry_never_grows_past_what_it_declares(tmp_path):
     """A directory that lies: it declares 10 bytes where the data unpacks to a million."""
     archive = zipped(tmp_path / "a.zip", ("model.ckpt", bytes(10**6)))
     archive.write_bytes(archive.read_bytes().replace(struct.pack("<L", 10**6), struct.pack("<L", 10)))
-    with pytest.raises(UserError, match="damaged|longer than declared"):
+    with pytest.raises(UserError, match="damaged"):
         unpack(archive, tmp_path / "out", "model.ckpt")
     assert not (tmp_path / "out").exists()
 

@@ -140,7 +140,7 @@ def test_a_file_that_was_harmed_in_the_cache_is_noticed_and_replaced(cache, caps
         assert main(["metric=net"], sources) == 2
         assert "to replace it: python -m ldsmc_bench.fetch metric=net --force" in error(capsys)
         path.write_bytes(WEIGHTS[:-1])
-        with pytest.raises(UserError, match="has 127999 bytes instead of 128000.*--force"):
+        with pytest.raises(UserError, match=r"has 127999 bytes instead of 128000.*--force"):
             where("metric=net", sources)
         assert main(["metric=net", "--force"], sources) == 0
         assert where("metric=net", sources).read_bytes() == WEIGHTS
