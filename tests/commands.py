@@ -46,9 +46,9 @@ class Running:
     out: Path
     err: Path
 
-    def done(self) -> Done:
+    def done(self, seconds: float = 300) -> Done:
         """Wait for the end. The code is negative where a signal ended it."""
-        self.process.join(timeout=300)
+        self.process.join(timeout=seconds)
         assert self.process.exitcode is not None, f"still running: {self.err.read_text()}"
         return Done(self.process.exitcode, self.out.read_text(), self.err.read_text())
 

@@ -98,8 +98,8 @@ def _asked_for(path: Path) -> Iterator[str]:
                 if entry.endswith("data.pkl"):
                     with archive.open(entry) as file:
                         yield from _imports(file)
-    except (ValueError, zipfile.BadZipFile):
-        return  # truncated or no pickle: torch will say so
+    except Exception:  # a parser of arbitrary bytes may raise anything; torch will say that they are no checkpoint
+        return
 
 
 def _imports(file: IO[bytes]) -> Iterator[str]:

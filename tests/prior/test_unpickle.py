@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +77,34 @@ def test_lightning_objects_become_inert(tmp_path):
     assert list(weights) == ["w"] and weights["w"].tolist() == [1, 1]
 
 
+@pytest.mark.parametrize("module", ["pytorch_lightnings.callbacks", "my.pytorch_lightning.callbacks", "os.lightning"])
+def test_only_the_frameworks_own_names_become_inert(tmp_path, monkeypatch, module):
+    path, made = tmp_path / "model.ckpt", type(os)(module)
+    made.Stopping = type("Stopping", (), {"__module__": module})
+    for i in range(1, module.count(".") + 2):
+        part = ".".join(module.split(".")[:i])
+        if part != "os":
+            monkeypatch.setitem(sys.modules, part, made)
+    torch.save({"state_dict": {"w": torch.ones(2)}, "callbacks": made.Stopping()}, path)
+    with pytest.raises(UserError, match=rf"asks for {module}\.Stopping"):
+        read_checkpoint(path)
+
+
+def test_a_hostile_call_beside_inert_objects_is_refused(tmp_path, monkeypatch):
+    """Inert objects open no way: what is built from them is still checked name by name."""
+    victim, path, name = tmp_path / "victim", tmp_path / "model.ckpt", "pytorch_lightning.callbacks"
+    module = type(os)(name)
+    module.Stopping = type("Stopping", (), {"__module__": name})
+    for part in ("pytorch_lightning", name):
+        monkeypatch.setitem(sys.modules, part, module)
+    inert = module.Stopping()
+    inert.on_load = Hostile(victim)
+    torch.save({"state_dict": {"w": torch.ones(2)}, "callbacks": inert}, path)
+    with pytest.raises(UserError, match=r"asks for posix\.system"):
+        read_checkpoint(path)
+    assert not victim.exists()
+
+
 @pytest.mark.parametrize("save", [zip_file, old_file])
 @pytest.mark.parametrize("wrapped", [True, False])
 def test_weights_survive_with_or_without_a_state_dict(tmp_path, save, wrapped):
@@ -93,6 +123,28 @@ def test_a_truncated_file_is_one_clear_line(tmp_path, kept):
     with pytest.raises(UserError, match=r"model\.ckpt: cannot be read, the file is truncated") as refusal:
         read_checkpoint(path)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("save", [zip_file, old_file])
+def test_damaged_bytes_are_one_clear_line(tmp_path, save):
+    """Flipped and lost bytes anywhere: the weights are read, or the file is refused; nothing else is raised."""
+    whole, path, draw = tmp_path / "whole.ckpt", tmp_path / "model.ckpt", random.Random(0)
+    save({"state_dict": {f"layer.{i}.weight": torch.ones(4, 4) for i in range(6)}, "epoch": 3}, whole)
+    refused = 0
+    for _ in range(150):
+        content = bytearray(whole.read_bytes())
+        for _ in range(draw.choice([1, 1, 2, 5])):
+            content[draw.randrange(len(content))] = draw.randrange(256)
+        if draw.random() < 0.2:
+            start = draw.randrange(len(content))
+            del content[start : start + draw.randrange(40)]
+        path.write_bytes(content)
+        try:
+            assert all(isinstance(weight, torch.Tensor) for weight in read_checkpoint(path).values())
+        except UserError as error:
+            assert "model.ckpt" in str(error) and "\n" not in str(error)
+            refused += 1
+    assert 30 < refused < 150
 
 
 def test_a_truncated_old_file_is_one_clear_line(tmp_path):
