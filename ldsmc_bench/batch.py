@@ -19,6 +19,7 @@ from ldsmc_bench.problem.datasets import Dataset
 from ldsmc_bench.problem.measurement import Measurement, measure
 from ldsmc_bench.records.record import Record
 from ldsmc_bench.records.store import Store, keep
+from ldsmc_bench.sampling.chain import grid
 from ldsmc_bench.sampling.trace import Trace
 from ldsmc_bench.scoring.features import FeatureNetwork
 from ldsmc_bench.scoring.paired import paired_metrics
@@ -62,15 +63,31 @@ def pose(settings: Settings, dataset: Dataset, ids: Sequence[str]) -> Posed:
     x = torch.stack(list(images.values()))
     _expect_size(settings, x.shape[-1])
     noise = Noise(settings.seed, list(images), f"measurement/{dataset.name}/{settings.config['task']['name']}")
-    measurement = measure(
-        x,
-        made(settings.config["task"]["operator"]),
-        noise,
-        noise_std=settings.config["task"]["noise_std"],
-        noise_in_hole=settings.config["measurement"]["noise_in_hole"],
-    )
+    measurement = measured(settings, x, noise)
     labels = [dataset.labels[image_id] for image_id in images] if dataset.labels else None
     return Posed(tuple(images), pixels(x), measurement, unreadable, labels)
+
+
+def measured(settings: Settings, x: Tensor, noise: Noise) -> Measurement:
+    """The task applied to images x (B,3,S,S)."""
+    task, common = settings.config["task"], settings.config["measurement"]
+    return measure(
+        x,
+        made(task["operator"]),
+        noise,
+        noise_std=task["noise_std"],
+        noise_in_hole=common["noise_in_hole"],
+        kind=task["noise"],
+        poisson_rate=common["poisson_rate"],
+    )
+
+
+def rehearse(settings: Settings, prior: Prior) -> None:
+    """Raise the UserError of a task's number, or of a number of steps, before anything is kept: measure a blank image
+    and lay out the steps."""
+    side = prior.image_size
+    measured(settings, torch.zeros(1, 3, side, side), Noise(settings.seed, ["rehearsal"], "rehearsal"))
+    grid(prior.alpha_bar, settings.labels["steps"])
 
 
 def _expect_size(settings: Settings, side: int) -> None:

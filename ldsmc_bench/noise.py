@@ -34,6 +34,11 @@ class Noise:
             [torch.rand(tuple(shape), generator=generator, dtype=torch.float64) for generator in self._of(name)]
         )
 
+    def poisson(self, name: str, rates: Tensor) -> Tensor:
+        """Poisson draws with these means, (B, ...) on the CPU, in their dtype."""
+        drawn = [torch.poisson(row, generator) for row, generator in zip(rates, self._of(name), strict=True)]
+        return torch.stack(drawn)
+
     def ancestors(self, weights: Tensor, scheme: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Ancestors (B,N) by a resampling scheme; here, so that a recorded run can put its own in their place."""
         return scheme(weights, self.uniform("ancestors", weights.shape[1:]).to(weights.device))

@@ -9,7 +9,7 @@ import torch
 import yaml
 from omegaconf import DictConfig
 
-from ldsmc_bench.batch import keep_unrestored, pixels, pose, restore, score_and_keep
+from ldsmc_bench.batch import keep_unrestored, pixels, pose, rehearse, restore, score_and_keep
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.prior.random_weights import learned, unscored
 from ldsmc_bench.problem.datasets import Dataset
@@ -34,6 +34,7 @@ def run(cfg: DictConfig) -> Store:
     """
     settings = checked(cfg)
     dataset, prior = (made(settings.config[part]["load"]) for part in ("dataset", "prior"))
+    rehearse(settings, prior)
     identity = identified(settings, dataset, prior)
     store = open_store(settings.config["results_dir"], run_id(identity), described(identity))
     ids = list(dataset.ids[: settings.n_images])
@@ -60,11 +61,12 @@ def run(cfg: DictConfig) -> Store:
 def identified(settings: Settings, dataset: Dataset, prior: Prior) -> dict[str, Any]:
     """Everything that reaches the computation, and nothing else."""
     config = settings.config
+    unread = "noise_std" if config["task"]["noise"] == "poisson" else "poisson_rate"
     return {
         "protocol": PROTOCOL_VERSION,
         "method": {"name": config["method"]["name"], "sample": config["method"]["sample"]},
-        "task": {key: value for key, value in config["task"].items() if key != "tuning"},
-        "measurement": config["measurement"],
+        "task": {key: value for key, value in config["task"].items() if key not in ("tuning", unread)},
+        "measurement": {key: value for key, value in config["measurement"].items() if key != unread},
         "dataset": {"name": config["dataset"]["name"], "digest": dataset.digest},
         "prior": {"name": config["prior"]["name"], "digest": prior.digest},
         "seed": settings.seed,

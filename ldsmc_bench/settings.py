@@ -1,5 +1,6 @@
 """The configuration, checked before anything is computed: a wrong value is named by its key."""
 
+import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ldsmc_bench.composition import nearest, nearest_key, one_line
+from ldsmc_bench.composition import nearest, one_line
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.sampling.arguments import Between
+from ldsmc_bench.problem.measurement import NOISES
+from ldsmc_bench.sampling.arguments import Between, Positive
 
 PRECISIONS = {"fp64": torch.float64, "fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
@@ -73,9 +75,14 @@ def checked(cfg: DictConfig) -> Settings:
     _require("precision", config["precision"], Literal[*PRECISIONS])
     _require("wandb.mode", config["wandb"]["mode"], Literal[*MODES])
     _require("task.noise_std", config["task"]["noise_std"], Annotated[float, Between(0)])
+    _require("task.noise", config["task"]["noise"], Literal[*NOISES])
     _require("measurement.noise_in_hole", config["measurement"]["noise_in_hole"], bool)
-    sample = {key: value for key, value in config["method"]["sample"].items() if not key.startswith("_")}
-    _check_arguments(sample, config["method"]["sample"]["_target_"])
+    _require("measurement.poisson_rate", config["measurement"]["poisson_rate"], Positive)
+    sample = _check_arguments("method.sample", config["method"]["sample"])
+    for key, value in sample.items():
+        hints = get_type_hints(get_object(config["method"]["sample"]["_target_"]), include_extras=True)
+        _require(f"method.sample.{key}", value, hints[key])
+    _check_arguments("task.operator", config["task"]["operator"])
     return Settings(
         config=config,
         sample=sample,
@@ -115,20 +122,24 @@ def _resolved(cfg: DictConfig) -> dict[str, Any]:
         raise UserError(one_line(error)) from error
 
 
-def _check_arguments(given: dict[str, Any], target: str) -> None:
+def _check_arguments(section: str, node: Any) -> dict[str, Any]:
+    """The arguments that a section gives to the function it names: no more and no fewer than that takes."""
+    if not isinstance(node, dict) or not isinstance(target := node.get("_target_"), str):
+        raise UserError(f"{section}={node}: this is a section; set a key in it, {section}.<key>=<value>")
     try:
-        sample = get_object(target)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"method.sample._target_={target}: no such sampler ({one_line(error)})") from error
-    expected, hints = keywords(sample), get_type_hints(sample, include_extras=True)
-    for key, value in given.items():
+        expected = keywords(get_object(target))
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise UserError(f"{section}._target_={target}: no such function ({one_line(error)})") from error
+    given = {key: value for key, value in node.items() if not key.startswith("_")}
+    for key in given:
         if key not in expected:
-            near = nearest_key(f"method.sample.{key}", [f"method.sample.{name}" for name in expected])
-            raise UserError(f"method.sample.{key}: {target} takes no such argument; {near}")
-        _require(f"method.sample.{key}", value, hints[key])
+            close = difflib.get_close_matches(key, expected, n=1, cutoff=0.75)
+            near = f"did you mean {section}.{close[0]}?" if close else f"there are: {', '.join(expected) or 'none'}"
+            raise UserError(f"{section}.{key}: {target} takes no such argument; {near}")
     for key, parameter in expected.items():
         if key not in given and parameter.default is parameter.empty:
-            raise UserError(f"method.sample.{key} is missing: {target} needs it")
+            raise UserError(f"{section}.{key} is missing: {target} needs it")
+    return given
 
 
 def _require(key: str, value: object, hint: Any) -> None:

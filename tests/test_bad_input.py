@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 NEAREST = {  # what is unknown, and what the line must offer
     "method=ldsm": "ldsmc",
     "task=freefrom": "freeform",
-    "task=nonsense": "there are: box, denoise, freeform, gaussian_deblur, motion_deblur, random, sr4, sr8",
+    "task=nonsense": "there are: box, colorize, denoise, destripe, destripe_lines, destripe_random, freeform, gauss",
     "dataset=toyface": "toyfaces",
     "prior=ldm_toyface": "ldm_toyfaces",
     "partciles=3": "did you mean particles?",
@@ -39,7 +39,11 @@ NEAREST = {  # what is unknown, and what the line must offer
     "experiment=nonsense": "n_images",
     "variant=papr": "did you mean paper?",
     "variant=foo": "there are: default, paper, released",
-    "method.sample._target_=ldsmc_bench.sampling.ldsmc.smaple": "no such sampler",
+    "method.sample._target_=ldsmc_bench.sampling.ldsmc.smaple": "no such function",
+    "+task.operator.foo=3": "there are: strokes, segments, length, width, covered",
+    "+task.operator.legnth=3": "did you mean task.operator.length?",
+    "task=denoise +task.operator.foo=3": "there are: none",
+    "task=box task.operator._target_=ldsmc_bench.problem.tasks.bx": "no such function",
 }
 
 WRONG = {  # a value, and what the line must say of it
@@ -71,6 +75,12 @@ WRONG = {  # a value, and what the line must say of it
     "method.sample.chain=foo": "must be paper or released",
     "method.sample.temperature=0": "must be sum or mean or a number",
     "task.operator.width=[30,20]": "must be a range",
+    "task=box task.operator.size=250": "must be a hole that fits",
+    "task=box ~task.operator.size": "is missing",
+    "task.operator=3": "set a key in it",
+    "task.noise=laplace": "must be gaussian or poisson",
+    "task.noise=poisson measurement.poisson_rate=0": "must be a number",
+    "task=phase_retrieval task.noise=poisson": "use gaussian",
     "dataset=folder": "dataset.root is not set",
     "dataset=folder dataset.root=nowhere": "no such folder",
     "dataset=folder dataset.root=empty": "no pictures",
@@ -98,7 +108,7 @@ WRONG = {  # a value, and what the line must say of it
 
 @pytest.mark.parametrize(("arguments", "said"), [*NEAREST.items(), *WRONG.items()])
 def test_a_mistake_is_one_line_that_names_the_key_and_the_remedy(folder: Path, arguments: str, said: str) -> None:
-    (run,) = [run for run in runs(folder) if (run / "summary.json").exists()]
+    (run,) = runs(folder)
     before = files(run)
     done = tiny(folder, *arguments.split())
     assert done.code in (1, 2)
@@ -109,7 +119,7 @@ def test_a_mistake_is_one_line_that_names_the_key_and_the_remedy(folder: Path, a
     assert done.err.rstrip().endswith(line), "nothing follows the line"
     assert "Traceback" not in done.err + done.out
     assert "PSNR" not in done.out
-    assert files(run) == before
+    assert files(run) == before and runs(folder) == [run]
 
 
 def test_one_bad_point_of_a_sweep_does_not_take_the_others_results(tmp_path: Path) -> None:

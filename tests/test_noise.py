@@ -46,3 +46,15 @@ def test_masks_generator_starts_afresh_at_every_call() -> None:
     noise = Noise(0, ["a", "b"], "s")
     assert [g.random() for g in noise.numpy("mask")] == [g.random() for g in noise.numpy("mask")]
     assert noise.numpy("mask")[0].random() != noise.numpy("mask")[1].random()
+
+
+def test_poisson_draws_have_the_means_given_and_follow_the_image() -> None:
+    rates = torch.tensor([0.0, 0.3, 40.0], dtype=torch.float64).reshape(1, 3, 1).expand(2, 3, 20000)
+    noise = Noise(0, ["a", "b"], "s")
+    draws = noise.poisson("n", rates)
+    assert draws.dtype == torch.float64 and torch.equal(draws, draws.round())
+    assert (draws[:, 0] == 0).all()
+    assert torch.allclose(draws[:, 1:].mean(-1), rates[:, 1:, 0], rtol=0.05)
+    assert torch.allclose(draws[:, 1:].var(-1), rates[:, 1:, 0], rtol=0.05)
+    assert torch.equal(Noise(0, ["b"], "s").poisson("n", rates[:1])[0], draws[1])
+    assert not torch.equal(draws[0], draws[1]) and not torch.equal(noise.poisson("n", rates), draws)

@@ -1,4 +1,4 @@
-"""What is measured: y = A(x) + noise_std * n, one row an image."""
+"""What is measured: y = A(x) + noise_std * n, or photons counted, one row an image."""
 
 import math
 from collections.abc import Callable
@@ -10,12 +10,19 @@ from torch import Tensor
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
+from ldsmc_bench.problem.nonlinear import PhaseRetrieval
 from ldsmc_bench.problem.operators import Operator
+
+NOISES = ("gaussian", "poisson")
 
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """`y` (B,c,h,w), the operator that made it and the noise's standard deviation, in units of images in [-1,1]."""
+    """`y` (B,c,h,w), the operator that made it and the noise's standard deviation, in units of images in [-1,1].
+
+    `noise_std` is what samplers take for the level of Gaussian noise. Of Poisson noise, whose level follows the
+    brightness, it is that of mid-grey.
+    """
 
     y: Tensor
     operator: Operator
@@ -36,23 +43,55 @@ def measure(
     *,
     noise_std: float,
     noise_in_hole: bool,
+    kind: str = "gaussian",
+    poisson_rate: float = 1.0,
 ) -> Measurement:
     """Measures the images `x` (B,3,S,S) in [-1,1], float32 on the CPU, row i being image i of `noise`.
 
     A row depends on its image, its id and the seed alone, bit for bit: a convolution may round differently in another
     batch, so each image is measured by itself. Noise falls on the pixels that `operator.observed()` names; with
-    `noise_in_hole` on all of y, as the public codes of DPS, PSLD, ReSample and LD-SMC have it. Raises UserError for a
-    noise_std that is not a number >= 0.
+    `noise_in_hole` on all of y, as the public codes of DPS, PSLD, ReSample and LD-SMC have it. `kind`: "gaussian", or
+    "poisson" (see `counted`), which has no use for `noise_std`. Raises UserError for a number or a kind that cannot be,
+    and for Poisson noise on Fourier magnitudes, which are no brightness.
     """
-    if not (isinstance(noise_std, int | float) and math.isfinite(noise_std) and noise_std >= 0):
-        raise UserError(f"task.noise_std={noise_std}: must be a number of at least 0")
     operator = make_operator(x.shape[-1], noise)
+    _require(operator, noise_std, kind, poisson_rate)
     clean = torch.cat([_one(operator, x, row) for row in range(len(x))])
-    error = noise_std * noise.normal("measurement", clean.shape[1:])
+    if kind == "poisson":
+        noise_std = mid_grey_std(poisson_rate)
+        error = counted(clean, noise, poisson_rate) - clean
+    else:
+        error = noise_std * noise.normal("measurement", clean.shape[1:])
     observed = operator.observed()
     if observed is not None and not noise_in_hole:
         error = error * observed
     return Measurement(clean + error, operator, noise_std)
+
+
+def counted(clean: Tensor, noise: Noise, rate: float) -> Tensor:
+    """`clean` (B,c,h,w) in [-1,1], its brightness measured in photons, 255 `rate` of them from a white pixel.
+
+    DPS's public code: Poisson counts of the clipped brightness, scaled back and clipped to [-1,1].
+    """
+    photons = 255 * rate * ((clean.double() + 1) / 2).clamp(0, 1)
+    counts = noise.poisson("measurement", photons)
+    return (2 * counts / (255 * rate) - 1).clamp(-1, 1).to(clean.dtype)
+
+
+def mid_grey_std(rate: float) -> float:
+    """The standard deviation of Poisson noise where a pixel is mid-grey: counts of mean and variance 255 `rate` / 2."""
+    return 2 * math.sqrt(255 * rate / 2) / (255 * rate)
+
+
+def _require(operator: Operator, noise_std: object, kind: str, poisson_rate: object) -> None:
+    if not (isinstance(noise_std, int | float) and math.isfinite(noise_std) and noise_std >= 0):
+        raise UserError(f"task.noise_std={noise_std}: must be a number of at least 0")
+    if kind not in NOISES:
+        raise UserError(f"task.noise={kind}: must be {' or '.join(NOISES)}")
+    if not (isinstance(poisson_rate, int | float) and math.isfinite(poisson_rate) and poisson_rate > 0):
+        raise UserError(f"measurement.poisson_rate={poisson_rate}: must be a number above 0")
+    if kind == "poisson" and isinstance(operator, PhaseRetrieval):
+        raise UserError("task.noise=poisson: phase retrieval measures magnitudes, not brightness; use gaussian")
 
 
 def _one(operator: Operator, x: Tensor, row: int) -> Tensor:

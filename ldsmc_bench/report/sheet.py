@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ldsmc_bench.problem.measurement import Measurement
+from ldsmc_bench.problem.nonlinear import PhaseRetrieval
 from ldsmc_bench.records.publish import replace, writing
 
 ROWS = 8
@@ -51,12 +52,20 @@ def save_sheet(path: Path, columns: Mapping[str, Pictures], *, scale: int = 3) -
 
 
 def measurement_pictures(measurement: Measurement) -> Tensor:
-    """uint8 pictures (B, 3, h, w) of y: clipped to [-1, 1], mid grey where it carries no information."""
+    """uint8 pictures (B, 3, h, w) of y: clipped to [-1, 1], mid grey where it carries no information.
+
+    One channel is shown as grey. Of magnitudes, which span orders, the logarithm is shown, from the noise's level (or
+    a thousandth of the largest) in black to the largest of an image in white.
+    """
     y = measurement.y.float().cpu()
+    if isinstance(measurement.operator, PhaseRetrieval):
+        largest = y.amax(dim=(1, 2, 3), keepdim=True)
+        floor = torch.clamp(largest / 1000, min=max(measurement.noise_std, 1e-6)).minimum(largest / 2)
+        y = 2 * torch.log(y.clamp(min=1e-12) / floor) / torch.log(largest / floor) - 1
     observed = measurement.operator.observed()
     if observed is not None:
         y = torch.where(observed.cpu().expand_as(y) > 0, y, 0.0)
-    return ((y.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return ((y.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).expand(-1, 3, -1, -1)
 
 
 def _size(pictures: Sequence[Tensor | None]) -> tuple[int, int]:

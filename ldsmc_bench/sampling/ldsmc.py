@@ -60,7 +60,8 @@ def sample(
     `s` is the switch as a fraction of the steps: below it, labels guide too (`kappa2`, `rho`); above it only y_0 does
     (`kappa1`); None leaves labels out altogether, of the weights too, which is the twisted diffusion sampler.
     `temperature` divides log-densities: "sum" by 1, "mean" by their number of dimensions, or a number.
-    `resample_below` is the share of N under which the ESS triggers resampling (1: at every step).
+    `pixel_fit` is how labels start: where A is not linear, "adamw" in any case. `resample_below` is the share of N
+    under which the ESS triggers resampling (1: at every step).
     """
     images, device, dtype = len(measurement.y), measurement.y.device, measurement.y.dtype
     moves = CHAINS[chain](prior.alpha_bar, steps, eta)
@@ -168,7 +169,8 @@ def sample(
     latents: dict[int, Tensor] = {}
     if labelled:
         # (1) x_0 fits y_0, started at the decode of a random latent; z_0 = E(x_0)                             (Eq. 3)
-        x_0 = FITS[pixel_fit](measurement, prior.decode(draw("init")))
+        fit = FITS[pixel_fit if measurement.operator.linear else "adamw"]
+        x_0 = fit(measurement, prior.decode(draw("init")))
         # (2) z_{1:T} | z_0                                                                                    (Eq. 2)
         latents = label_latents(moves, prior.encode(x_0), lambda: draw("auxiliary"))
     # (3) Gibbs sweeps: y_{1:T} | z_{1:T}, then z_{0:T} | y_{0:T}

@@ -1,17 +1,19 @@
 """A measurement depends on its image, its id, the task and the seed, and on nothing else."""
 
 from collections.abc import Callable, Sequence
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 from every_task import MASKS, TASKS
+from numpy.testing import assert_allclose
 from torch import Tensor
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.problem import tasks
-from ldsmc_bench.problem.measurement import Measurement, measure
+from ldsmc_bench.problem.measurement import NOISES, Measurement, measure
 from ldsmc_bench.problem.operators import Operator
 
 IDS = [f"image-{number}" for number in range(7)]
@@ -28,14 +30,20 @@ def measured(task: Callable[[int, Noise], Operator], ids: Sequence[str], **optio
     return measure(images(ids), task, Noise(0, ids, "test"), **settings)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
-def test_bit_identical_under_batch_size_shard_and_order(task: Callable[[int, Noise], Operator]) -> None:
-    whole = measured(task, IDS).y
-    alone = torch.cat([measured(task, [name]).y for name in IDS])
+@pytest.mark.parametrize(
+    ("task", "kind"),
+    [pair for pair in product(TASKS, NOISES) if pair != ("phase_retrieval", "poisson")],
+)
+def test_bit_identical_under_batch_size_shard_and_order(task: str, kind: str) -> None:
+    def y(ids: Sequence[str]) -> Tensor:
+        return measured(TASKS[task], ids, kind=kind).y
+
+    whole = y(IDS)
+    alone = torch.cat([y([name]) for name in IDS])
     shards: dict[str, Tensor] = {}
     for shard in (IDS[0::3], IDS[1::3], IDS[2::3]):
-        shards.update(zip(shard, measured(task, shard).y, strict=True))
-    backwards = measured(task, IDS[::-1]).y.flip(0)
+        shards.update(zip(shard, y(shard), strict=True))
+    backwards = y(IDS[::-1]).flip(0)
     assert torch.equal(whole, alone)
     assert torch.equal(whole, torch.stack([shards[name] for name in IDS]))
     assert torch.equal(whole, backwards)
@@ -82,6 +90,49 @@ def test_noise_stays_out_of_the_hole_unless_asked(task: str) -> None:
     assert (outside.y[hole] == 0).all()
     assert abs(float(everywhere.y[hole].std()) / 0.1 - 1) < 0.05
     assert torch.equal(outside.y[~hole], everywhere.y[~hole])
+
+
+@pytest.mark.parametrize("rate", [1, 4])
+def test_poisson_noise_is_that_of_counted_photons(rate: int) -> None:
+    """At brightness p, 255 rate p photons are counted: their variance is their mean."""
+    levels = torch.tensor([-1.0, -0.6, 0.0, 0.5]).reshape(4, 1, 1, 1).expand(4, 3, 128, 128)
+    noise, photons = Noise(0, IDS[:4], "test"), {"kind": "poisson", "poisson_rate": rate}
+    taken = measure(levels, tasks.denoise, noise, noise_std=9, noise_in_hole=False, **photons)  # type: ignore[arg-type]
+    counts = (taken.y.double() + 1) / 2 * 255 * rate
+    assert_allclose(counts, counts.round(), atol=1e-3)
+    expected = 255 * rate * (levels[:, 0, 0, 0].double() + 1) / 2
+    assert_allclose(counts.mean((1, 2, 3)), expected, rtol=0.01)
+    assert_allclose(counts.var((1, 2, 3)), expected, rtol=0.05)
+    assert_allclose(taken.noise_std, taken.y[2].std(), rtol=0.03)  # what samplers are told is the level of mid-grey
+
+
+def test_poisson_noise_is_clipped_and_stays_out_of_the_hole() -> None:
+    white = torch.ones(1, 3, 64, 64)
+    kept = measured(TASKS["half"], IDS[:1], kind="poisson").y
+    assert (kept[..., 32:] == 0).all() and kept[..., :32].std() > 0.1
+    everywhere = measured(TASKS["half"], IDS[:1], kind="poisson", noise_in_hole=True).y
+    assert everywhere[..., 32:].std() > 0.05  # a hole is mid-grey, and noisy like it
+    noise = Noise(0, IDS[:1], "test")
+    bright = measure(3 * white, tasks.denoise, noise, noise_std=0, noise_in_hole=False, kind="poisson").y
+    assert bright.max() == 1 and 0.3 < float((bright == 1).float().mean()) < 0.7
+
+
+def test_magnitudes_are_no_brightness() -> None:
+    with pytest.raises(UserError, match=r"^task\.noise=poisson: phase retrieval"):
+        measured(TASKS["phase_retrieval"], IDS[:1], kind="poisson")
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"kind": "laplace"}, "task.noise=laplace"),
+        ({"poisson_rate": 0}, "measurement.poisson_rate=0"),
+        ({"poisson_rate": "many"}, "measurement.poisson_rate=many"),
+    ],
+)
+def test_other_noise_is_refused(options: dict[str, object], key: str) -> None:
+    with pytest.raises(UserError, match=f"^{key}: must be"):
+        measured(tasks.denoise, IDS[:1], **options)
 
 
 def test_select_and_to() -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.problem.measurement import Measurement
+from ldsmc_bench.problem.nonlinear import PhaseRetrieval
 from ldsmc_bench.problem.operators import Identity, Mask
 from ldsmc_bench.report.sheet import ABSENT, CAPTION, INK, MARGIN, PAPER, measurement_pictures, save_sheet
 
@@ -71,3 +72,22 @@ def test_a_measurement_is_shown_clipped_with_its_hole_grey() -> None:
     mask = torch.ones(1, 1, 2, 6)
     mask[..., 5] = 0
     assert measurement_pictures(Measurement(y, Mask(mask), 0.1))[0, :, 0, 5].tolist() == [128] * 3
+
+
+def test_a_grey_measurement_is_shown_in_grey_and_any_size_fits_its_column(tmp_path: Path) -> None:
+    y = torch.linspace(-1, 1, 24).reshape(1, 1, 4, 6)
+    shown = measurement_pictures(Measurement(y, Identity(), 0.1))
+    assert shown.shape == (1, 3, 4, 6) and (shown == shown[:, :1]).all()
+    sheet = pixels(save_sheet(tmp_path / "sheet.png", {"truth": noise(1, 16, 0), "measurement": shown}, scale=3))
+    top, left = corner(0, 1, 48)
+    field = sheet[top : top + 48, left : left + 48]
+    assert field[0, 0].tolist() == [0, 0, 0] and field[-1, -1].tolist() == [255, 255, 255]
+
+
+def test_magnitudes_are_shown_on_a_logarithmic_scale_image_by_image() -> None:
+    y = torch.tensor([[-0.1, 0.1, 1.0, 10.0], [0.0, 0.2, 20.0, 200.0]]).reshape(2, 1, 1, 4).expand(2, 3, 1, 4)
+    shown = measurement_pictures(Measurement(y, PhaseRetrieval(0), 0.1))
+    assert shown[0, 0, 0].tolist() == [0, 0, 128, 255]
+    assert shown[1, 0, 0].tolist() == [0, 0, 170, 255]
+    silent = measurement_pictures(Measurement(torch.zeros(1, 3, 2, 2), PhaseRetrieval(0), 0.0))
+    assert (silent == 0).all()
