@@ -127,8 +127,8 @@ def read_config(path: Path) -> Model:
         ),
         vq=compvis_vq.read_shape(config),
         image_size=config.count("first_stage_config.params.ddconfig.resolution"),
-        scale=float(config.ask("scale_factor", 1.0)),
+        scale=config.number("scale_factor", 1.0),
         steps=config.count("timesteps", 1000),
-        beta_start=float(config.ask("linear_start", 1e-4)),
-        beta_end=float(config.ask("linear_end", 2e-2)),
+        beta_start=config.number("linear_start", 1e-4),
+        beta_end=config.number("linear_end", 2e-2),
     )

@@ -76,10 +76,10 @@ def read_config(path: Path) -> Model:
         first_stage=first_stage,
         conditioner=_read_conditioner(config, unet.context_channels),
         image_size=config.count("image_size") * 2 ** (len(first_stage.mult) - 1),
-        scale=float(config.ask("scale_factor", 1.0)),
+        scale=config.number("scale_factor", 1.0),
         steps=config.count("timesteps", 1000),
-        beta_start=float(config.ask("linear_start", 1e-4)),
-        beta_end=float(config.ask("linear_end", 2e-2)),
+        beta_start=config.number("linear_start", 1e-4),
+        beta_end=config.number("linear_end", 2e-2),
     )
 
 

@@ -67,8 +67,15 @@ def below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _weightless(build: Callable[[], Network]) -> Network:
-    with torch.device("meta"):
-        return build()
+    """Raises UserError for a network that cannot be: its sizes come from a config that others wrote."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        raise UserError(
+            f"no network of the sizes in the checkpoint's config can be built ({' '.join(str(error).split())}); "
+            "use the config published with the checkpoint"
+        ) from error
 
 
 def refuse_leftovers(weights: Mapping[str, Tensor], used: Collection[str], path: Path) -> None:

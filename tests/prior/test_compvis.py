@@ -1,5 +1,6 @@
 """CompVis' layout: the public code's numbers are reproduced, and a file that does not fit is refused by key."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,19 @@ def test_raw_weights_are_another_network_than_their_average(prior, expected):
     assert (eps - expected["eps"]).abs().max() < 1e-4
     assert (eps - expected["eps_ema"]).abs().max() > 1e-2
     assert raw.digest != prior.digest
+
+
+def test_the_second_load_reads_the_cache_alone(prior, monkeypatch, expected):
+    def unexpected(path: Path) -> dict[str, Tensor]:
+        raise AssertionError(f"{path} was converted again")
+
+    monkeypatch.setattr(compvis, "read_checkpoint", unexpected)
+    again = compvis.load(FIXTURE)
+    assert again.digest == prior.digest
+    assert torch.equal(again.eps(expected["z"], expected["t"]), prior.eps(expected["z"], expected["t"]))
+    with pytest.raises(AssertionError, match="converted again"):
+        monkeypatch.setenv("LDSMC_CACHE", "/nonexistent")
+        compvis.load(FIXTURE)
 
 
 def test_the_gradient_passes_straight_through_the_quantiser(prior, expected):
@@ -164,6 +178,11 @@ def test_a_file_without_averages_names_the_setting(tmp_path):
         ("first_stage_config.params.ddconfig.attn_resolutions", [16]),
         ("cond_stage_config", {"target": "ldm.modules.encoders.modules.ClassEmbedder"}),
         ("beta_schedule", "cosine"),
+        ("scale_factor", "small"),
+        ("linear_start", -0.1),
+        ("linear_end", float("nan")),
+        ("timesteps", True),
+        ("unet_config.params.model_channels", "${no.such.key}"),
     ],
 )
 def test_a_config_of_another_network_is_refused_by_key(tmp_path, key, value):
@@ -172,6 +191,16 @@ def test_a_config_of_another_network_is_refused_by_key(tmp_path, key, value):
     OmegaConf.save(config, tmp_path / "config.yaml")
     with pytest.raises(UserError, match=f"model.params.{key}") as refusal:
         compvis.read_config(tmp_path / "config.yaml")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_network_that_cannot_be_built_is_one_line(tmp_path):
+    config = OmegaConf.load(FIXTURE / "config.yaml")
+    config.model.params.unet_config.params.model_channels = 33  # no multiple of the norms' groups
+    OmegaConf.save(config, tmp_path / "config.yaml")
+    shutil.copy(FIXTURE / "model.ckpt", tmp_path)
+    with pytest.raises(UserError, match="use the config published with the checkpoint") as refusal:
+        compvis.load(tmp_path)
     assert "\n" not in str(refusal.value)
 
 
