@@ -1,6 +1,5 @@
 """The class-conditional layout: what an independent forward computes is reproduced, and classes reach their images."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -179,17 +178,19 @@ def test_a_config_of_another_network_is_refused_by_key(written, tmp_path, old, n
     assert "\n" not in str(refusal.value)
 
 
-def published() -> Iterator[tuple[str, nn.Module]]:
+def published() -> dict[str, nn.Module]:
     """The networks of cin256-v2 at full width, without memory, with the prefixes of their keys."""
     with torch.device("meta"):
-        yield "model.diffusion_model.", reference.UNet(3, 192, (1, 2, 3, 5), 2, (8, 4, 2), lambda c: 1, 1, 512)
-        yield "first_stage_model.", reference.VqStage(128, (1, 2, 4), 2, 3, codes=8192)
-        yield "cond_stage_model.embedding.", nn.Embedding(1001, 512)
+        return {
+            "model.diffusion_model.": reference.UNet(3, 192, (1, 2, 3, 5), 2, (8, 4, 2), lambda c: 1, 1, 512),
+            "first_stage_model.": reference.VqStage(128, (1, 2, 4), 2, 3, codes=8192),
+            "cond_stage_model.embedding.": nn.Embedding(1001, 512),
+        }
 
 
 def test_the_full_size_networks_take_every_key_of_the_published_layout():
     """400.92 M parameters in the UNet is what CompVis' own scripts print for cin256-v2."""
-    weights = {key: w for prefix, network in published() for key, w in reference.keyed(prefix, network).items()}
+    weights = {key: w for prefix, network in published().items() for key, w in reference.keyed(prefix, network).items()}
     origins = compvis_conditional.origins(cin256.CIN256, averaged=False)
     for name, build in builders(cin256.CIN256).items():
         assert moved(build, origins[name], weights, Path("x"))

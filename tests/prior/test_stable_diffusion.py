@@ -1,7 +1,7 @@
 """Stable Diffusion in both its layouts: what an independent forward computes is reproduced, with any prompt."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -225,18 +225,20 @@ def test_a_missing_key_of_a_checkpoint_is_named(written, tmp_path, key):
         stable_diffusion.load(tmp_path)
 
 
-def published() -> Iterator[tuple[str, nn.Module]]:
+def published() -> dict[str, nn.Module]:
     """The networks of Stable Diffusion v1 at full width, without memory, with the prefixes of their keys."""
     with torch.device("meta"):
-        yield "model.diffusion_model.", reference.UNet(4, 320, (1, 2, 4, 4), 2, (4, 2, 1), lambda c: 8, 1, 768)
-        yield "first_stage_model.", reference.KlStage(128, (1, 2, 4, 4), 2, 4)
-        yield "cond_stage_model.transformer.text_model.", reference.Text(768, heads=12)
+        return {
+            "model.diffusion_model.": reference.UNet(4, 320, (1, 2, 4, 4), 2, (4, 2, 1), lambda c: 8, 1, 768),
+            "first_stage_model.": reference.KlStage(128, (1, 2, 4, 4), 2, 4),
+            "cond_stage_model.transformer.text_model.": reference.Text(768, heads=12),
+        }
 
 
 def test_the_full_size_networks_take_every_key_of_the_published_layout():
     """859.52 M parameters in the UNet is what CompVis' own scripts print."""
     model = stable_diffusion.SD15
-    weights = {key: w for prefix, network in published() for key, w in reference.keyed(prefix, network).items()}
+    weights = {key: w for prefix, network in published().items() for key, w in reference.keyed(prefix, network).items()}
     sought = compvis_conditional.origins(model, averaged=False)
     for name, build in builders(model).items():
         assert moved(build, sought[name], weights, Path("x"))
