@@ -1,5 +1,6 @@
 """LatentDAPS against closed forms: its tables, and its MCMC where the posterior is Gaussian."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -34,16 +35,15 @@ def restored(variant: str, ids: tuple[str, ...] = IDS, prior: Any = PRIOR, **cha
 def one_level(measurement: Measurement, ids: tuple[str, ...], **changes: Any) -> tuple[Tensor, Tensor]:
     """The prediction and the last state of MCMC, of a run at sigma = 1 alone."""
     trace = Trace(keep=None)
-    options = choices("paper", steps=1, sigma_max=1.0, clip="none", **changes)
+    options = choices("paper", steps=1, sigma_max=1.0, clip="none") | changes
     sample(GaussianPrior(), measurement, Noise(0, ids, "test"), trace, **options)
     return trace.values["z0_hat"][0], trace.values["z_0"][0]
 
 
 def test_the_released_levels_are_those_of_the_public_code() -> None:
     levels = released_levels(50, 10.0, 0.1, 0.13)
-    assert [levels[k].sigma for k in (0, 1, 25, 48, 49)] == pytest.approx(
-        [10, 9.344, 1.4507, 0.12916, 0.11378], rel=1e-4
-    )
+    sigmas = [levels[k].sigma for k in (0, 1, 25, 48, 49)]
+    assert sigmas == pytest.approx([10, 9.344, 1.4507, 0.12916, 0.11378], rel=1e-4)
     assert levels[49].after == 0
     assert levels[49].decay == pytest.approx(1 + 49 / 51 * (0.13 - 1))
 
@@ -52,7 +52,7 @@ def test_the_papers_levels_end_at_the_lowest() -> None:
     levels = paper_levels(50, 10.0, 0.1, 0.13)
     assert [levels[0].sigma, levels[49].sigma, levels[49].after] == pytest.approx([10, 0.1, 0])
     assert [levels[0].decay, levels[49].decay] == pytest.approx([1, 0.13])
-    assert all(level.after == following.sigma for level, following in zip(levels, levels[1:], strict=False))
+    assert all(level.after == following.sigma for level, following in pairwise(levels))
 
 
 def test_the_inner_grid() -> None:
@@ -114,24 +114,20 @@ def test_without_momentum_the_moves_are_langevins() -> None:
 
 
 def test_clips_bound_the_data_force() -> None:
-    """Without noise (momentum 1) the first move is h * (v / sqrt(h) - gradient / tau^2)."""
-    y, h, tau = masked(2), 1e-4, 0.01
+    """Without noise (momentum 1) the first move is sqrt(h) v - h gradient / tau^2, v being drawn."""
+    y, h, tau, ids = masked(2), 1e-4, 0.01, ("a", "b")
+    kick = h**0.5 * Noise(0, ids, "test").normal("momentum", (3, 8, 8)).double()
 
-    def move(**changes: Any) -> Tensor:
-        z0_hat, x = one_level(y, ("a", "b"), mcmc_steps=1, step_size=h, momentum=1.0, data_std=tau)
-        trace = Trace(keep=None)
-        options = choices("paper", steps=1, sigma_max=1.0, mcmc_steps=1, step_size=h, momentum=1.0, data_std=tau)
-        sample(GaussianPrior(), y, Noise(0, ("a", "b"), "test"), trace, **options | changes)
-        assert torch.equal(trace.values["z0_hat"][0], z0_hat)
-        kick = h**0.5 * Noise(0, ("a", "b"), "test").normal("momentum", (3, 8, 8)).double()
-        return (trace.values["z_0"][0] - z0_hat - kick) * tau**2 / h
+    def gradient(**changes: Any) -> Tensor:
+        z0_hat, x = one_level(y, ids, mcmc_steps=1, step_size=h, momentum=1.0, data_std=tau, **changes)
+        return -(x - z0_hat - kick) * tau**2 / h
 
-    free, value, norm = move(clip="none"), move(clip="value"), move(clip="norm")
-    assert torch.allclose(move(clip="none", likelihood="whole"), 2 * free)
-    tenfold = 1 / free.abs().max()  # nothing of this size is clipped
-    assert torch.allclose(value, free.clamp(-1, 1), atol=1e-6)
-    assert tenfold > 0
-    assert torch.allclose(norm, free / free.flatten(1).norm(dim=1).clamp(min=1).reshape(-1, 1, 1, 1), atol=1e-6)
+    free = gradient(clip="none", likelihood="whole")
+    norm = free.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1)
+    assert free.abs().max() > 1
+    assert torch.allclose(gradient(clip="none"), free / 2, atol=1e-9)
+    assert torch.allclose(gradient(clip="value", likelihood="whole"), free.clamp(-1, 1), atol=1e-9)
+    assert torch.allclose(gradient(clip="norm", likelihood="whole"), free / norm.clamp(min=1), atol=1e-9)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
