@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.replay import ldsmc, psld
+from ldsmc_bench.replay import ldsmc, psld, resample
 from ldsmc_bench.replay.recording import Recording, read
 
 TOLERANCE = 1e-3  # of whole runs; quantities of single steps are named `step/...` and have a tolerance of their own
@@ -22,6 +22,7 @@ STEP_TOLERANCE = 1e-4
 REPLAYS: dict[str, Callable[[Recording, dict[str, Any], Path], dict[str, float]]] = {
     "ldsmc": ldsmc.replay,
     "psld": psld.replay,
+    "resample": resample.replay,
 }
 
 
