@@ -59,7 +59,7 @@ def test_raw_weights_are_another_network_than_their_average(prior, expected):
     assert raw.digest != prior.digest
 
 
-def test_the_second_load_reads_the_cache_alone(prior, monkeypatch, expected):
+def test_the_second_load_reads_the_cache_alone(prior, monkeypatch, expected, tmp_path):
     def unexpected(path: Path) -> dict[str, Tensor]:
         raise AssertionError(f"{path} was converted again")
 
@@ -68,7 +68,7 @@ def test_the_second_load_reads_the_cache_alone(prior, monkeypatch, expected):
     assert again.digest == prior.digest
     assert torch.equal(again.eps(expected["z"], expected["t"]), prior.eps(expected["z"], expected["t"]))
     with pytest.raises(AssertionError, match="converted again"):
-        monkeypatch.setenv("LDSMC_CACHE", "/nonexistent")
+        monkeypatch.setenv("LDSMC_CACHE", str(tmp_path))
         compvis.load(FIXTURE)
 
 
