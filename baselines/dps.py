@@ -7,6 +7,7 @@ which it therefore keeps at one. Where paper and public code differ, the differe
 `conf/method/dps.yaml` and `latent_dps.yaml` gather the choices in variants and say why each one is there.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -115,7 +116,7 @@ def spread(row: Row, transition: Transition, v: Tensor | None) -> Tensor | float
     if transition == "large":
         return beta**0.5
     if transition == "learned" and v is not None:
-        return torch.exp(0.5 * v * torch.tensor(beta / row.sigma**2).log().to(v)) * row.sigma
+        return row.sigma * torch.exp(0.5 * math.log(beta / row.sigma**2) * v)
     return row.sigma
 
 

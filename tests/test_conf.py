@@ -1,14 +1,17 @@
 """Every choice in conf/ goes with every other: method x task x dataset x variant, all composes and is there."""
 
+import re
 from collections.abc import Mapping
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 
+from ldsmc_bench.composition import CONF
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.problem.measurement import measure
@@ -41,10 +44,16 @@ def test_every_argument_of_a_sampler_has_its_place_in_the_configuration(method: 
 
 @pytest.mark.parametrize("method", choices("method"))
 def test_every_variant_computes_something_else(method: str) -> None:
-    samples: list[Mapping[str, Any]] = [
-        checked(configured(f"method={method}", f"variant={variant}")).sample for variant in variants(method)
-    ]
-    assert all(a != b for i, a in enumerate(samples) for b in samples[:i])
+    """But for those that the file makes another's name: `default: *paper`."""
+    lines = (CONF / "method" / f"{method}.yaml").read_text()
+    others_names = {name for name in variants(method) if re.search(rf"^  {name}: *\*", lines, re.MULTILINE)}
+    samples: dict[str, Mapping[str, Any]] = {
+        variant: checked(configured(f"method={method}", f"variant={variant}")).sample
+        for variant in variants(method)
+        if variant not in others_names
+    }
+    assert len(samples) > 1 or not variants(method)[1:]
+    assert all(a != b for a, b in combinations(samples.values(), 2))
 
 
 @pytest.mark.parametrize("task", choices("task"))
@@ -89,3 +98,12 @@ def test_every_prior_loads_or_says_in_one_line_what_it_lacks(prior: str) -> None
     else:
         assert loaded.image_size == cfg.prior.image_size
         assert loaded.decode(torch.zeros(1, *loaded.shape)).shape == (1, 3, loaded.image_size, loaded.image_size)
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_every_point_of_an_experiment_composes(experiment: str) -> None:
+    swept = OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml").hydra.sweeper.params
+    for method, task in product(swept.method.split(","), swept.task.split(",")):
+        settings = checked(configured(f"experiment={experiment}", f"method={method}", f"task={task}"))
+        assert (settings.config["variant"], settings.n_images) == ("released", 1024)
+        assert settings.config["prior"]["name"] == f"ldm_{experiment}"
