@@ -34,6 +34,7 @@ def name_of(*overrides: str, cfg: DictConfig | None = None, prior: str = "p") ->
         "method.tuning.toyfaces.box.kappa1=9",  # another task's
         "method.variants.paper.choose=argmax",  # another variant's
         "dataset.tuning=toyfaces",
+        "measurement.poisson_rate=2",  # the noise is Gaussian
     ],
 )
 def test_what_does_not_reach_the_computation_does_not_name_the_run(override: str) -> None:
@@ -48,6 +49,7 @@ def test_what_does_not_reach_the_computation_does_not_name_the_run(override: str
         "particles=7",
         "task=box",
         "task.noise_std=0.02",
+        "task.noise=poisson",
         "task.operator.covered=[0.1,0.5]",
         "measurement.noise_in_hole=true",
         "variant=paper",
@@ -60,6 +62,11 @@ def test_what_does_not_reach_the_computation_does_not_name_the_run(override: str
 )
 def test_what_reaches_the_computation_names_the_run(override: str) -> None:
     assert name_of(override) != name_of()
+
+
+def test_poisson_noise_has_a_rate_and_no_level() -> None:
+    assert name_of("task.noise=poisson", "measurement.poisson_rate=2") != name_of("task.noise=poisson")
+    assert name_of("task.noise=poisson", "task.noise_std=0.02") == name_of("task.noise=poisson")
 
 
 def test_the_priors_weights_name_the_run() -> None:

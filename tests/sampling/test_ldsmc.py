@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,8 +9,12 @@ from hydra import compose, initialize_config_dir
 from ldsmc_bench.composition import CONF
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.counting import Counted
+from ldsmc_bench.problem.measurement import Measurement
+from ldsmc_bench.problem.nonlinear import Overexposed, PhaseRetrieval
+from ldsmc_bench.problem.operators import Operator
+from ldsmc_bench.sampling.fits import pixel_fit
 from ldsmc_bench.sampling.guidance import residual, squared
-from ldsmc_bench.sampling.ldsmc import sample
+from ldsmc_bench.sampling.ldsmc import FITS, sample
 from ldsmc_bench.sampling.trace import Trace
 from ldsmc_bench.settings import checked
 
@@ -40,6 +45,20 @@ def test_an_image_does_not_depend_on_its_batch(variant: str, changes: dict[str, 
     assert torch.isfinite(together).all()
     assert torch.allclose(together, reordered[[1, 2, 0]], atol=1e-6)
     assert torch.allclose(together, alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("operator", [Overexposed(2.0), PhaseRetrieval(2)])
+def test_an_operator_need_not_be_linear(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its labels start from a fit by AdamW, here a short one; conjugate gradients would ask for the adjoint."""
+    monkeypatch.setitem(FITS, "adamw", partial(pixel_fit, iterations=20))
+    truth = masked(3).y
+    taken = Measurement(operator(truth), operator, 0.05)
+    misfit = []
+    for kappa in (0.0, 1.0):  # unguided and guided, with the same noise
+        chosen = choices("default", particles=1, steps=30, s=0.3, kappa1=kappa, kappa2=kappa)
+        x = sample(PRIOR, taken, Noise(0, IDS, "test"), Trace(), **chosen)
+        misfit.append(squared(taken.y - operator(x)))
+    assert (misfit[1] < 0.7 * misfit[0]).all()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
