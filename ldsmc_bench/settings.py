@@ -13,13 +13,14 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ldsmc_bench.composition import nearest, one_line
+from ldsmc_bench.composition import CONF, nearest, nearest_key, one_line
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.problem.measurement import NOISES
 from ldsmc_bench.sampling.arguments import Between, Positive
 
 PRECISIONS = {"fp64": torch.float64, "fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
+GROUPS = ("method", "task", "dataset", "prior")
 MODES = ("online", "offline", "disabled")
 
 
@@ -61,6 +62,7 @@ class Settings:
 def checked(cfg: DictConfig) -> Settings:
     """The settings of one run. Raises UserError that names the first wrong key and what it may be."""
     config = _resolved(cfg)
+    _refuse_unknown(config)
     for key in ("particles", "steps", "n_images", "batch_size", "shards"):
         _require(key, config[key], Annotated[int, Between(1)])
     for key in ("seed", "shard"):
@@ -81,7 +83,8 @@ def checked(cfg: DictConfig) -> Settings:
     sample = _check_arguments("method.sample", config["method"]["sample"])
     for key, value in sample.items():
         hints = get_type_hints(get_object(config["method"]["sample"]["_target_"]), include_extras=True)
-        _require(f"method.sample.{key}", value, hints[key])
+        if key in hints:
+            _require(f"method.sample.{key}", value, hints[key])
     _check_arguments("task.operator", config["task"]["operator"])
     return Settings(
         config=config,
@@ -106,10 +109,20 @@ def keywords(sample: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {name: p for name, p in inspect.signature(sample).parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
+def _refuse_unknown(config: dict[str, Any]) -> None:
+    """Keys that `+key=value` added and nothing reads; methods, tasks and so on may have keys of their own."""
+    known = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"), resolve=False))
+    sections = {"": [*known, *GROUPS], **{f"{key}.": list(known[key]) for key in ("measurement", "wandb")}}
+    for prefix, keys in sections.items():
+        for key in config[prefix[:-1]] if prefix else config:
+            if key not in keys:
+                raise UserError(f"{prefix}{key}: no such key; {nearest_key(key, keys)}")
+
+
 def _resolved(cfg: DictConfig) -> dict[str, Any]:
     """Plain values, whole sections where there should be sections."""
     try:
-        for key in ("method", "task", "dataset", "prior", "measurement", "wandb"):
+        for key in (*GROUPS, "measurement", "wandb"):
             if not isinstance(cfg[key], DictConfig):
                 raise UserError(f"{key}={cfg[key]}: this is a section; set a key in it, {key}.<key>=<value>")
         variants = list(cfg.method.get("variants", ["default"]))

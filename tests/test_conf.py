@@ -27,13 +27,19 @@ def variants(method: str) -> list[str]:
 
 @pytest.mark.parametrize(("method", "task", "dataset"), COMBINATIONS)
 def test_every_combination_composes_and_passes_its_checks(method: str, task: str, dataset: str) -> None:
+    cfg = configured(f"method={method}", f"task={task}", f"dataset={dataset}")
+    settings = checked(cfg)
+    assert [settings.config[group]["name"] for group in ("method", "task", "dataset")] == [method, task, dataset]
+    sample = made(cfg.method.sample)
+    assert callable(sample)
+    assert sample.keywords == settings.sample
+
+
+@pytest.mark.parametrize(("method", "dataset"), list(product(choices("method"), choices("dataset"))))
+def test_every_variant_passes_its_checks(method: str, dataset: str) -> None:
     for variant in variants(method):
-        cfg = configured(f"method={method}", f"task={task}", f"dataset={dataset}", f"variant={variant}")
-        settings = checked(cfg)
-        assert [settings.config[group]["name"] for group in ("method", "task", "dataset")] == [method, task, dataset]
-        sample = made(cfg.method.sample)
-        assert callable(sample)
-        assert sample.keywords == settings.sample
+        settings = checked(configured(f"method={method}", f"dataset={dataset}", f"variant={variant}"))
+        assert settings.config["variant"] == variant
 
 
 @pytest.mark.parametrize("method", choices("method"))
