@@ -2,6 +2,7 @@
 
 import sys
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.replay.recording import RecordedNoise, Recording, deviation, of, operator, released
 from ldsmc_bench.sampling import fits, ldsmc
+from ldsmc_bench.sampling.chain import CHAINS
+from ldsmc_bench.sampling.guidance import guided_mean, look_ahead, residual
 from ldsmc_bench.sampling.trace import Trace
 
 DRAWS = {
@@ -25,7 +28,10 @@ DRAWS = {
 
 
 def replay(recording: Recording, facts: dict[str, Any], folder: Path) -> dict[str, float]:
-    """Run LD-SMC on the recorded draws: the largest deviation of each quantity, relative to its largest value."""
+    """Run LD-SMC on the recorded draws: the largest deviation of each quantity, relative to its largest value.
+
+    `step/...` are guided proposals, each from its recorded latents.
+    """
     steps, particles = facts["schedule_steps"], facts["particles"]
     chosen = released("method=ldsmc", f"steps={steps}", f"particles={particles}")
     chosen |= {key: facts[key] for key in ("eta", "kappa1", "kappa2", "rho", "gibbs_iterations")}
@@ -48,7 +54,35 @@ def replay(recording: Recording, facts: dict[str, Any], folder: Path) -> dict[st
     if "x_rec_opt" in recording:
         heaviest = trace.values["log_weights"][0].argmax() if particles > 1 else torch.tensor(0)
         compare_latent_fit(prior, measurement, trace.values["z"][0][heaviest][None], recording["x_rec_opt"], worst)
-    return dict(worst)
+    return dict(worst) | guided_steps(prior, measurement, recording, chosen)
+
+
+def guided_steps(
+    prior: Prior, measurement: Measurement, recording: Recording, chosen: Mapping[str, Any]
+) -> dict[str, float]:
+    """The proposal of every move from the latents that it was recorded at, rather than from ours."""
+    rows = CHAINS[chosen["chain"]](prior.alpha_bar, chosen["steps"], chosen["eta"]).rows
+    switch = round(chosen["s"] * chosen["steps"]) + int(chosen["switch_inclusive"])
+    worst: dict[str, float] = defaultdict(float)
+    for k in range(chosen["steps"]):
+        recorded = {
+            name: recording.get(f"prop/{k:03d}/{name}") for name in ("z_t", "y_t", "prior_mean", "z0_hat", "mean")
+        }
+        z, y_k = recorded["z_t"], recorded["y_t"]
+        if z is None or y_k is None:
+            continue
+        y_0 = measurement.select(torch.zeros(len(z), dtype=torch.long))
+        ahead = look_ahead(prior, z, rows[k + 1])
+        with torch.enable_grad():
+            error = residual(prior, y_0, ahead.z0_hat)
+        label = replace(y_0, y=y_k.expand_as(y_0.y)) if k < switch else None
+        kappa = chosen["kappa2" if k < switch else "kappa1"]
+        mean = guided_mean(prior, ahead, error, label, kappa, chosen["rho"])
+        for name, ours in (("prior_mean", ahead.mean), ("z0_hat", ahead.z0_hat.detach()), ("mean", mean)):
+            reference = recorded[name]
+            if reference is not None:
+                worst[f"step/{name}"] = max(worst[f"step/{name}"], deviation(ours, reference))
+    return worst
 
 
 def compare_latent_fit(
