@@ -22,6 +22,9 @@ def explained(error: Exception, arguments: Sequence[str]) -> str | None:
     match error:
         case MissingConfigException() if error.options is not None:
             group, _, choice = str(error.missing_cfg_file).rpartition("/")
+            if group.startswith("prior/"):  # that is where a data set names its own
+                dataset, choices = group.removeprefix("prior/"), ", ".join(error.options)
+                return f"dataset={dataset}: it names no {choice} prior; add prior=... to the command, one of {choices}"
             return f"{group}={choice}: no such {group}; {nearest(choice, error.options)}"
         case OverrideParseException():
             problem = str(error).removeprefix(f"Error parsing override '{error.override}'").strip().splitlines()[0]

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from tests.commands import choices, configured, records, runs, tiny
+from ldsmc_bench.composition import CONF
+from tests.commands import TINY, choices, command, configured, records, runs, tiny
 
 PIXEL = {"dps"}  # the methods that work in pixels
 PRIORS = {
@@ -50,6 +51,16 @@ def test_a_sweep_over_methods_runs_each_with_its_own(tmp_path: Path) -> None:
     names = {run.name.split("-")[0]: OmegaConf.load(run / "config.yaml").prior.name for run in runs(tmp_path)}
     assert names == {"latent_dps": "ldm_toyfaces", "dps": "pixel_toyfaces"}
     assert all(record["status"] == "ok" for run in runs(tmp_path) for record in records(run).values())
+
+
+def test_a_data_set_without_priors_asks_for_one(tmp_path: Path) -> None:
+    (tmp_path / "conf" / "dataset").mkdir(parents=True)
+    (tmp_path / "conf" / "dataset" / "mine.yaml").write_text((CONF / "dataset" / "toyfaces.yaml").read_text())
+    given = ("--config-dir", str(tmp_path / "conf"), "dataset=mine", "method=dps", *TINY)
+    done = command(tmp_path, *given)
+    assert done.code == 2 and len(done.errors) == 1
+    assert "dataset=mine: it names no pixel prior; add prior=..." in done.errors[0]
+    assert command(tmp_path, *given, "prior=pixel_toyfaces", "n_images=1").code == 0
 
 
 def test_dps_names_its_counterpart_where_the_prior_is_latent(tmp_path: Path) -> None:

@@ -135,11 +135,12 @@ def test_images_of_another_size_than_the_priors_are_refused():
 
 
 @pytest.mark.slow
-def test_a_guided_step_runs_at_full_size(tmp_path):
-    """Minutes on one core, and 5 GB: the published networks at their full width, without their weights."""
+@pytest.mark.parametrize("prior", ["ldm_ffhq", "ldm_imagenet", "adm_ffhq"])
+def test_a_guided_step_runs_at_full_size(tmp_path, prior):
+    """A minute on one core, and 5 GB: the published networks at their full width, without their weights."""
     image = torch.randint(0, 256, (256, 256, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     Image.fromarray(image.numpy()).save(tmp_path / "a.png")
-    asked = ("prior=ldm_ffhq", "prior.random_weights=true", "dataset=folder", f"dataset.root={tmp_path}")
+    asked = (f"prior={prior}", "prior.random_weights=true", "dataset=folder", f"dataset.root={tmp_path}")
     one = ("method=ldsmc", "task=box", "n_images=1", "batch_size=1", "particles=1")
     done = start(tmp_path, *TINY, *asked, *one).done(seconds=3600)
     assert done.code == 0, done.err
