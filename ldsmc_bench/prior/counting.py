@@ -48,10 +48,12 @@ class Counted:
         return self._counted("denoiser", eps), variance
 
     def encode(self, x: Tensor) -> Tensor:
-        return self._counted("encoder", self.prior.encode(x))
+        z = self.prior.encode(x)
+        return z if z is x else self._counted("encoder", z)  # a pixel prior's codec is no network
 
     def decode(self, z: Tensor) -> Tensor:
-        return self._counted("decoder", self.prior.decode(z))
+        x = self.prior.decode(z)
+        return x if x is z else self._counted("decoder", x)
 
     def per_image(self, images: int) -> dict[str, float]:
         """Calls divided by the images that shared them."""

@@ -15,10 +15,9 @@ import torch
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.replay import dps, ldsmc, psld, resample
-from ldsmc_bench.replay.recording import Recording, read
+from ldsmc_bench.replay.recording import TOLERANCE, Recording, read
 
-TOLERANCE = 1e-3  # of whole runs; quantities of single steps are named `step/...` and have a tolerance of their own
-STEP_TOLERANCE = 1e-4
+STEP_TOLERANCE = 1e-4  # of single steps from recorded inputs, which are named `step/...`
 REPLAYS: dict[str, Callable[[Recording, dict[str, Any], Path], dict[str, float]]] = {
     "dps": dps.replay,
     "ldsmc": ldsmc.replay,

@@ -1,24 +1,30 @@
 """A recorded run of PSLD, replayed."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from baselines import psld
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.prior import compvis
-from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
-from ldsmc_bench.replay.recording import RecordedNoise, Recording, deviation, of, operator, released
-from ldsmc_bench.sampling.chain import Row, released_rows
+from ldsmc_bench.replay.recording import (
+    NUDGE,
+    TOLERANCE,
+    RecordedNoise,
+    Recording,
+    deviation,
+    judged,
+    of,
+    operator,
+    released,
+    tables,
+)
+from ldsmc_bench.sampling.chain import released_rows
 from ldsmc_bench.sampling.trace import Trace
 
-TOLERANCE = 1e-3  # past it, a run is asked whether rounding alone would have brought it there
-NUDGE = 1e-7  # relative, about float32's rounding
 GLUES = {"identity": "reference", "nearest": "reference", "adjoint": "adjoint"}
 
 
@@ -53,10 +59,11 @@ def replay(recording: Recording, facts: dict[str, Any], folder: Path) -> dict[st
     references = {f"pred_z0/{i}": z0[None] for i, z0 in enumerate(recording["pred_z0"])}
     references |= {name: recording[name] for name in ("z_final", "x_final")}
     apart = {name: deviation(ours[name], reference) for name, reference in references.items()}
-    worst = single_steps(prior, recording, rows) | {"step/pred_z0": apart["pred_z0/0"]}
+    worst = tables(recording, rows) | {"step/pred_z0": apart["pred_z0/0"]}
+    worst["step/x_final"] = deviation(prior.decode(recording["z_final"]), recording["x_final"])
     if max(apart.values()) > TOLERANCE:
         moved = run(recording["x_T"] * (1 + NUDGE))
-        apart = not_chaotic(apart, {name: deviation(moved[name], ours[name]) for name in apart})
+        apart = judged(apart, {name: deviation(moved[name], ours[name]) for name in apart})
     for name, value in apart.items():
         quantity = name.split("/")[0]
         worst[quantity] = max(worst.get(quantity, 0.0), value)
@@ -69,31 +76,3 @@ def draws(recording: Recording, x_T: Tensor, prediction_noise: bool) -> Recorded
     if not prediction_noise:
         return RecordedNoise({"init": [x_T], "proposal": noise})
     return RecordedNoise({"init": [x_T], "proposal": noise[0::2], "prediction": noise[1::2]})
-
-
-def single_steps(prior: Prior, recording: Recording, rows: list[Row]) -> dict[str, float]:
-    """What one step computes from recorded inputs: the tables from the schedule, the image from the last latent."""
-    tables: dict[str, list[float]] = {
-        "timesteps": [row.t for row in rows],
-        "ddim_alphas": [row.a for row in rows],
-        "ddim_alphas_prev": [row.a_prev for row in rows],
-        "ddim_sigmas": [row.sigma for row in rows],
-    }
-    apart = {
-        f"step/{name}": deviation(torch.tensor(values, dtype=torch.float64), recording[name])
-        if len(values) == len(recording[name])
-        else float("inf")
-        for name, values in tables.items()
-    }
-    return apart | {"step/x_final": deviation(prior.decode(recording["z_final"]), recording["x_final"])}
-
-
-def not_chaotic(apart: dict[str, float], chaos: dict[str, float]) -> dict[str, float]:
-    """The deviations but for those past tolerance that rounding explains, which are told."""
-    chaotic = {name for name, value in apart.items() if value > TOLERANCE and chaos[name] > value / 10}
-    for name in sorted(chaotic):
-        print(
-            f"{name}: {apart[name]:.2g}, not judged: chaotic (a start moved by {NUDGE:g} ends {chaos[name]:.2g} away)",
-            file=sys.stderr,
-        )
-    return {name: value for name, value in apart.items() if name not in chaotic}

@@ -1,10 +1,12 @@
 """A recorded run: its tensors, its random numbers as named noise, and the distance of ours from its values."""
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra import compose, initialize_config_dir
 from safetensors import safe_open
 from torch import Tensor
@@ -14,8 +16,11 @@ from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.problem.blur import Blur
 from ldsmc_bench.problem.operators import Mask, Operator
+from ldsmc_bench.sampling.chain import Row
 from ldsmc_bench.settings import checked
 
+TOLERANCE = 1e-3  # of whole runs; past it, a quantity is asked whether rounding alone would have brought it there
+NUDGE = 1e-7  # relative, about float32's rounding
 Recording = dict[str, Tensor]
 
 
@@ -63,3 +68,24 @@ def of(recording: Recording, prefix: str) -> list[Tensor]:
 def deviation(mine: Tensor, reference: Tensor) -> float:
     """Largest absolute difference, relative to the reference's largest value."""
     return float((mine.double() - reference.double()).abs().max() / reference.double().abs().max().clamp(min=1e-12))
+
+
+def tables(recording: Recording, rows: list[Row]) -> dict[str, float]:
+    """How far the chain's table is from the recorded one; infinitely where it has another length."""
+    ours = torch.tensor([[row.t, row.a, row.a_prev, row.sigma] for row in rows], dtype=torch.float64).unbind(1)
+    names = ("timesteps", "ddim_alphas", "ddim_alphas_prev", "ddim_sigmas")
+    return {
+        f"step/{name}": deviation(values, recording[name]) if len(values) == len(recording[name]) else float("inf")
+        for name, values in zip(names, ours, strict=True)
+    }
+
+
+def judged(apart: dict[str, float], chaos: dict[str, float]) -> dict[str, float]:
+    """The deviations without those that are past the tolerance and that rounding explains; these are told."""
+    explained = {name for name, value in apart.items() if value > TOLERANCE and chaos.get(name, 0.0) > value / 10}
+    for name in sorted(explained):
+        print(
+            f"{name}: {apart[name]:.2g}, not judged: chaotic (a start moved by {NUDGE:g} ends {chaos[name]:.2g} away)",
+            file=sys.stderr,
+        )
+    return {name: value for name, value in apart.items() if name not in explained}

@@ -15,12 +15,21 @@ from baselines.resample import Choices, Move
 from ldsmc_bench.prior import compvis
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
-from ldsmc_bench.replay.recording import RecordedNoise, Recording, deviation, of, operator, released
+from ldsmc_bench.replay.recording import (
+    NUDGE,
+    TOLERANCE,
+    RecordedNoise,
+    Recording,
+    deviation,
+    judged,
+    of,
+    operator,
+    released,
+    tables,
+)
 from ldsmc_bench.sampling.chain import Row
 from ldsmc_bench.sampling.trace import Trace
 
-TOLERANCE = 1e-3  # past it, a quantity is asked whether rounding alone would have brought it there
-NUDGE = 1e-7  # relative, about float32's rounding
 CODE = ("dataset.tuning=ffhq", "task.tuning=gaussian_deblur")  # where the public code's own numbers stand
 
 
@@ -68,16 +77,6 @@ def replay(recording: Recording, facts: dict[str, Any], folder: Path) -> dict[st
         quantity = name.rstrip("0123456789").rstrip("/")
         worst[quantity] = max(worst.get(quantity, 0.0), value)
     return worst
-
-
-def tables(recording: Recording, rows: list[Row]) -> dict[str, float]:
-    """How far the chain's table is from the recorded one; infinitely where it has another length."""
-    ours = torch.tensor([[row.t, row.a, row.a_prev, row.sigma] for row in rows], dtype=torch.float64).unbind(1)
-    names = ("timesteps", "ddim_alphas", "ddim_alphas_prev", "ddim_sigmas")
-    return {
-        f"step/{name}": deviation(values, recording[name]) if len(values) == len(recording[name]) else float("inf")
-        for name, values in zip(names, ours, strict=True)
-    }
 
 
 def restarted(
@@ -131,17 +130,6 @@ def origin(prior: Prior, z0_hat: Tensor, row: Row, iterations: int = 200) -> Ten
             return z
     print(f"pred_z0 at timestep {row.t}: its latent was not found, so no step starts there", file=sys.stderr)
     return None
-
-
-def judged(apart: dict[str, float], chaos: dict[str, float]) -> dict[str, float]:
-    """The deviations without those that are past the tolerance and that rounding explains; these are told."""
-    explained = {name for name, value in apart.items() if value > TOLERANCE and chaos.get(name, 0.0) > value / 10}
-    for name in sorted(explained):
-        print(
-            f"{name}: {apart[name]:.2g}, not judged: chaotic (a start moved by {NUDGE:g} ends {chaos[name]:.2g} away)",
-            file=sys.stderr,
-        )
-    return {name: value for name, value in apart.items() if name not in explained}
 
 
 def named(z0_hat: Sequence[Tensor]) -> dict[str, Tensor]:

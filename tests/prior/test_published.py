@@ -147,6 +147,7 @@ def test_a_guided_step_runs_at_full_size(tmp_path, prior):
     (run,) = runs(tmp_path)
     (record,) = records(run).values()
     assert record["status"] == "ok" and record["metrics"] == {}
-    assert record["cost"]["denoiser_backward"] >= 2 and record["cost"]["decoder_backward"] >= 2
+    assert record["cost"]["denoiser_backward"] >= 2
+    assert (record["cost"]["decoder_backward"] >= 2) == prior.startswith("ldm")
     with Image.open(run / "images" / f"{record['image_id']}.png") as restored:
         assert restored.size == (256, 256) and np.asarray(restored).std() > 1
