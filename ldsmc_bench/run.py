@@ -22,7 +22,7 @@ from ldsmc_bench.report.summary import summarise
 from ldsmc_bench.report.wandb import mirror
 from ldsmc_bench.scoring.features import load_features
 from ldsmc_bench.scoring.reference import reference_for
-from ldsmc_bench.scoring.sets import set_metrics
+from ldsmc_bench.scoring.sets import no_sets, set_metrics
 from ldsmc_bench.settings import Settings, checked, made
 
 
@@ -53,8 +53,8 @@ def run(cfg: DictConfig) -> Store:
                     score_and_keep(store, settings, part, restored, network)
             progress.finish()
 
-    why_unscored = None if learned(prior) else unscored(settings.config["prior"]["name"])
-    conclude(store, dataset, settings.config["wandb"]["mode"], why_unscored)
+    why_no_sets = no_sets(prior.image_size) if learned(prior) else unscored(settings.config["prior"]["name"])
+    conclude(store, dataset, settings.config["wandb"]["mode"], why_no_sets)
     return store
 
 
@@ -88,7 +88,7 @@ def unfinished(store: Store, ids: Sequence[str], batch_size: int) -> list[list[s
     return [batch for batch in batches if not done.issuperset(batch)]
 
 
-def conclude(store: Store, dataset: Dataset, wandb_mode: str, why_unscored: str | None) -> None:
+def conclude(store: Store, dataset: Dataset, wandb_mode: str, why_no_sets: str | None) -> None:
     """Once every image that was asked for has its record: set metrics (or why there are none), the summary and its
     mirror in W&B, whichever shard ends last."""
     wanted = requested(store)
@@ -97,8 +97,8 @@ def conclude(store: Store, dataset: Dataset, wandb_mode: str, why_unscored: str 
     if not ids or len(status) < len(ids):
         return
     good = [image_id for image_id in ids if status[image_id] == "ok"]
-    sets: dict[str, Any] = {"warning": why_unscored} if why_unscored else {}
-    if good and not why_unscored:
+    sets: dict[str, Any] = {"warning": why_no_sets} if why_no_sets else {}
+    if good and not why_no_sets:
         network = load_features()
         images = torch.from_numpy(np.stack([read_image(store, image_id) for image_id in good])).permute(0, 3, 1, 2)
         truths = pixels(torch.stack([dataset.load(image_id) for image_id in good]))

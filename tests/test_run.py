@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ldsmc_bench.batch import pose
@@ -106,3 +107,19 @@ def test_enough_images_have_set_metrics(tmp_path: Path) -> None:
     sets = json.loads((run / "summary.json").read_text())["sets"]
     assert sets["toyfaces_fid"] > 0 and sets["toyfaces_fid_se"] > 0
     assert f"{sets['toyfaces_fid']:.2f} ± {sets['toyfaces_fid_se']:.2f}" in done.out
+
+
+def test_another_size_than_the_feature_network_takes_has_the_other_metrics(tmp_path: Path) -> None:
+    """As the papers' priors at 256 pixels; here a prior in closed form at 96."""
+    (tmp_path / "pictures").mkdir()
+    for i in range(3):
+        Image.effect_mandelbrot((100 + i, 120), (-2, -1, 1, 1), 20 + i).save(tmp_path / "pictures" / f"{i}.png")
+    closed = ("prior.load._target_=tests.sampling.gaussian.GaussianPrior", "prior.image_size=96")
+    sizes = ("+prior.load.shape=[3,96,96]", "+prior.load.image_size=96")
+    done = tiny(tmp_path, *closed, *sizes, "dataset=folder", "dataset.root=pictures", "n_images=3")
+    assert done.code == 0, done.err
+    (run,) = runs(tmp_path)
+    assert all(set(record["metrics"]) == {"psnr", "ssim", "misfit"} for record in records(run).values())
+    warning = "no toyfaces_... metrics at 96x96: their network takes 64x64 images"
+    assert json.loads((run / "summary.json").read_text())["sets"] == {"warning": warning}
+    assert warning in done.out and "sheet: " in done.out

@@ -7,7 +7,7 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from ldsmc_bench.problem.measurement import Measurement
-from ldsmc_bench.scoring.features import FeatureNetwork, unit_range
+from ldsmc_bench.scoring.features import IMAGE_SIZE, FeatureNetwork, unit_range
 from ldsmc_bench.scoring.perceptual import perceptual_distance
 
 
@@ -16,9 +16,9 @@ def paired_metrics(
 ) -> list[dict[str, float]]:
     """One row for each image: `psnr` (dB), `ssim`, `toyfaces_perceptual` and `misfit` (see the functions below).
 
-    `images` and `truths` are uint8 (B, 3, 64, 64), row by row those of `measurement`. Every row is computed by
-    itself, so that it has the same bits whatever batch it came in. Without noise there is no misfit to state: its key
-    is left out.
+    `images` and `truths` are uint8 (B, 3, S, S), row by row those of `measurement`. Every row is computed by itself, so
+    that it has the same bits whatever batch it came in. Left out are the misfit without noise, and the perceptual
+    distance where S is not 64, which its network takes.
     """
     rows = []
     for i in range(len(images)):
@@ -26,8 +26,9 @@ def paired_metrics(
         row = {
             "psnr": psnr(image, truth),
             "ssim": ssim(image, truth),
-            "toyfaces_perceptual": float(perceptual_distance(network, unit_range(image), unit_range(truth))),
         }
+        if image.shape[-1] == IMAGE_SIZE:
+            row["toyfaces_perceptual"] = float(perceptual_distance(network, unit_range(image), unit_range(truth)))
         if measurement.noise_std > 0:
             row["misfit"] = misfit(image, measurement.select(torch.tensor([i])))
         rows.append(row)

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ldsmc_bench.scoring.features import DIMENSION, FeatureNetwork
+from ldsmc_bench.scoring.features import DIMENSION, IMAGE_SIZE, FeatureNetwork
 from ldsmc_bench.scoring.frechet import frechet_distance, frechet_se, moments
 from ldsmc_bench.scoring.kid import kernel_distance, kernel_distance_se
 from ldsmc_bench.scoring.reference import Reference, features_of
@@ -36,6 +36,13 @@ def set_metrics(network: FeatureNetwork, images: Tensor, reference: Reference) -
         "toyfaces_kid": kernel_distance(features, reference.features),
         "toyfaces_kid_se": kernel_distance_se(features, reference.features),
     }
+
+
+def no_sets(side: int) -> str | None:
+    """Why images of this side have no set metrics and no perceptual distance; None where they have."""
+    if side == IMAGE_SIZE:
+        return None
+    return f"no toyfaces_... metrics at {side}x{side}: their network takes {IMAGE_SIZE}x{IMAGE_SIZE} images"
 
 
 def _warning(n: int, reference_n: int) -> str | None:

@@ -23,6 +23,9 @@ class GaussianPrior:
     def to(self, device: torch.device, dtype: torch.dtype) -> "GaussianPrior":
         return self
 
+    def conditioned(self, labels: object) -> "GaussianPrior":
+        return self
+
     def eps(self, z: Tensor, t: Tensor) -> Tensor:
         a = self.alpha_bar.to(z)[t.round().long().clamp(max=len(self.alpha_bar) - 1)].reshape(-1, 1, 1, 1)
         return torch.sqrt(1 - a) * z
