@@ -23,6 +23,8 @@ def multirun_first(arguments: list[str]) -> list[str]:
 def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, where one line is made of them
     sys.argv[1:] = multirun_first(sys.argv[1:])
+    if {"results_dir=", "results_dir=null"} & set(sys.argv):  # Hydra would make a folder called None for its logs
+        sys.exit("error: results_dir: must name a folder")
     try:
         compose()
     except KeyboardInterrupt:

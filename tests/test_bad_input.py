@@ -99,6 +99,7 @@ WRONG = {  # a value, and what the line must say of it
     "~method.sample.eta": "is missing",
     "wandb=online": "set a key in it",
     "task=null": "takes the name of one of its choices",
+    "results_dir=null": "must name a folder",
     "results_dir=file": "cannot write",
     "results_dir=file/below": "cannot write",
     "particles=1,2": "add -m",
