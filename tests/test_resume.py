@@ -60,6 +60,7 @@ def finished(folder: Path) -> Files:
 
 def end_at(last: int, by: signal.Signals) -> None:
     """Signal this process just before it gives, for the `last` time, a file of the store its name."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would this
     steps = 0
 
     def counted(function: Callable[..., None]) -> Callable[..., None]:
