@@ -6,6 +6,8 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ldsmc_bench.prior import schedule
+
 
 def autoencoder() -> VQModel:
     """VQ-f4: images (B,3,64,64) in [-1,1] to latents (B,3,16,16), 4096 codes of dimension 3."""
@@ -34,10 +36,15 @@ def latent_unet() -> UNet2DModel:
 
 
 class PixelUNet(nn.Module):
-    """Noise prediction on images (B,3,64,64), fixed variance; works on 2x2 patches, which a CPU can afford."""
+    """Noise prediction on images (B,3,64,64), fixed variance; works on 2x2 patches, which a CPU can afford.
+
+    The network inside predicts v = sqrt(a) eps - sqrt(1 - a) x_0 (Salimans & Ho 2022, arXiv 2202.00512): where there is
+    almost nothing but noise, the error of a predicted eps would be magnified 1 / sqrt(a) times in x_0.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.alpha_bar = schedule.linear().float()
         self.unet = UNet2DModel(
             sample_size=32,
             in_channels=12,
@@ -53,8 +60,9 @@ class PixelUNet(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """(B,3,64,64), (B,) -> (B,3,64,64)."""
-        patches = self.unet(F.pixel_unshuffle(x, 2), t, return_dict=False)[0]
-        return F.pixel_shuffle(patches, 2)
+        v = F.pixel_shuffle(self.unet(F.pixel_unshuffle(x, 2), t, return_dict=False)[0], 2)
+        a = self.alpha_bar.to(x.device)[t].reshape(-1, 1, 1, 1).to(x.dtype)
+        return a.sqrt() * v + (1 - a).sqrt() * x
 
 
 def quantise(codebook: Tensor, z: Tensor) -> Tensor:

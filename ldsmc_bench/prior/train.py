@@ -111,22 +111,25 @@ def train_latent(images: Tensor, out: Path, options: argparse.Namespace) -> None
     """Noise prediction on scaled latents before quantisation, LDM's schedule."""
     vq, scale = toyfaces_autoencoder()
     latents = encodings(nn.Module.to(vq, device()), images) * scale
-    train_denoiser(networks.latent_unet(), latents, schedule.scaled_linear(), out, options)
+    train_denoiser(networks.latent_unet(), latents, schedule.scaled_linear(), 0, out, options)
 
 
 def train_pixel(images: Tensor, out: Path, options: argparse.Namespace) -> None:
-    """Noise prediction on pixels, DDPM's linear schedule, fixed variance."""
-    train_denoiser(networks.PixelUNet(), images, schedule.linear(), out, options)
+    """Prediction of v on pixels, which gives the noise, DDPM's linear schedule, fixed variance."""
+    train_denoiser(networks.PixelUNet(), images, schedule.linear(), 1, out, options)
 
 
-def train_denoiser(module: nn.Module, data: Tensor, alpha_bar: Tensor, out: Path, options: argparse.Namespace) -> None:
-    """Squared error of the predicted noise, weighted by min(SNR, 5) / SNR (Hang et al. 2023, arXiv 2303.09556).
+def train_denoiser(
+    module: nn.Module, data: Tensor, alpha_bar: Tensor, least: float, out: Path, options: argparse.Namespace
+) -> None:
+    """Squared error of the predicted x_0, weighted by min(SNR + `least`, 5) (Hang et al. 2023, arXiv 2303.09556).
 
+    `least` is 0 for a network that predicts eps, and 1 for one that predicts v, which keeps its weight at high noise.
     The timesteps of a batch are stratified over the schedule, which lowers the variance of the loss.
     """
     alpha_bar = alpha_bar.float()
     snr = alpha_bar / (1 - alpha_bar)
-    weight = snr.clamp(max=5) / snr
+    weight = (snr + least).clamp(max=5) / snr  # of the error of eps, which is SNR times that of x_0
 
     def loss(module: nn.Module, generator: torch.Generator, step: int) -> Tensor:
         rows = torch.randint(len(data), (options.batch_size,), generator=generator)
