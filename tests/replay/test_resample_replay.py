@@ -27,8 +27,8 @@ def test_the_whole_recording_is_judged_but_for_the_last_fit(capsys: pytest.Captu
     worst = replay(*read(TRACE), CHECKPOINT)
     assert {"pred_z0", "step/pred_z0", "fit/pred_z0", "step/x_final"} <= set(worst)
     assert worst["step/x_final"] < 1e-5
-    for name in {"z_final", "x_final"} - set(worst):
-        assert f"{name}: " in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert all(f"{name}: " in told for name in {"z_final", "x_final"} - set(worst))
 
 
 def test_the_released_variant_repeats_the_recorded_run() -> None:
