@@ -86,7 +86,7 @@ def sample(
             weights = smc.normalised(weights.log + likelihood.reshape(images, alive))
             diagnostics = {"ess": weights.ess, "log_weights": weights.log}
             ancestors, weights, diagnostics["resampled"] = selected(weights, step)
-            survivors = rows_of(ancestors, alive)
+            survivors = smc.rows_of(ancestors, alive)
             mean, y = mean[survivors], y.select(survivors)
         # z^(j) = PSLD's step, with noise of its own
         z = mean + row.sigma * draw("proposal", weights.log.shape[1], *prior.shape)
@@ -99,7 +99,7 @@ def sample(
     fit = norms(y.y - y.operator(x)).reshape(images, -1)
     heavy = weights.log > weights.log.max(dim=1, keepdim=True).values - 1e-9
     best = torch.where(heavy, fit, torch.inf).argmin(dim=1, keepdim=True)
-    return x[rows_of(best, fit.shape[1])]
+    return x[smc.rows_of(best, fit.shape[1])]
 
 
 def heaviest(weights: smc.Weights, kept: int) -> tuple[Tensor, smc.Weights, Tensor]:
@@ -108,9 +108,3 @@ def heaviest(weights: smc.Weights, kept: int) -> tuple[Tensor, smc.Weights, Tens
     log_weights, ancestors = weights.log.topk(max(1, kept), dim=1)
     lost = torch.full((len(ancestors),), kept < weights.log.shape[1], device=ancestors.device)
     return ancestors, smc.normalised(log_weights), lost
-
-
-def rows_of(chosen: Tensor, particles: int) -> Tensor:
-    """Indices (B,n) among the `particles` of each image as flat rows (B*n,) of images x particles."""
-    first = particles * torch.arange(len(chosen), device=chosen.device)
-    return (chosen + first[:, None]).reshape(-1)

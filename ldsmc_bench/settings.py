@@ -81,8 +81,8 @@ def checked(cfg: DictConfig) -> Settings:
     _require("measurement.noise_in_hole", config["measurement"]["noise_in_hole"], bool)
     _require("measurement.poisson_rate", config["measurement"]["poisson_rate"], Positive)
     sample = _check_arguments("method.sample", config["method"]["sample"])
+    hints = get_type_hints(get_object(config["method"]["sample"]["_target_"]), include_extras=True)
     for key, value in sample.items():
-        hints = get_type_hints(get_object(config["method"]["sample"]["_target_"]), include_extras=True)
         if key in hints:
             _require(f"method.sample.{key}", value, hints[key])
     _check_arguments("task.operator", config["task"]["operator"])

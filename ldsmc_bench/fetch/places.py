@@ -5,9 +5,7 @@ from pathlib import Path
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.fetch.digests import recorded
 from ldsmc_bench.fetch.sources import SOURCES, Source, Sources
-from ldsmc_bench.prior.cache import cache_folder
-
-_FOLDERS = {"prior": "weights", "metric": "metrics"}
+from ldsmc_bench.prior.cache import cache_folder, weights_folder
 
 
 def where(name: str, sources: Sources = SOURCES) -> Path:
@@ -28,7 +26,8 @@ def where(name: str, sources: Sources = SOURCES) -> Path:
 def place(name: str, source: Source) -> Path:
     """Where the file of this source is, or would be: `<cache>/weights/<prior>/…` or `<cache>/metrics/<metric>/…`."""
     kind, _, which = name.partition("=")
-    return cache_folder() / _FOLDERS[kind] / which / source.file
+    folder = weights_folder(which) if kind == "prior" else cache_folder() / "metrics" / which
+    return folder / source.file
 
 
 def known(name: str, sources: Sources) -> Source:

@@ -3,13 +3,12 @@
 import hashlib
 from pathlib import Path
 
-from ldsmc_bench.errors import UserError
 from ldsmc_bench.prior.cache import known_digest
 from ldsmc_bench.prior.compvis_conditional import networks, read_config
 from ldsmc_bench.prior.compvis_vq import VqShape
 from ldsmc_bench.prior.conditional import ConditionalPrior
 from ldsmc_bench.prior.conditional_model import ClassShape, Model, assembled, builders, expect_scale
-from ldsmc_bench.prior.published import expect_switches, folder_of, holding
+from ldsmc_bench.prior.published import expect_size, expect_switches, folder_of, holding
 from ldsmc_bench.prior.random_weights import marked, randomised, warn
 from ldsmc_bench.prior.spatial_unet import SpatialUnetShape
 
@@ -69,9 +68,5 @@ def prior(
         warn(name)
     else:
         found = load(holding(folder, name, "model.ckpt"), ema, guidance_scale)
-    if found.image_size != image_size:
-        raise UserError(
-            f"prior.image_size={image_size}: {folder} holds a network for images of {found.image_size}; "
-            f"set prior.image_size={found.image_size}"
-        )
+    expect_size(image_size, found.image_size, folder)
     return found

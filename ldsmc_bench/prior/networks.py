@@ -42,9 +42,11 @@ class PixelUNet(nn.Module):
     almost nothing but noise, the error of a predicted eps would be magnified 1 / sqrt(a) times in x_0.
     """
 
+    alpha_bar: Tensor
+
     def __init__(self) -> None:
         super().__init__()
-        self.alpha_bar = schedule.linear().float()
+        self.register_buffer("alpha_bar", schedule.linear().float(), persistent=False)
         self.unet = UNet2DModel(
             sample_size=32,
             in_channels=12,
@@ -61,7 +63,7 @@ class PixelUNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """(B,3,64,64), (B,) -> (B,3,64,64)."""
         v = F.pixel_shuffle(self.unet(F.pixel_unshuffle(x, 2), t, return_dict=False)[0], 2)
-        a = self.alpha_bar.to(x.device)[t].reshape(-1, 1, 1, 1).to(x.dtype)
+        a = self.alpha_bar[t].reshape(-1, 1, 1, 1)
         return a.sqrt() * v + (1 - a).sqrt() * x
 
 

@@ -9,11 +9,11 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from ldsmc_bench.errors import UserError
 from ldsmc_bench.prior import adm_unet, guided_diffusion, networks, schedule
 from ldsmc_bench.prior.assets import ASSETS, digest, load
 from ldsmc_bench.prior.cache import known_digest
-from ldsmc_bench.prior.published import expect_switches, folder_of, holding
+from ldsmc_bench.prior.codec import placed
+from ldsmc_bench.prior.published import expect_size, expect_switches, folder_of, holding
 from ldsmc_bench.prior.random_weights import marked, randomised, warn
 
 
@@ -32,8 +32,7 @@ class PixelPrior:
         return (3, self.image_size, self.image_size)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
-        network = nn.Module.to(self.unet, device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return replace(self, unet=network)
+        return replace(self, unet=placed(self.unet, device, dtype))
 
     def conditioned(self, labels: Sequence[int] | None) -> Self:
         return self
@@ -72,11 +71,7 @@ def adm(name: str, image_size: int, path: str | None, published: str, random_wei
     if not random_weights:
         holding(folder, name, published, "model_config.yaml")
     file, model = guided_diffusion.described(folder, published)
-    if model.image_size != image_size:
-        raise UserError(
-            f"prior.image_size={image_size}: {folder} holds a network for images of {model.image_size}; "
-            f"set prior.image_size={model.image_size}"
-        )
+    expect_size(image_size, model.image_size, folder)
     if random_weights:
         warn(name)
         unet, learned = randomised(lambda: adm_unet.build(model.unet)), marked(model)

@@ -32,11 +32,7 @@ def unconditional_ldm(
         warn(name)
     else:
         prior = compvis.load(holding(folder, name, "model.ckpt"), ema)
-    if prior.image_size != image_size:
-        raise UserError(
-            f"prior.image_size={image_size}: {folder} holds a network for images of {prior.image_size}; "
-            f"set prior.image_size={prior.image_size}"
-        )
+    expect_size(image_size, prior.image_size, folder)
     return prior
 
 
@@ -53,6 +49,15 @@ def holding(folder: Path, name: str, *files: str) -> Path:
             f"fetch it with: python -m ldsmc_bench.fetch prior={name} (or set prior.path to its folder)"
         )
     return folder
+
+
+def expect_size(image_size: int, found: int, folder: Path) -> None:
+    """Raises UserError where the network in `folder` is for images of another size than `prior.image_size`."""
+    if found != image_size:
+        raise UserError(
+            f"prior.image_size={image_size}: {folder} holds a network for images of {found}; "
+            f"set prior.image_size={found}"
+        )
 
 
 def expect_switches(**values: object) -> None:

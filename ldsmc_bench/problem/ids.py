@@ -25,8 +25,7 @@ def draw(ids: Iterable[str], split: str) -> list[str]:
     """The `test` or the `tuning` ids among `ids`, which are never the same, in random order: any first part of them is
     a random sample too. The order is by the SHA-256 of `SEED/id`, so it depends on no library's generator and an id
     keeps its place whatever the others are. Raises UserError for another split."""
-    if split not in SPLITS:
-        raise UserError(f"dataset.split={split}: must be {' or '.join(SPLITS)}")
+    _require(split)
     order = sorted(ids, key=lambda image_id: hashlib.sha256(f"{SEED}/{image_id}".encode()).digest())
     start = {"test": 0, "tuning": SPLITS["test"]}[split]
     return order[start : start + SPLITS[split]]
@@ -34,10 +33,14 @@ def draw(ids: Iterable[str], split: str) -> list[str]:
 
 def kept(dataset: str, split: str) -> list[str]:
     """The list in conf/dataset/ids. Raises UserError for another split."""
-    if split not in SPLITS:
-        raise UserError(f"dataset.split={split}: must be {' or '.join(SPLITS)}")
+    _require(split)
     lines = (LISTS / f"{dataset}_{split}.txt").read_text().splitlines()
     return [image_id for line in lines if not line.startswith("#") for image_id in line.split()]
+
+
+def _require(split: str) -> None:
+    if split not in SPLITS:
+        raise UserError(f"dataset.split={split}: must be {' or '.join(SPLITS)}")
 
 
 def write(folder: Path) -> None:

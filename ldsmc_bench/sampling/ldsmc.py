@@ -156,7 +156,7 @@ def sample(
         one = weights.log.argmax(dim=1, keepdim=True)
         if choose == "draw":
             one = smc.multinomial(weights.log.exp(), noise.uniform("choice", (1,)).to(device))
-        return z, smc.rows_of(one.expand(-1, particles))[::particles]
+        return z, smc.rows_of(one, particles)
 
     def compared(ahead: LookAhead) -> Tensor:
         """y_0 - A(D(z0_hat)) with its graph: decoded once, for the weights now and the guidance of the next move."""

@@ -46,10 +46,10 @@ def resampled(weights: Weights, ancestors: Callable[[Tensor], Tensor], below: fl
     return chosen, Weights(torch.where(due[:, None], equal, weights.log)), due
 
 
-def rows_of(ancestors: Tensor) -> Tensor:
-    """Ancestors (B,N) within each image as flat rows (B*N,) of images x particles."""
-    images, particles = ancestors.shape
-    first = particles * torch.arange(images, device=ancestors.device)
+def rows_of(ancestors: Tensor, particles: int | None = None) -> Tensor:
+    """Ancestors (B,n) among the `particles` (default: n) of each image as flat rows (B*n,) of images x particles."""
+    images, chosen = ancestors.shape
+    first = (particles or chosen) * torch.arange(images, device=ancestors.device)
     return (ancestors + first[:, None]).reshape(-1)
 
 
