@@ -18,6 +18,7 @@ from ldsmc_bench.provenance import provenance
 from ldsmc_bench.records.identity import PROTOCOL_VERSION, run_id
 from ldsmc_bench.records.status import Request, request, requested
 from ldsmc_bench.records.store import Store, finished, open_store, outcomes, read, read_image, write_summary
+from ldsmc_bench.records.view import refresh
 from ldsmc_bench.report.summary import summarise
 from ldsmc_bench.report.wandb import mirror
 from ldsmc_bench.scoring.features import load_features
@@ -38,7 +39,8 @@ def run(cfg: DictConfig) -> Store:
     identity = identified(settings, dataset, prior)
     store = open_store(settings.config["results_dir"], run_id(identity), described(identity))
     ids = list(dataset.ids[: settings.n_images])
-    request(store, Request(ids=len(ids), dataset_size=len(dataset.ids), **settings.labels))
+    variant = settings.config["variant"]
+    request(store, Request(ids=len(ids), dataset_size=len(dataset.ids), variant=variant, **settings.labels))
 
     batches = unfinished(store, ids[settings.shard :: settings.shards], settings.batch_size)
     if batches:
@@ -104,4 +106,5 @@ def conclude(store: Store, dataset: Dataset, wandb_mode: str, why_no_sets: str |
         truths = pixels(torch.stack([dataset.load(image_id) for image_id in good]))
         sets = set_metrics(network, images, reference_for(dataset.name, network, truths))
     write_summary(store, summarise(read(store, ids), sets))
+    refresh(store)
     mirror(store, wandb_mode)

@@ -36,7 +36,7 @@ def replace(path: Path, data: bytes) -> None:
 @contextmanager
 def staged(path: Path, data: bytes) -> Iterator[Path]:
     """`data`, complete and on the disk, under a temporary name beside `path` for as long as the block lasts."""
-    temporary = _temporary(path)
+    temporary = temporary_name(path)
     try:
         with open(temporary, "xb") as file:
             file.write(data)
@@ -67,7 +67,7 @@ def link(temporary: Path, path: Path) -> bool:
 
 def alias(source: Path, path: Path) -> None:
     """Make `path` another name of the file `source`, whatever it named before. A second time does nothing."""
-    spare = _temporary(path)
+    spare = temporary_name(path)
     try:
         os.link(source, spare)
     except OSError as error:
@@ -92,7 +92,8 @@ def settle(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _temporary(path: Path) -> Path:
+def temporary_name(path: Path) -> Path:
+    """A name beside `path` that nobody else takes, and nobody takes for a result."""
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(8)}.tmp")
 
 

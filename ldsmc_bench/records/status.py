@@ -5,7 +5,6 @@ records, in `requested.json`. That number only grows: a quick look at 10 images 
 """
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,11 +12,15 @@ from pathlib import Path
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.records.publish import publish, replace, writing
 from ldsmc_bench.records.store import Store, outcomes, read, runs
+from ldsmc_bench.records.view import tally
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a run was asked for, the first `ids` images of a data set of `dataset_size`, and which run it is."""
+    """What a run was asked for, the first `ids` images of a data set of `dataset_size`, and which run it is.
+
+    `variant` is a label: not part of the run's identity, which holds what the variant stands for.
+    """
 
     ids: int
     dataset_size: int
@@ -27,6 +30,7 @@ class Request:
     particles: int
     steps: int
     seed: int
+    variant: str = "default"
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,8 @@ def requested(store: Store) -> Request | None:
     """What the run was asked to do, or None if nobody has said so yet."""
     try:
         values = json.loads((store.root / "requested.json").read_bytes())
-        return Request(**{field.name: values[field.name] for field in fields(Request)})
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return Request(**{field.name: values[field.name] for field in fields(Request) if field.name in values})
+    except (FileNotFoundError, ValueError, TypeError):
         return None
     except OSError as error:
         raise UserError(
@@ -72,10 +76,16 @@ def requested(store: Store) -> Request | None:
         ) from error
 
 
+def asked(store: Store) -> Request | None:
+    """As `requested`; for a run whose request was lost, what its records tell, but for how many images were wanted.
+    None without either."""
+    return requested(store) or _asked_by_records(store)
+
+
 def statuses(results_dir: str | Path) -> list[RunStatus]:
     """The status of every run under a results folder, sorted by name. Raises UserError if it cannot be read."""
-    asked = ((store, requested(store) or _asked_by_records(store)) for store in runs(results_dir))
-    return [_status(store, wanted) for store, wanted in asked if wanted is not None]
+    wanted = ((store, asked(store)) for store in runs(results_dir))
+    return [_status(store, request) for store, request in wanted if request is not None]
 
 
 def table(rows: Sequence[RunStatus]) -> str:
@@ -95,7 +105,6 @@ def table(rows: Sequence[RunStatus]) -> str:
 
 
 def _asked_by_records(store: Store) -> Request | None:
-    """For a run whose request was lost: what its records tell, but for how many images were wanted."""
     first = next(iter(read(store, list(outcomes(store))[:1])), None)
     if first is None:
         return None
@@ -104,7 +113,7 @@ def _asked_by_records(store: Store) -> Request | None:
 
 
 def _status(store: Store, wanted: Request) -> RunStatus:
-    count = Counter(outcomes(store).values())
+    count = tally(store)
     return RunStatus(
         run_id=store.run_id,
         method=wanted.method,
@@ -113,11 +122,11 @@ def _status(store: Store, wanted: Request) -> RunStatus:
         particles=wanted.particles,
         steps=wanted.steps,
         seed=wanted.seed,
-        done=count["ok"],
-        missing=max(0, wanted.ids - count.total()),
-        failed=count["failed"],
-        skipped=count["skipped"],
-        complete=0 < wanted.ids <= count["ok"] + count["skipped"] and not count["failed"],
+        done=count.ok,
+        missing=max(0, wanted.ids - count.total),
+        failed=count.failed,
+        skipped=count.skipped,
+        complete=0 < wanted.ids <= count.ok + count.skipped and not count.failed,
     )
 
 
