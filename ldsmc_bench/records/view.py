@@ -1,4 +1,4 @@
-"""The view of a run: all its records in one Parquet file, `rows.parquet` beside them, made anew when they changed.
+"""The view of a run: all its records in one Parquet file, `runs/.view/<run_id>.parquet`, made anew when they changed.
 
 A million small files take minutes to read, a thousand Parquet files seconds. The records stay the truth: the view may
 be removed at any time, and one that is stale or damaged counts for nothing. It is fresh while the folder of the records
@@ -68,7 +68,7 @@ def refresh(store: Store) -> None:
 
 
 def _path(store: Store) -> Path:
-    return store.root / "rows.parquet"
+    return store.root.parent / ".view" / f"{store.run_id}.parquet"
 
 
 def _fresh(store: Store) -> dict[str, Any] | None:
@@ -103,6 +103,7 @@ def _refreshed(store: Store) -> pa.Table:
     """The view as the records make it, kept where that is possible and would be trusted."""
     temporary = temporary_name(_path(store))
     try:
+        temporary.parent.mkdir(exist_ok=True)
         temporary.touch(exist_ok=False)
         folder, changed = _folder(store)
         # By the file system's own clock, which need not be this machine's.

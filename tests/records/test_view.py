@@ -32,6 +32,10 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return runs
 
 
+def view_of(store: Store) -> Path:
+    return store.root.parent / ".view" / f"{store.run_id}.parquet"
+
+
 def test_rows_are_what_the_records_say(store):
     one, failed = row("a"), row("b", "failed")
     one["metrics"], one["diagnostics"] = {"psnr": 21.5, "gap": None}, {"ess": [1.0, 2.0, 4.5], "writer": "me", "tau": 3}
@@ -81,7 +85,7 @@ def test_a_folder_that_has_just_changed_is_read_but_the_reading_is_not_kept(stor
     monkeypatch.setattr(view, "COARSE_TICK", 10**15)
     keep(store, row("a"), picture("a"))
     assert [tally(store).ok for _ in range(2)] == [1, 1]
-    assert len(readings) == 2 and not (store.root / "rows.parquet").exists()
+    assert len(readings) == 2 and not (view_of(store)).exists()
 
 
 def test_a_record_that_comes_while_the_others_are_read_is_not_overlooked(store, monkeypatch):
@@ -104,7 +108,7 @@ def test_a_damaged_view_is_made_again(store, damage):
     for index in range(50):
         keep(store, row(f"{index:03}"), picture(f"{index:03}"))
     expected = rows(store)
-    path = store.root / "rows.parquet"
+    path = view_of(store)
     data = path.read_bytes()
     path.write_bytes({
         "empty": b"",
@@ -134,7 +138,7 @@ def test_a_folder_that_cannot_be_written_is_read_all_the_same(store, monkeypatch
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    for what in ("touch", "unlink"):
+    for what in ("mkdir", "touch"):
         monkeypatch.setattr(Path, what, refused)
     assert tally(store).ok == 1 and rows(store).num_rows == 1
 
@@ -147,4 +151,4 @@ def test_a_full_disk_is_no_obstacle(store, monkeypatch):
 
     monkeypatch.setattr(view.pq, "write_table", full)
     assert tally(store).ok == 1
-    assert [path.name for path in store.root.iterdir() if path.name.startswith(".")] == []
+    assert list(view_of(store).parent.iterdir()) == []
