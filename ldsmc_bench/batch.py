@@ -1,4 +1,4 @@
-"""One batch of images: posed as a problem, restored by a sampler, scored and kept."""
+"""One batch of posed images: restored by a sampler, scored and kept."""
 
 import sys
 import time
@@ -13,28 +13,17 @@ from tqdm import tqdm
 
 from ldsmc_bench.errors import Unsupported, UserError
 from ldsmc_bench.noise import Noise
+from ldsmc_bench.pose import Posed, measured, pixels
+from ldsmc_bench.pose import pose as pose
 from ldsmc_bench.prior.counting import Counted
 from ldsmc_bench.prior.interface import Prior
-from ldsmc_bench.problem.datasets import Dataset
-from ldsmc_bench.problem.measurement import Measurement, measure
 from ldsmc_bench.records.record import Record
 from ldsmc_bench.records.store import Store, keep
 from ldsmc_bench.sampling.chain import grid
 from ldsmc_bench.sampling.trace import Trace
 from ldsmc_bench.scoring.features import FeatureNetwork
 from ldsmc_bench.scoring.paired import paired_metrics
-from ldsmc_bench.settings import Settings, made
-
-
-@dataclass(frozen=True)
-class Posed:
-    """Images of a data set with their measurements, row by row; `unreadable` says why others are not among them."""
-
-    ids: tuple[str, ...]
-    truths: Tensor  # uint8 (B,3,S,S)
-    measurement: Measurement | None  # None without any image
-    unreadable: dict[str, str]
-    labels: list[int] | None = None  # classes, where the data set has them
+from ldsmc_bench.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -50,53 +39,12 @@ class Restored:
     skipped: str | None = None
 
 
-def pose(settings: Settings, dataset: Dataset, ids: Sequence[str]) -> Posed:
-    """Load images and measure them: y depends on (seed, data set, image id, task) alone."""
-    images, unreadable = {}, {}
-    for image_id in ids:
-        try:
-            images[image_id] = dataset.load(image_id)
-        except UserError as error:
-            unreadable[image_id] = str(error)
-    if not images:
-        return Posed((), torch.empty(0), None, unreadable)
-    x = torch.stack(list(images.values()))
-    _expect_size(settings, x.shape[-1])
-    noise = Noise(settings.seed, list(images), f"measurement/{dataset.name}/{settings.config['task']['name']}")
-    measurement = measured(settings, x, noise)
-    labels = [dataset.labels[image_id] for image_id in images] if dataset.labels else None
-    return Posed(tuple(images), pixels(x), measurement, unreadable, labels)
-
-
-def measured(settings: Settings, x: Tensor, noise: Noise) -> Measurement:
-    """The task applied to images x (B,3,S,S)."""
-    task, common = settings.config["task"], settings.config["measurement"]
-    return measure(
-        x,
-        made(task["operator"]),
-        noise,
-        noise_std=task["noise_std"],
-        noise_in_hole=common["noise_in_hole"],
-        kind=task["noise"],
-        poisson_rate=common["poisson_rate"],
-    )
-
-
 def rehearse(settings: Settings, prior: Prior) -> None:
     """Raise the UserError of a task's number, or of a number of steps, before anything is kept: measure a blank image
     and lay out the steps."""
     side = prior.image_size
     measured(settings, torch.zeros(1, 3, side, side), Noise(settings.seed, ["rehearsal"], "rehearsal"))
     grid(prior.alpha_bar, settings.labels["steps"])
-
-
-def _expect_size(settings: Settings, side: int) -> None:
-    dataset, prior = (settings.config[part] for part in ("dataset", "prior"))
-    if side != (wanted := prior["image_size"]):
-        raise UserError(
-            f"dataset={dataset['name']}: its images are of {side}, but prior={prior['name']} is of {wanted}; "
-            "use a dataset of that size, or any folder of pictures: dataset=folder dataset.root=..."
-        )
 
 
 def restore(
@@ -200,11 +148,6 @@ def keep_unrestored(
 def record(store: Store, settings: Settings, image_id: str, **outcome: Any) -> Record:
     """An image's row."""
     return cast(Record, {"run_id": store.run_id, "image_id": image_id, **settings.labels, **outcome})
-
-
-def pixels(x: Tensor) -> Tensor:
-    """[-1,1] to uint8, clipped and rounded."""
-    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def picture(image: Tensor) -> np.ndarray:

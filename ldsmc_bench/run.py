@@ -9,7 +9,8 @@ import torch
 import yaml
 from omegaconf import DictConfig
 
-from ldsmc_bench.batch import keep_unrestored, pixels, pose, rehearse, restore, score_and_keep
+from ldsmc_bench.batch import keep_unrestored, rehearse, restore, score_and_keep
+from ldsmc_bench.pose import pixels, pose
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.prior.random_weights import learned, unscored
 from ldsmc_bench.problem.datasets import Dataset

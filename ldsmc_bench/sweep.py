@@ -103,7 +103,7 @@ def sheets(results: dict[str, DictConfig]) -> Iterable[Path]:
     """One picture sheet for each problem among the runs: truth, measurement, and a column for every run on it."""
     import torch
 
-    from ldsmc_bench.batch import pose
+    from ldsmc_bench.pose import pose
     from ldsmc_bench.records.store import Store, finished, read_image
     from ldsmc_bench.report.sheet import ROWS, measurement_pictures, save_sheet
     from ldsmc_bench.settings import checked, made

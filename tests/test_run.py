@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ldsmc_bench.batch import pose
 from ldsmc_bench.noise import Noise
+from ldsmc_bench.pose import pose
 from ldsmc_bench.prior.latent import LatentPrior
 from ldsmc_bench.problem.datasets import toyfaces
 from ldsmc_bench.sampling.trace import Trace

@@ -13,10 +13,10 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
-from ldsmc_bench.batch import pixels, pose
 from ldsmc_bench.composition import CONF
 from ldsmc_bench.errors import Unsupported
 from ldsmc_bench.noise import Noise
+from ldsmc_bench.pose import pixels, pose
 from ldsmc_bench.prior import compvis_vq, schedule
 from ldsmc_bench.prior.counting import Counted
 from ldsmc_bench.prior.interface import Prior

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ldsmc_bench.batch import pose
 from ldsmc_bench.errors import UserError
+from ldsmc_bench.pose import pose
 from ldsmc_bench.prior import compvis
 from ldsmc_bench.prior.random_weights import learned, randomised
 from ldsmc_bench.settings import checked, made
