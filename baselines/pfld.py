@@ -76,7 +76,7 @@ def sample(
     y = measurement.select(torch.arange(images, device=device).repeat_interleave(particles))
     for step, row in enumerate(reversed(rows), start=1):
         alive = weights.log.shape[1]
-        error = measurement.noise_std * draw("prediction", alive, *y.y.shape[1:]) if prediction_noise else None
+        error = y.noise_std * draw("prediction", alive, *y.y.shape[1:]) if prediction_noise else None
         move = moved(prior, y, z, row, put_in_place, omega=omega, gamma=gamma, error=error)
         mean = move.mean
         diagnostics: dict[str, Tensor] = {}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
+from ldsmc_bench.problem.linear import Linear
 from ldsmc_bench.problem.nonlinear import PhaseRetrieval
 from ldsmc_bench.problem.operators import Operator
 
@@ -20,20 +21,22 @@ NOISES = ("gaussian", "poisson")
 class Measurement:
     """`y` (B,c,h,w), the operator that made it and the noise's standard deviation, in units of images in [-1,1].
 
-    `noise_std` is what samplers take for the level of Gaussian noise. Of Poisson noise, whose level follows the
-    brightness, it is that of mid-grey.
+    `noise_std` is what samplers take for the level of Gaussian noise: one for all images, or one each, (B,1,1,1). Of
+    Poisson noise, whose level follows the brightness, it is that of mid-grey.
     """
 
     y: Tensor
     operator: Operator
-    noise_std: float
+    noise_std: float | Tensor
 
     def select(self, index: Tensor) -> Self:
         """The rows `index` (long), repeated or left out as asked."""
-        return type(self)(self.y[index], self.operator.select(index), self.noise_std)
+        level = self.noise_std[index] if isinstance(self.noise_std, Tensor) else self.noise_std
+        return type(self)(self.y[index], self.operator.select(index), level)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
-        return type(self)(self.y.to(device, dtype), self.operator.to(device, dtype), self.noise_std)
+        level = self.noise_std.to(device, dtype) if isinstance(self.noise_std, Tensor) else self.noise_std
+        return type(self)(self.y.to(device, dtype), self.operator.to(device, dtype), level)
 
 
 def measure(
@@ -58,14 +61,15 @@ def measure(
     _require(operator, noise_std, kind, poisson_rate)
     clean = torch.cat([_one(operator, x, row) for row in range(len(x))])
     if kind == "poisson":
-        noise_std = mid_grey_std(poisson_rate)
+        level: float | Tensor = mid_grey_std(poisson_rate)
         error = counted(clean, noise, poisson_rate) - clean
     else:
-        error = noise_std * noise.normal("measurement", clean.shape[1:])
+        level = noise_std * operator.noise_level if isinstance(operator, Linear) else noise_std
+        error = level * noise.normal("measurement", clean.shape[1:])
     observed = operator.observed()
     if observed is not None and not noise_in_hole:
         error = error * observed
-    return Measurement(clean + error, operator, noise_std)
+    return Measurement(clean + error, operator, level)
 
 
 def counted(clean: Tensor, noise: Noise, rate: float) -> Tensor:

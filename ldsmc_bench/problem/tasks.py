@@ -5,6 +5,7 @@ images (mask, kernel) is drawn from the generators of those images. The other ar
 configuration, lengths in pixels of a 256-pixel side; a number that cannot work raises UserError.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from ldsmc_bench.noise import Noise
 from ldsmc_bench.problem import kernels, masks
 from ldsmc_bench.problem.blur import Blur, SeparableBlur
 from ldsmc_bench.problem.colour import Grey
+from ldsmc_bench.problem.linear import Linear, random_matrices
 from ldsmc_bench.problem.nonlinear import Overexposed, PhaseRetrieval
 from ldsmc_bench.problem.operators import Identity, Mask
 from ldsmc_bench.problem.super_resolution import SuperResolution, bicubic_taps
@@ -157,6 +159,20 @@ def phase_retrieval(image_size: int, noise: Noise, *, oversample: float) -> Phas
     if not 0 <= oversample <= 8:
         raise _unusable("oversample", oversample, "from 0 to 8")
     return PhaseRetrieval(int(oversample / 8 * image_size))
+
+
+def linear(image_size: int, noise: Noise, *, dy: int, channels: int) -> Linear:
+    """`dy` numbers, each a random linear combination of all pixels of an image, or of all entries of a vector, which is
+    an image of one pixel and many channels. The noise's level is drawn too: uniform, up to the largest singular value.
+
+    (Cardoso et al. 2024, MCGdiff.)
+    """
+    shape = (channels, image_size, image_size)
+    if not isinstance(dy, int) or not 1 <= dy <= (dx := math.prod(shape)):
+        raise _unusable("dy", dy, f"a whole number of 1 to {math.prod(shape)}, the entries of what is measured")
+    matrices = random_matrices(noise, dy, dx)
+    norms = torch.linalg.matrix_norm(matrices, ord=2)
+    return Linear(matrices, noise.uniform("noise level", ()).float() * norms, torch.arange(len(matrices)), shape)
 
 
 def _mask(drawn: Sequence[masks.BoolArray]) -> Mask:

@@ -60,7 +60,7 @@ def measurement_pictures(measurement: Measurement) -> Tensor:
     y = measurement.y.float().cpu()
     if isinstance(measurement.operator, PhaseRetrieval):
         largest = y.amax(dim=(1, 2, 3), keepdim=True)
-        floor = torch.clamp(largest / 1000, min=max(measurement.noise_std, 1e-6)).minimum(largest / 2)
+        floor = torch.clamp(largest / 1000, min=max(float(measurement.noise_std), 1e-6)).minimum(largest / 2)
         y = 2 * torch.log(y.clamp(min=1e-12) / floor) / torch.log(largest / floor) - 1
     observed = measurement.operator.observed()
     if observed is not None:
