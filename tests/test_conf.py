@@ -15,7 +15,7 @@ from ldsmc_bench.composition import CONF
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.problem.measurement import measure
-from ldsmc_bench.settings import checked, keywords, made
+from ldsmc_bench.settings import Settings, checked, keywords, made
 from tests.commands import choices, configured
 
 COMBINATIONS = list(product(choices("method"), choices("task"), choices("dataset")))
@@ -106,10 +106,27 @@ def test_every_prior_loads_or_says_in_one_line_what_it_lacks(prior: str) -> None
         assert loaded.decode(torch.zeros(1, *loaded.shape)).shape == (1, 3, loaded.image_size, loaded.image_size)
 
 
-@pytest.mark.parametrize("experiment", choices("experiment"))
-def test_every_point_of_an_experiment_composes(experiment: str) -> None:
-    swept = OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml").hydra.sweeper.params
-    for method, task in product(swept.method.split(","), swept.task.split(",")):
-        settings = checked(configured(f"experiment={experiment}", f"method={method}", f"task={task}"))
+@pytest.mark.parametrize("experiment", ["ffhq", "imagenet"])
+def test_every_point_of_a_papers_table_composes(experiment: str) -> None:
+    for settings in points(experiment):
         assert (settings.config["variant"], settings.n_images) == ("released", 1024)
         assert settings.config["prior"]["name"] == f"ldm_{experiment}"
+
+
+def test_toyfaces_are_compared_on_test_faces_with_the_steps_that_they_are_tuned_for() -> None:
+    (compared,), (tuned,) = (
+        {(settings.sample["steps"], settings.n_images) for settings in points(experiment)}
+        for experiment in ("toyfaces", "tune_toyfaces")
+    )
+    assert compared == tuned == (configured().steps, 64)
+    splits = [configured(f"experiment={name}").dataset.split for name in ("toyfaces", "tune_toyfaces")]
+    assert splits == ["test", "validation"]
+
+
+def points(experiment: str) -> list[Settings]:
+    """Every method and task that an experiment sweeps over."""
+    swept = OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml").hydra.sweeper.params
+    return [
+        checked(configured(f"experiment={experiment}", f"method={method}", f"task={task}"))
+        for method, task in product(swept.method.split(","), swept.task.split(","))
+    ]

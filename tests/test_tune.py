@@ -1,0 +1,84 @@
+"""Tuning on toyfaces: the same budget for every method, and a choice that can be read."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ldsmc_bench import tune
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.records.identity import run_id
+from ldsmc_bench.run import identified
+from ldsmc_bench.settings import checked, made
+from tests.commands import command
+
+METHODS = sorted(path.stem for path in tune.GRID.glob("*.yaml"))
+TASKS = ["box", "freeform", "gaussian_deblur", "sr4"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_three_candidates_for_each_of_the_same_tasks(method: str) -> None:
+    grid = tune.grid(method)
+    assert list(grid) == TASKS
+    for task, rows in grid.items():
+        assert len({json.dumps(row) for row in rows}) == 3
+        samples = [
+            checked(tune.composed(f"method={method}", f"task={task}", f"dataset.candidate={i}")) for i in range(3)
+        ]
+        for row, settings in zip(rows, samples, strict=True):
+            assert settings.config["dataset"]["split"] == "validation"
+            if method != "latent_dps":  # whose kappa1 is its sampler's zeta
+                assert {key: settings.sample[key] for key in row if key in settings.sample}.items() <= row.items()
+        assert len({json.dumps(settings.sample) for settings in samples}) == 3
+
+
+def test_a_trial_is_found_by_the_run_that_the_command_made(tmp_path: Path) -> None:
+    small = ("n_images=1", "device=cpu", f"results_dir={tmp_path}")
+    assert (
+        command(tmp_path, "experiment=tune_toyfaces", "method=dps", "task=box", "dataset.candidate=1", *small).code == 0
+    )
+    with pytest.raises(UserError, match=r"dps, box: 1 of 64 images; first: .* task=box dataset\.candidate=1"):
+        tune.outcome("dps", "box", 1, tmp_path)
+    with pytest.raises(UserError, match="dps, box: 0 of 64 images"):
+        tune.outcome("dps", "box", 0, tmp_path)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Summaries of all trials of DPS, as if they had been run: of task number i, candidate i % 3 is the best."""
+    for i, task in enumerate(TASKS):
+        for candidate in range(3):
+            settings = checked(tune.composed("method=dps", f"task={task}", f"dataset.candidate={candidate}"))
+            dataset, prior = (made(settings.config[part]["load"]) for part in ("dataset", "prior"))
+            run = tmp_path / "runs" / run_id(identified(settings, dataset, prior))
+            run.mkdir(parents=True)
+            mean = 0.1 if candidate == i % 3 else 0.2 + candidate
+            metrics = {tune.METRIC: {"mean": mean, "se": 0.01, "n": 64}}
+            (run / "summary.json").write_text(json.dumps({"n": 64, "metrics": metrics}))
+    return tmp_path
+
+
+def test_the_best_rows_are_written_with_what_all_came_to(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tune.main(["dps", "--results-dir", str(results), "--out", str(results)]) == 0
+    text = (results / "dps.yaml").read_text()
+    table, grid = yaml.safe_load(text), tune.grid("dps")
+    assert [table[task] for task in TASKS] == [grid[task][i % 3] for i, task in enumerate(TASKS)]
+    assert {task: table[task] for task in tune.NEAREST} == {task: table[near] for task, near in tune.NEAREST.items()}
+    assert "# box: (zeta 2.0) 0.100 ± 0.010, (zeta 4.0) 1.200 ± 0.010, (zeta 8.0) 2.200 ± 0.010\n" in text
+    assert "64 validation faces, 25 steps, one particle" in text
+    assert (
+        capsys.readouterr().out
+        == f"{results / 'dps.yaml'}: box 0.100, freeform 0.100, gaussian_deblur 0.100, sr4 0.100\n"
+    )
+
+
+def test_a_method_with_a_trial_missing_is_left_alone(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (results / "dps.yaml").write_text("as it was")
+    for summary in results.glob("runs/*/summary.json"):
+        summary.unlink()
+    assert tune.main(["dps", "nobody", "--results-dir", str(results), "--out", str(results)]) == 1
+    assert (results / "dps.yaml").read_text() == "as it was"
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("error: dps, box: 0 of 64 images; first: python -m ldsmc_bench experiment=tune_toyfaces")
+    assert second.startswith("error: nobody: no grid of candidates")
