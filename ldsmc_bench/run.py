@@ -21,7 +21,8 @@ from ldsmc_bench.records.status import Request, request, requested
 from ldsmc_bench.records.store import Store, finished, open_store, outcomes, read, read_image, write_summary
 from ldsmc_bench.records.view import refresh
 from ldsmc_bench.report.summary import summarise
-from ldsmc_bench.report.wandb import mirror
+from ldsmc_bench.report.wandb_mirror import mirrored
+from ldsmc_bench.report.wandb_part import Part
 from ldsmc_bench.scoring.features import load_features
 from ldsmc_bench.scoring.reference import reference_for
 from ldsmc_bench.scoring.sets import no_sets, set_metrics
@@ -44,20 +45,22 @@ def run(cfg: DictConfig) -> Store:
     request(store, Request(ids=len(ids), dataset_size=len(dataset.ids), variant=variant, **settings.labels))
 
     batches = unfinished(store, ids[settings.shard :: settings.shards], settings.batch_size)
-    if batches:
-        prior = prior.to(settings.device, settings.network_dtype)
-        network = load_features() if learned(prior) else None
-        sample = made(settings.config["method"]["sample"])
-        with closing(Progress(settings, batches)) as progress:
-            for batch in batches:
-                posed = pose(settings, dataset, batch)
-                keep_unrestored(store, settings, "failed", posed.unreadable)
-                for part, restored in restore(sample, prior, posed, settings, progress.tick):
-                    score_and_keep(store, settings, part, restored, network)
-            progress.finish()
+    part = Part(store, settings.shard, settings.shards)
+    with mirrored(part, settings.config, ids, live=bool(batches)):
+        if batches:
+            prior = prior.to(settings.device, settings.network_dtype)
+            network = load_features() if learned(prior) else None
+            sample = made(settings.config["method"]["sample"])
+            with closing(Progress(settings, batches)) as progress:
+                for batch in batches:
+                    posed = pose(settings, dataset, batch)
+                    keep_unrestored(store, settings, "failed", posed.unreadable)
+                    for some, restored in restore(sample, prior, posed, settings, progress.tick):
+                        score_and_keep(store, settings, some, restored, network)
+                progress.finish()
 
-    why_no_sets = no_sets(prior.image_size) if learned(prior) else unscored(settings.config["prior"]["name"])
-    conclude(store, dataset, settings.config["wandb"]["mode"], why_no_sets)
+        why_no_sets = no_sets(prior.image_size) if learned(prior) else unscored(settings.config["prior"]["name"])
+        conclude(store, dataset, why_no_sets)
     return store
 
 
@@ -91,9 +94,9 @@ def unfinished(store: Store, ids: Sequence[str], batch_size: int) -> list[list[s
     return [batch for batch in batches if not done.issuperset(batch)]
 
 
-def conclude(store: Store, dataset: Dataset, wandb_mode: str, why_no_sets: str | None) -> None:
-    """Once every image that was asked for has its record: set metrics (or why there are none), the summary and its
-    mirror in W&B, whichever shard ends last."""
+def conclude(store: Store, dataset: Dataset, why_no_sets: str | None) -> None:
+    """Once every image that was asked for has its record: set metrics (or why there are none), and the summary,
+    whichever shard ends last."""
     wanted = requested(store)
     ids = dataset.ids[: wanted.ids if wanted else 0]
     status = outcomes(store, ids)
@@ -108,4 +111,3 @@ def conclude(store: Store, dataset: Dataset, wandb_mode: str, why_no_sets: str |
         sets = set_metrics(network, images, reference_for(dataset.name, network, truths))
     write_summary(store, summarise(read(store, ids), sets))
     refresh(store)
-    mirror(store, wandb_mode)

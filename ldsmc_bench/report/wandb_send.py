@@ -1,62 +1,127 @@
 """What W&B gets of a run, read from the store. The only file that imports wandb, and only in a process of its own."""
 
-import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import wandb
 import yaml
 
 from ldsmc_bench.records.record import Record
+from ldsmc_bench.records.status import requested
 from ldsmc_bench.records.store import Store, read, read_image
+from ldsmc_bench.report.wandb_panel import Picture, posed_pictures, strip
+from ldsmc_bench.report.wandb_part import Mode, Part, complete, problem, remember, rows_path
+from ldsmc_bench.report.wandb_rows import UNKNOWN, Rows
 
-PANEL = 16  # pictures of the panel: always the first ids, so that runs show the same faces side by side
+PANEL = 16  # images of the panel: the first of the data set, so that all runs show the same ones
+CURVES, END = "/curves", "/end"  # rows that are no image's: no id holds a slash
+LABELS = ("method", "task", "dataset", "particles", "steps", "seed")
 
 
-def has_key() -> bool:
-    """Whether W&B finds a key (environment, settings or netrc), without asking anyone."""
-    return bool(wandb.login(prompt=False, verify=False))
+def usable(mode: Mode) -> Mode:
+    """`offline` where W&B finds no key for `online` (environment, settings, netrc), with a warning; nobody is asked."""
+    if mode == "online" and not wandb.login(prompt=False, verify=False):
+        print("warning: wandb.mode=online: no W&B key here, so offline it is; `wandb login` gives one", file=sys.stderr)
+        return "offline"
+    return mode
 
 
-def send(store: Store, mode: Literal["online", "offline"], results_dir: Path) -> str:
-    """Send a complete run, `online` or `offline`, as the one W&B run of its id; returns its address or its folder.
+class Sending:
+    """A W&B run on its way: made with the configuration, fed by `look` with what is new in the store, then closed.
 
-    What it sends: the configuration; SMC diagnostics step by step, averaged over the images; one table of all rows; a
-    panel of pictures; the summary. The older folders of the same run under `results_dir/wandb` go once the new one is
-    whole, so that a later `wandb sync` uploads each run once. Online, a run sent again keeps its first SMC curves (W&B
-    takes no earlier step twice); all else is replaced. Raises what wandb raises.
+    History, a row an image, in the order in which they came: `images` so far, the image's `image/<name>` and the means
+    so far `running/<name>` of each metric, cost and diagnostic (of that its mean over the steps), and, of the first 16
+    images, `panel/<place>`. Raises what wandb raises.
     """
-    summary = json.loads((store.root / "summary.json").read_bytes())
-    config_text = (store.root / "config.yaml").read_text(encoding="utf-8")
-    records = read(store)
-    older = _folders(results_dir / "wandb", store.run_id)
-    with wandb.init(
-        project=os.environ.get("WANDB_PROJECT", "ldsmc_bench"),
-        id=store.run_id,
-        name="{method} {task} N={particles} {steps} steps seed {seed}".format(**summary),
-        group="{task} {dataset}".format(**summary),
-        job_type=summary["method"],
-        notes="\n".join(line[2:] for line in config_text.splitlines() if line.startswith("# ")),
-        config=yaml.safe_load(config_text) | {key: summary[key] for key in ("steps", "particles")},
-        dir=results_dir,
-        mode=mode,
-        resume="allow",
-        reinit="create_new",
-    ) as run:
-        run.define_metric("smc/step", hidden=True, summary="none")
-        run.define_metric("smc/*", step_metric="smc/step", summary="none")
-        for step, values in enumerate(curves(records)):
-            run.log({"smc/step": step, **values}, step=step)
-        run.log({"rows": _table(records)} | _panel(store, records))
-        run.summary.update(summary_values(summary))
-        where = run.url if mode == "online" else str(Path(run.dir).parent)
-    for folder in older:
-        shutil.rmtree(folder, ignore_errors=True)
-    return str(where)
+
+    def __init__(self, part: Part, mode: Mode) -> None:
+        self.part, self.mode = part, mode
+        self.problem = problem(part.store)
+        self.older = _folders(part)
+        self.run = _opened(part, mode)
+        self.rows = Rows(rows_path(part), self.run.step)
+        # Rows that another machine sent have no names here: what is there may be among them, and nothing is doubled.
+        self.sent = {*self.rows.names, *(_present(part.store) if UNKNOWN in self.rows.names else ())}
+        self.seen: set[str] = set()
+        self.sums: dict[str, tuple[float, int]] = {}
+        self.posed: dict[str, tuple[Picture, Picture]] | None = None
+
+    def look(self) -> None:
+        """Send the images that were finished since the last look."""
+        present = _present(self.part.store)
+        mine = set(self.part.ids(self.problem["ids"])) if self.problem and self.part.shards > 1 else set(present)
+        panel = (self.problem["ids"] if self.problem else present)[:PANEL]
+        for record in read(self.part.store, [i for i in present if i in mine - self.seen]):
+            if record["status"] == "ok":
+                self._image(record, panel)
+
+    def close(self, ended_well: bool = True) -> str:
+        """Send what is only known at the end of a complete run, and finish; returns the W&B run's address or folder.
+
+        At the end: the diagnostics step by step, `smc/<name>`; one table of all `rows`; the summary. The older folders
+        of the same W&B run go once the new one is whole, so that a later `wandb sync` uploads each run once. Online, a
+        run sent again keeps its first curves (W&B takes no earlier step twice); all else is replaced.
+        """
+        summary = complete(self.part.store) if self.part.shards == 1 else None
+        if summary:
+            self._conclude(summary)
+        where = self.run.url if self.mode == "online" else str(Path(self.run.dir).parent)
+        self.run.finish(exit_code=0 if ended_well else 1)
+        for folder in self.older:
+            shutil.rmtree(folder, ignore_errors=True)
+        if summary:
+            remember(self.part.store, self.mode)
+        return str(where)
+
+    def _image(self, record: Record, panel: Sequence[str]) -> None:
+        image_id, values = record["image_id"], _numbers(record)
+        self.seen.add(image_id)
+        for name, value in values.items():
+            total, n = self.sums.get(name, (0.0, 0))
+            self.sums[name] = (total + value, n + 1)
+        if image_id in self.sent:
+            return
+        row: dict[str, Any] = {"images": len(self.seen)}
+        row |= {f"image/{name}": value for name, value in values.items()}
+        row |= {f"running/{name}": total / n for name, (total, n) in self.sums.items()}
+        if image_id in panel:
+            row[f"panel/{panel.index(image_id):02d}"] = self._picture(record, panel)
+        self.run.log(row, step=self.rows.add(image_id))
+
+    def _picture(self, record: Record, panel: Sequence[str]) -> wandb.Image:
+        """Truth, measurement, reconstruction; the last alone where the others cannot be made again."""
+        image_id = record["image_id"]
+        if self.posed is None:
+            self.posed = self._posed(self.part.ids(panel))
+        pictures = {"reconstruction": read_image(self.part.store, image_id)}
+        if image_id in self.posed:
+            truth, measurement = self.posed[image_id]
+            pictures = {"truth": truth, "measurement": measurement, **pictures}
+        caption = f"{image_id}: {' | '.join(pictures)} ({record['method']} N={record['particles']})"
+        return wandb.Image(strip(list(pictures.values())), caption=caption)
+
+    def _posed(self, ids: Sequence[str]) -> dict[str, tuple[Picture, Picture]]:
+        if self.problem is None:
+            return {}
+        try:
+            return posed_pictures(self.problem, ids)
+        except Exception as error:  # the data may be gone, or the sampler's module: the numbers go out all the same
+            why = " ".join(str(error).split())
+            print(f"warning: W&B's panel has no truth and no measurement ({why})", file=sys.stderr)
+            return {}
+
+    def _conclude(self, summary: Mapping[str, Any]) -> None:
+        records = read(self.part.store)
+        if CURVES not in self.rows.names:
+            for step, values in enumerate(curves(records)):
+                self.run.log({"smc/step": step, **values}, step=self.rows.add(CURVES))
+        self.run.log({"rows": _table(records)}, step=self.rows.add(END))
+        self.run.summary.update(summary_values(summary))
 
 
 def curves(records: Iterable[Record]) -> list[dict[str, float]]:
@@ -85,6 +150,52 @@ def summary_values(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in {**counts, **means, **sets}.items() if value is not None}
 
 
+def _opened(part: Part, mode: Mode) -> wandb.Run:
+    """The W&B run of a part, made or gone on with."""
+    config_text = (part.store.root / "config.yaml").read_text(encoding="utf-8")
+    labels = _labels(part.store)
+    config = yaml.safe_load(config_text) | {key: labels[key] for key in ("steps", "particles")}
+    shard = f" shard {part.shard} of {part.shards}" if part.shards > 1 else ""
+    run = wandb.init(
+        project=os.environ.get("WANDB_PROJECT", "ldsmc_bench"),
+        id=part.name,
+        name="{method} {task} N={particles} {steps} steps seed {seed}".format(**labels) + shard,
+        group=part.store.run_id,
+        job_type="shard" if shard else "run",
+        notes="\n".join(line[2:] for line in config_text.splitlines() if line.startswith("# ")),
+        config=config,
+        dir=part.results_dir,
+        mode=mode,
+        resume="allow",
+        reinit="create_new",
+    )
+    run.define_metric("images", hidden=True)
+    run.define_metric("image/*", step_metric="images", summary="none")
+    run.define_metric("running/*", step_metric="images")
+    run.define_metric("smc/step", hidden=True, summary="none")
+    run.define_metric("smc/*", step_metric="smc/step", summary="none")
+    return run
+
+
+def _labels(store: Store) -> dict[str, Any]:
+    """What a reader wants to know of a run, as it was asked for or, where that was lost, as its records say."""
+    wanted = requested(store)
+    return {key: getattr(wanted, key) for key in LABELS} if wanted else {key: read(store)[0][key] for key in LABELS}  # type: ignore[literal-required]
+
+
+def _present(store: Store) -> list[str]:
+    """The images that have a record, complete or not, by id."""
+    names = os.listdir(store.root / "records")
+    return sorted(name.removesuffix(".json") for name in names if name.endswith(".json") and not name.startswith("."))
+
+
+def _numbers(record: Record) -> dict[str, float]:
+    """The metrics, the cost, and the mean over the steps of each diagnostic."""
+    values = {**record["metrics"], **record["cost"]}
+    diagnostics = {name: sum(line) / len(line) for name, line in record["diagnostics"].items() if line}
+    return {name: float(value) for name, value in {**values, **diagnostics}.items() if value is not None}
+
+
 def _table(records: Sequence[Record]) -> wandb.Table:
     """One row an image: what became of it, its metrics and its cost."""
     rows = [
@@ -96,13 +207,7 @@ def _table(records: Sequence[Record]) -> wandb.Table:
     return wandb.Table(columns=columns, data=[[row.get(str(name)) for name in columns] for row in rows])
 
 
-def _panel(store: Store, records: Sequence[Record]) -> dict[str, list[wandb.Image]]:
-    """The pictures of the first images, nothing where all of them failed (W&B takes no empty list)."""
-    ids = [record["image_id"] for record in records[:PANEL] if record["status"] == "ok"]
-    return {"reconstructions": [wandb.Image(read_image(store, i), caption=i) for i in ids]} if ids else {}
-
-
-def _folders(parent: Path, run_id: str) -> list[Path]:
-    """What wandb wrote for this run before: `offline-run-<date>_<time>-<run_id>`, or `run-…` when online."""
-    name = re.compile(rf"(offline-)?run-\d+_\d+-{re.escape(run_id)}(-\d+)?")
-    return [path for path in parent.glob("*run-*") if name.fullmatch(path.name)]
+def _folders(part: Part) -> list[Path]:
+    """What wandb wrote for this W&B run before: `offline-run-<date>_<time>-<id>`, or `run-…` when online."""
+    name = re.compile(rf"(offline-)?run-\d+_\d+-{re.escape(part.name)}(-\d+)?")
+    return [path for path in (part.results_dir / "wandb").glob("*run-*") if name.fullmatch(path.name)]
