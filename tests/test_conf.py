@@ -1,4 +1,4 @@
-"""Every choice in conf/ goes with every other: methods, tasks, data sets and variants in pairs compose and are there."""
+"""Every choice in conf/ goes with every other: methods, tasks, data sets and variants compose in pairs and exist."""
 
 import re
 from collections.abc import Mapping
