@@ -31,7 +31,13 @@ lint: $(READY)  ## ruff and mypy
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
+figures: $(READY)  ## curves, cost fronts and ESS from the store, into results/figures
+	$(RUN) -m ldsmc_bench.report.figures
+
+page: $(READY)  ## all results as one page for a browser, results/page/index.html
+	$(RUN) -m ldsmc_bench.report.page
+
 status: $(READY)  ## what is done, missing and failed
 	$(RUN) -m ldsmc_bench.status
 
-.PHONY: help setup run test test-slow lint status
+.PHONY: help setup run test test-slow lint status figures page

@@ -1,0 +1,77 @@
+// A table whose headings sort it, a page at a time.
+
+/**
+ * columns: {label, title, value(row) to sort by, cell(row) a node or text, numeric, head (row heading)}
+ * Returns {show(rows)}; `change(rows in order)` is called whenever the order changes.
+ */
+function sortable(parent, { caption, columns, sorted, descending = false, size = 100, change = () => {} }) {
+  const state = { rows: [], page: 0, column: sorted ?? null, descending };
+  const body = element("tbody");
+  const headings = columns.map((column, index) => {
+    const button = element("button", { type: "button", title: column.title, onclick: () => sortBy(index) }, column.label);
+    return element("th", { scope: "col", class: column.numeric ? "numeric" : null }, button);
+  });
+  const table = element("table", {}, element("caption", {}, caption),
+    element("thead", {}, element("tr", {}, ...headings)), body);
+  const pager = pages((page) => { state.page = page; draw(); });
+  parent.replaceChildren(
+    element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, table), pager.node);
+
+  function sortBy(index) {
+    const same = state.column === index;
+    state.descending = same ? !state.descending : Boolean(columns[index].descending);
+    state.column = index;
+    state.page = 0;
+    order();
+  }
+
+  function order() {
+    headings.forEach((heading, index) => {
+      if (index === state.column) heading.setAttribute("aria-sort", state.descending ? "descending" : "ascending");
+      else heading.removeAttribute("aria-sort");
+    });
+    if (state.column !== null) {
+      const value = columns[state.column].value;
+      state.rows = [...state.rows].sort((a, b) => compared(value(a), value(b), state.descending));
+    }
+    draw();
+    change(state.rows);
+  }
+
+  function draw() {
+    const start = state.page * size;
+    body.replaceChildren(...state.rows.slice(start, start + size).map((row) => element("tr", {},
+      ...columns.map((column) => element(column.head ? "th" : "td",
+        { scope: column.head ? "row" : null, class: column.numeric ? "numeric" : null }, column.cell(row))))));
+    pager.show(state.page, state.rows.length, size);
+  }
+
+  return { show(rows) { state.rows = rows; state.page = 0; order(); } };
+}
+
+/** Numbers by size, words by the alphabet, what is missing last either way. */
+function compared(a, b, descending) {
+  const [missingA, missingB] = [a, b].map((value) => value === null || value === undefined);
+  if (missingA || missingB) return missingA - missingB;
+  const sign = descending ? -1 : 1;
+  return sign * (typeof a === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true }));
+}
+
+/** Previous and next, hidden where one page holds everything. */
+function pages(turn) {
+  let current = 0;
+  const previous = element("button", { type: "button", onclick: () => turn(current - 1) }, "Previous");
+  const next = element("button", { type: "button", onclick: () => turn(current + 1) }, "Next");
+  const where = element("span", { role: "status" });
+  const node = element("div", { class: "pager" }, previous, where, next);
+  return {
+    node,
+    show(page, total, size) {
+      current = page;
+      node.hidden = total <= size;
+      where.textContent = `${page * size + 1}–${Math.min(total, (page + 1) * size)} of ${total}`;
+      previous.disabled = page === 0;
+      next.disabled = (page + 1) * size >= total;
+    },
+  };
+}

@@ -1,0 +1,152 @@
+// The picture wall: a row an image; truth, measurement and every run side by side, from sheets of small pictures.
+
+const WIDEST = 24; // runs beside each other
+const WALL_ROWS = 16;
+let wallPage = 0;
+
+const loading = new IntersectionObserver((entries) => {
+  for (const entry of entries) {
+    if (!entry.isIntersecting) continue;
+    entry.target.style.backgroundImage = entry.target.dataset.sheet;
+    loading.unobserve(entry.target);
+  }
+}, { rootMargin: "300px" });
+
+/** Sheets with the place of every image in them; null where there are none. */
+function sheetOf(pictures) {
+  if (pictures) pictures.place ??= new Map(pictures.ids.map((id, i) => [id, i]));
+  return pictures ?? null;
+}
+
+/** Show an image's part of its sheet as the background of a node, once that is near the window. */
+function crop(node, pictures, imageId, full = false) {
+  const i = pictures.place.get(imageId);
+  const block = Math.floor(i / PAGE.block), at = i % PAGE.block;
+  const rows = Math.ceil(Math.min(PAGE.block, pictures.ids.length - block * PAGE.block) / PAGE.across);
+  const files = full && pictures.full?.length ? pictures.full : pictures.files;
+  const part = (place, count) => (count > 1 ? (100 * place) / (count - 1) : 0);
+  node.dataset.sheet = `url("pictures/${pictures.folder}/${files[block]}")`;
+  node.style.backgroundSize = `${100 * PAGE.across}% ${100 * rows}%`;
+  node.style.backgroundPosition =
+    `${part(at % PAGE.across, PAGE.across)}% ${part(Math.floor(at / PAGE.across), rows)}%`;
+  loading.observe(node);
+}
+
+/** A small picture for the eye only: its text stands beside it. */
+function picture(pictures, imageId, kind) {
+  const node = element("span", { class: `picture ${kind}`, "aria-hidden": "true" });
+  if (pictures?.place.has(imageId)) crop(node, pictures, imageId);
+  return node;
+}
+
+/** What the wall shows of a problem: the columns with their pictures and rows, and all image ids. */
+async function columnsOf(problemKey, runs) {
+  const [problem, ...told] = await Promise.all([load(problemKey), ...runs.map((run) => rowsOf(run.run_id))]);
+  const posed = problem.missing ? [] : ["truth", "measurement"].map((which) => (
+    { key: which, name: which, pictures: sheetOf(problem[which]) }));
+  const restored = runs.map((run, i) => (
+    { key: run.run_id, name: run.short, run, rows: told[i], pictures: sheetOf(told[i].pictures) }));
+  const ids = [...new Set(told.flatMap((rows) => rows.ids))].sort();
+  return { problem, columns: [...posed, ...restored], ids };
+}
+
+function valueOf(column, imageId, key) {
+  const place = column.rows?.place.get(imageId);
+  return place === undefined ? null : column.rows.values[key]?.[place] ?? null;
+}
+
+function makeWall() {
+  const problem = document.getElementById("wall-problem");
+  const metric = document.getElementById("wall-metric");
+  choices(metric, PAGE.columns.filter((c) => !c.set && !c.cost).map((c) => [c.key, c.label]));
+  for (const control of [problem, metric, document.getElementById("wall-order")]) {
+    control.addEventListener("change", () => { wallPage = 0; drawWall(); });
+  }
+  listeners.push((runs) => {
+    const keys = new Set(runs.map((run) => run.problem));
+    choices(problem, PAGE.problems.filter((p) => keys.has(p.key)).map((p) => [p.key, p.label]));
+    wallPage = 0;
+  });
+  whenSeen("pictures", drawWall);
+}
+
+function drawWall() {
+  if (!seen.has("pictures")) return undefined;
+  const key = document.getElementById("wall-problem").value;
+  const place = document.getElementById("wall");
+  const all = ordered.filter((run) => run.problem === key);
+  const runs = all.slice(0, WIDEST);
+  if (!runs.length) return place.replaceChildren(element("p", { class: "note" }, "No run with pictures is shown."));
+  return latest("wall", () => columnsOf(key, runs), ({ problem, columns, ids }) => {
+    const notes = ["Any picture opens a comparison. Arrow keys move between pictures."];
+    if (problem.missing) notes.unshift(`Truth and measurement cannot be shown: ${problem.missing}.`);
+    if (all.length > runs.length) notes.push(`The first ${runs.length} of ${all.length} runs: filter to see others.`);
+    document.getElementById("wall-note").textContent = notes.join(" ");
+    const metric = COLUMN.get(document.getElementById("wall-metric").value);
+    const order = inOrder(ids, columns, metric, document.getElementById("wall-order").value);
+    const start = wallPage * WALL_ROWS;
+    const head = element("tr", {}, element("th", { scope: "col" }, "image"), ...columns.map((column) =>
+      element("th", { scope: "col" }, column.run ? dot(column.run.method) : null, column.name)));
+    const rows = order.slice(start, start + WALL_ROWS).map((id) => element("tr", {}, element("th", { scope: "row" }, id),
+      ...columns.map((column) => element("td", {}, tile(key, column, id, metric)))));
+    const table = element("table", { class: "wall" }, element("caption", {}, PROBLEM.get(key).label),
+      element("thead", {}, head), element("tbody", {}, ...rows));
+    arrows(table);
+    const pager = pages((page) => { wallPage = page; drawWall(); document.getElementById("pictures").scrollIntoView(); });
+    pager.show(wallPage, order.length, WALL_ROWS);
+    place.replaceChildren(element("div", { class: "scroll", role: "region", "aria-label": "Picture wall" }, table),
+      pager.node);
+  });
+}
+
+function inOrder(ids, columns, metric, order) {
+  if (order === "id" || !metric) return ids;
+  const score = new Map(ids.map((id) => {
+    const values = columns.map((column) => valueOf(column, id, metric.key)).filter((value) => value !== null)
+      .map((value) => merit(metric, value));
+    if (!values.length) return [id, -Infinity];
+    const mean = values.reduce((a, b) => a + b) / values.length;
+    return [id, { hard: -mean, easy: mean, differ: Math.max(...values) - Math.min(...values) }[order]];
+  }));
+  return [...ids].sort((a, b) => score.get(b) - score.get(a));
+}
+
+function tile(problemKey, column, id, metric) {
+  const value = metric ? valueOf(column, id, metric.key) : null;
+  const score = value === null ? "" : number(value, metric.digits);
+  if (!column.pictures?.place.has(id)) {
+    const place = column.rows?.place.get(id);
+    const reason = column.rows?.lost[place]?.join(": ");
+    return element("span", { class: "absent", title: reason }, reason ? reason.split(":")[0] : "not there");
+  }
+  const label = `${id}, ${column.name}${score ? `, ${metric.label} ${score}` : ""}`;
+  return element("button", { type: "button", class: "tile", tabindex: "-1", "aria-label": label, title: label,
+    onclick: () => openCompare(problemKey, id, column.key) },
+  picture(column.pictures, id, "small"), score ? element("small", { "aria-hidden": "true" }, score) : null);
+}
+
+/** One stop for the tab key; arrow keys, Home and End move between the pictures. */
+function arrows(table) {
+  const grid = [...table.tBodies[0].rows].map((row) => [...row.cells].map((cell) => cell.querySelector("button")));
+  const first = table.querySelector("button.tile");
+  if (first) first.tabIndex = 0;
+  table.addEventListener("keydown", (event) => {
+    const at = event.target.closest("td");
+    const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+    if (!at || !(move || event.key === "Home" || event.key === "End")) return;
+    event.preventDefault();
+    let [row, column] = [at.parentElement.sectionRowIndex, at.cellIndex];
+    let target = null;
+    if (move) {
+      do { row += move[0]; column += move[1]; } while (grid[row]?.[column] === null && column > 0);
+      target = grid[row]?.[column];
+    } else {
+      const there = grid[row].filter(Boolean);
+      target = event.key === "Home" ? there[0] : there.at(-1);
+    }
+    if (!target) return;
+    for (const tabbed of table.querySelectorAll('button.tile[tabindex="0"]')) tabbed.tabIndex = -1;
+    target.tabIndex = 0;
+    target.focus();
+  });
+}
