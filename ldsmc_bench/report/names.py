@@ -34,7 +34,7 @@ _NAMES = {"method": METHODS, "task": TASKS, "dataset": DATASETS}
 
 
 def called(key: str, value: object) -> str:
-    """The name of a value of a run's `method`, `task` or `dataset`; whole numbers without a point, others as they are."""
+    """The name of a run's `method`, `task` or `dataset`; other values as they are, whole numbers without a point."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return _NAMES.get(key, {}).get(str(value), str(value))

@@ -20,9 +20,8 @@ from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem import toyfaces
 from ldsmc_bench.sampling.chain import paper_chain
 from ldsmc_bench.sampling.guidance import look_ahead
-from ldsmc_bench.scoring.features import load_features
+from ldsmc_bench.scoring.features import features_of, load_features
 from ldsmc_bench.scoring.frechet import frechet_distance, moments
-from ldsmc_bench.scoring.reference import features_of
 
 GRID = 8
 

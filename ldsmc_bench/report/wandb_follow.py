@@ -1,8 +1,8 @@
 """The process that follows a command's runs through the store and sends them to W&B while they grow.
 
-It sees files, and a pipe on which the command says which run begins and when it ends. Nothing goes back, and it has the
-lowest priority: sampling never waits for it. When the command dies, killed or not, the pipe closes: then it sends what
-is there and ends, within a limit.
+It sees files, and a pipe on which the command says which run begins and when it ends. Nothing goes back, and it has a
+low priority: sampling never waits for it. When the command dies, killed or not, the pipe closes: then it sends what is
+there and ends, within a limit.
 """
 
 import json
@@ -30,7 +30,7 @@ Order = dict[str, Any] | None  # {"root", "mode", "shard", "shards"}, then {"end
 
 def main(pipe: int, time_limit: float) -> int:
     """Follow what the pipe says to its end; the exit code is 0, or 1 if W&B failed, with one line on stderr."""
-    os.nice(19)
+    os.nice(10)
     hear = _orders(pipe, time_limit + GRACE)
     with quiet():
         try:
@@ -92,13 +92,15 @@ def _orders(pipe: int, seconds_left: float) -> Callable[[float | None], Order]:
 
     def listen() -> None:
         text = b""
-        while os.getppid() == parent:  # a child of the command's may keep the pipe open after its death
+        while True:
             if select.select([pipe], [], [], LOOK_EVERY)[0]:
                 if not (more := os.read(pipe, 1 << 16)):
                     break
                 *lines, text = (text + more).split(b"\n")
                 for line in lines:
                     heard.put(json.loads(line))
+            elif os.getppid() != parent:  # the command died, and a child of its own keeps the pipe open
+                break
         heard.put(None)
         time.sleep(seconds_left)
         os.killpg(0, signal.SIGKILL)

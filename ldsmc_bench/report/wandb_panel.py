@@ -34,7 +34,7 @@ def posed_pictures(problem: Problem, ids: Sequence[str]) -> dict[str, tuple[Pict
 
 
 def strip(pictures: Sequence[Picture]) -> Picture:
-    """Pictures in one, left to right with white between, each enlarged by nearest pixels to the height of the tallest."""
+    """Pictures in one, left to right with white between, each enlarged by nearest pixels to the tallest."""
     height = max(picture.shape[0] for picture in pictures)
     parts = [np.full((height, MARGIN, 3), 255, dtype=np.uint8)] * (2 * len(pictures) - 1)
     for i, picture in enumerate(pictures):
