@@ -74,7 +74,7 @@ def test_set_metrics_over_seeds():
 
 
 def test_wilcoxon_by_its_closed_form():
-    """All of n differences of one sign: p is exactly 2 / 2^n. Of ranks 1..4 with the least against the others: 4 / 16."""
+    """All of n differences of one sign: p is exactly 2 / 2^n. The least of four ranks against the others: 4 / 16."""
     a = pd.Series([1.0, 2.5, 4.5, 7.0], index=list("abcd"))
     assert paired_p(a, a - a.rank()) == pytest.approx(2 / 16)
     assert paired_p(a, a - [-1, 2, 3, 4]) == pytest.approx(4 / 16)

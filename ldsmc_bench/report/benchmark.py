@@ -1,0 +1,102 @@
+"""`python -m ldsmc_bench.report.benchmark`: how long tables and status take on a large store, and in how much memory.
+
+A store of made-up rows is written into a temporary folder, is read once as after a long absence (every record), and then
+as every day (the Parquet views); the folder is removed at the end. The project's aim, with 1,000 runs of 1,000 images:
+tables in 60 seconds and 2 GB, status in 5 seconds.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+MEASURE = """
+import resource, sys, time
+started = time.perf_counter()
+import {module}
+{module}.main({arguments!r})
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+print(time.perf_counter() - started, memory, file=sys.stderr)
+"""
+METHODS, TASKS, PARTICLES = ("ldsmc", "ltds", "pfld", "psld", "resample"), 10, (1, 2, 5, 10)
+STEPS = 20
+
+
+def write_store(results_dir: Path, runs: int, images: int) -> None:
+    """Made-up runs of methods, tasks, particles and seeds, with `images` records each."""
+    for number in range(runs):
+        method, rest = METHODS[number % len(METHODS)], number // len(METHODS)
+        task, rest = f"task{rest % TASKS}", rest // TASKS
+        particles, seed = PARTICLES[rest % len(PARTICLES)], rest // len(PARTICLES)
+        labels = {"method": method, "task": task, "dataset": "toyfaces", "seed": seed, "steps": 100}
+        write_run(results_dir, labels | {"particles": particles}, images, number)
+
+
+def write_run(results_dir: Path, labels: dict[str, object], images: int, number: int) -> None:
+    """One made-up run. Files are written without waiting for the disk, unlike those of real runs."""
+    random = np.random.default_rng(number)
+    run_id = f"{labels['method']}-{labels['task']}-toyfaces-{number:012x}"
+    root = results_dir / "runs" / run_id
+    (root / "records").mkdir(parents=True)
+    for image in range(images):
+        psnr, ess = random.normal(25 + image % 7, 1), (1 + 4 * random.random(STEPS)).tolist()
+        record = {
+            "run_id": run_id,
+            "image_id": f"test-{image:06}",
+            **labels,
+            "status": "ok",
+            "metrics": {"psnr": psnr, "ssim": psnr / 40, "toyfaces_perceptual": 2 / psnr, "misfit": 1 + random.random()},
+            "cost": {"seconds": 2 + random.random(), "denoiser_forward": 100.0, "denoiser_backward": 100.0},
+            "diagnostics": {"ess": ess, "resampled": [0.0] * STEPS},
+        }
+        (root / "records" / f"test-{image:06}.json").write_text(json.dumps(record))
+    sample = {"_target_": "made.up", "steps": 100, "particles": labels["particles"], "kappa1": 1.0}
+    config = {
+        "protocol": 1,
+        "method": {"name": labels["method"], "sample": sample},
+        "task": {"name": labels["task"], "noise_std": 0.01},
+        "dataset": {"name": "toyfaces", "digest": "0"},
+        "prior": {"name": "ldm_toyfaces", "digest": "0"},
+        "seed": labels["seed"],
+    }
+    (root / "config.yaml").write_text(yaml.safe_dump(config))
+    request = {"ids": images, "dataset_size": images, "variant": "default", **labels}
+    (root / "requested.json").write_text(json.dumps(request))
+    sets = {"n": images, "toyfaces_fid": 20 + random.random(), "toyfaces_fid_se": 0.5}
+    (root / "summary.json").write_text(json.dumps({"run_id": run_id, "n": images, "sets": sets}))
+
+
+def timed(module: str, arguments: list[str]) -> tuple[float, float]:
+    """Seconds and peak memory in GB of a command in a process of its own."""
+    code = MEASURE.format(module=module, arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, memory = done.stderr.split()[-2:]
+    return float(seconds), float(memory)
+
+
+def main() -> None:
+    """Write the store, time the commands and print the times."""
+    parser = argparse.ArgumentParser(prog="python -m ldsmc_bench.report.benchmark", description=__doc__)
+    parser.add_argument("--runs", type=int, default=100, help="default: 100")
+    parser.add_argument("--images", type=int, default=1000, help="images a run (default: 1000)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        write_store(Path(folder), options.runs, options.images)
+        print(f"{options.runs} runs x {options.images} images = {options.runs * options.images} rows")
+        status, tables = ["--results-dir", folder], [f"results_dir={folder}"]
+        for what, module, arguments in (
+            ("status, every record read", "ldsmc_bench.status", status),
+            ("status", "ldsmc_bench.status", status),
+            ("tables", "ldsmc_bench.report.tables", tables),
+        ):
+            seconds, memory = timed(module, arguments)
+            print(f"{what:26} {seconds:7.2f} s  {memory:5.2f} GB")
+
+
+if __name__ == "__main__":
+    main()

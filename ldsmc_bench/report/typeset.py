@@ -1,0 +1,207 @@
+"""A table as LaTeX (booktabs), as Markdown and as CSV."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ldsmc_bench.report import caption, names
+from ldsmc_bench.report.cells import Cell, Row, Table, printed
+from ldsmc_bench.report.layout import Metric
+
+ARROWS = {"higher": "↑", "lower": "↓", "one": "→ 1", "none": ""}
+NUMBER = 6  # columns of numbers that a text's width takes
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "|": r"$|$", "*": r"$^*$",
+    "±": r"$\pm$", "†": r"$\dagger$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "→": r"$\to$", "×": r"$\times$",
+    "−": "$-$", "≥": r"$\geq$", "≤": r"$\leq$", "≈": r"$\approx$", "σ": r"$\sigma$", "‖": r"$\|$", "…": r"\ldots{}",
+    "–": "--", "·": r"$\cdot$", "`": "'", "\n": " ",
+}  # fmt: skip
+
+
+def latex(table: Table) -> str:
+    """A `table` environment for a paper that loads booktabs, xcolor, graphicx and amsmath."""
+    panels = [_latex_panel(table, columns) for columns in _panels(table)]
+    lines = [
+        f"% {table.layout.name}: by python -m ldsmc_bench.report.tables; needs booktabs, xcolor, graphicx, amsmath",
+        r"\begin{table}[tp]",
+        r"\centering",
+        rf"\caption{{{escaped(' '.join(caption.caption(table)))}}}",
+        rf"\label{{tab:{table.layout.name}}}",
+        r"\small",
+        "\n\n\\medskip\n".join(panels),
+    ]
+    marks = [rf"$^{{{caption.letter(i)}}}$ {escaped(note)}." for i, note in enumerate(caption.notes(table))]
+    if below := [*marks, *map(escaped, caption.choices(table))]:
+        lines += ["", r"\medskip", r"\begin{minipage}{\linewidth}\footnotesize\raggedright", " \\\\\n".join(below)]
+        lines += [r"\end{minipage}"]
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def markdown(table: Table) -> str:
+    """GitHub's Markdown: a heading, the table, and under it what a caption says."""
+    parts = [f"### {_plain(table.layout.title)}"]
+    parts += ["\n".join(_markdown_panel(table, columns)) for columns in _panels(table)]
+    parts.append(" ".join(_plain(sentence) for sentence in caption.caption(table)[1:]))
+    marks = [f"<sup>{caption.letter(i)}</sup> {_plain(note)}." for i, note in enumerate(caption.notes(table))]
+    if below := [*marks, *map(_plain, caption.choices(table))]:
+        parts.append("  \n".join(below))
+    return "\n\n".join(parts) + "\n"
+
+
+def spreadsheet(table: Table) -> str:
+    """CSV, one line a number: what row and column it is, the number in full, its errors' parts, its marks and runs."""
+    keys = [*table.layout.blocks, *table.keys]
+    head = [*keys, *([table.layout.columns] if table.layout.columns else []), "metric", "value", "se", "se_images"]
+    head += ["se_seeds", "se_rest", "n", "seeds", "printed", "mark", "like_best", "published", "run_ids", "notes"]
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(head)
+    for row in table.rows:
+        for value in table.columns:
+            for metric in table.metrics:
+                cell = row.cells.get((value, metric.name), Cell())
+                e = cell.estimate
+                numbers = [e.value, e.se, e.images, e.of_seeds, e.rest, e.n, e.seeds] if e else [None] * 7
+                place = [*row.block, *row.key, *([value] if table.layout.columns else []), metric.name]
+                marks = [_text(metric, cell), cell.mark, int(cell.like_best), int(row.published)]
+                writer.writerow([*place, *map(_full, numbers), *marks, " ".join(cell.run_ids), "; ".join(cell.notes)])
+    return file.getvalue()
+
+
+def escaped(text: str) -> str:
+    """Text for LaTeX. What pdflatex has no letter for becomes a question mark."""
+    return "".join(_LATEX.get(c, c if ord(c) < 0x180 and c.isprintable() else "?") for c in text)
+
+
+def _latex_panel(table: Table, columns: Sequence[Any]) -> str:
+    keys, metrics = _shown_keys(table), table.metrics
+    width = len(keys) + len(columns) * len(metrics)
+    head = []
+    if table.layout.columns is not None:
+        groups = [rf"\multicolumn{{{len(metrics)}}}{{c}}{{{escaped(_called(table, c))}}}" for c in columns]
+        head.append(" & ".join([*[""] * len(keys), *groups]) + r" \\")
+        starts = [len(keys) + 1 + i * len(metrics) for i in range(len(columns))]
+        head.append(" ".join(rf"\cmidrule(lr){{{s}-{s + len(metrics) - 1}}}" for s in starts))
+    names_of = [f"{metric.latex} {escaped(ARROWS[metric.better])}".strip() for metric in metrics]
+    head.append(" & ".join([*(escaped(_heading(key)) for key in keys), *names_of * len(columns)]) + r" \\")
+    body = []
+    for block, rows in _blocks(table):
+        if block:
+            body.append(rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escaped(block)}}}}} \\")
+        body += [_latex_row(table, row, columns) for row in rows]
+        body.append(r"\midrule")
+    lines = [rf"\begin{{tabular}}{{{'l' * len(keys)}{'c' * (width - len(keys))}}}", r"\toprule", *head, r"\midrule"]
+    tabular = "\n".join([*lines, *body[:-1], r"\bottomrule", r"\end{tabular}"])
+    wide = width - len(keys) > NUMBER
+    return f"\\resizebox{{\\linewidth}}{{!}}{{%\n{tabular}}}" if wide else tabular
+
+
+def _latex_row(table: Table, row: Row, columns: Sequence[Any]) -> str:
+    cells = [*map(escaped, _names(table, row))]
+    cells += [_latex_cell(table, m, row.cells.get((value, m.name), Cell())) for value in columns for m in table.metrics]
+    if row.published:
+        cells = [rf"\textcolor{{gray}}{{{cell}}}" if cell else "" for cell in cells]
+    return " & ".join(cells) + r" \\"
+
+
+def _latex_cell(table: Table, metric: Metric, cell: Cell) -> str:
+    value, _, error = _text(metric, cell).partition(" ± ")
+    value = value if value == "--" else value.replace("-", "$-$")
+    value = {"best": rf"\textbf{{{value}}}", "second": rf"\underline{{{value}}}"}.get(cell.mark, value)
+    raised = [*([r"\dagger"] if cell.like_best else []), *_letters(table, cell)]
+    return (
+        value + (rf" {{\scriptsize$\pm$ {error}}}" if error else "") + (f"$^{{{','.join(raised)}}}$" if raised else "")
+    )
+
+
+def _markdown_panel(table: Table, columns: Sequence[Any]) -> list[str]:
+    keys = _shown_keys(table)
+    heads = [
+        " ".join(filter(None, [_called(table, c) if table.layout.columns else "", m.label, ARROWS[m.better]]))
+        for c in columns
+        for m in table.metrics
+    ]
+    lines = [_line([*map(_heading, keys), *heads], _plain), "|" + "---|" * len(keys) + "---:|" * len(heads)]
+    for block, rows in _blocks(table):
+        if block:
+            lines.append(_line([f"*{_plain(block)}*", *[""] * (len(keys) + len(heads) - 1)], str))
+        for row in rows:
+            cells = [
+                _markdown_cell(table, m, row.cells.get((v, m.name), Cell())) for v in columns for m in table.metrics
+            ]
+            cells = [*map(_plain, _names(table, row)), *cells]
+            lines.append(_line([f"*{cell}*" if row.published and cell else cell for cell in cells], str))
+    return lines
+
+
+def _markdown_cell(table: Table, metric: Metric, cell: Cell) -> str:
+    value, plus_minus, error = _text(metric, cell).partition(" ± ")
+    value = {"best": f"**{value}**", "second": f"<ins>{value}</ins>"}.get(cell.mark, value)
+    raised = ",".join(_letters(table, cell))
+    return value + plus_minus + error + (" †" if cell.like_best else "") + (f" <sup>{raised}</sup>" if raised else "")
+
+
+def _text(metric: Metric, cell: Cell) -> str:
+    """`24.13 ± 0.21`; without an error where it is nought or unknown; `--` without a number."""
+    if cell.estimate is None:
+        return "--"
+    error = cell.estimate.se
+    return printed(metric, cell.estimate.value) + (f" ± {printed(metric, error)}" if error else "")
+
+
+def _letters(table: Table, cell: Cell) -> list[str]:
+    known = caption.notes(table)
+    return [caption.letter(known.index(note)) for note in cell.notes]
+
+
+def _panels(table: Table) -> list[Sequence[Any]]:
+    """The groups of columns that stand side by side."""
+    across = table.layout.across
+    return [table.columns[start : start + across] for start in range(0, len(table.columns), across)]
+
+
+def _blocks(table: Table) -> list[tuple[str, list[Row]]]:
+    """Blocks with their headings, in order."""
+    keys, blocks = table.layout.blocks, dict.fromkeys(row.block for row in table.rows)
+    return [
+        (
+            ", ".join(names.called(key, value) for key, value in zip(keys, block, strict=True)),
+            [row for row in table.rows if row.block == block],
+        )
+        for block in blocks
+    ]
+
+
+def _shown_keys(table: Table) -> list[str]:
+    """The columns that name a row: the first, and of the others those that vary."""
+    own = [row.key for row in table.rows if not row.published]
+    return [key for i, key in enumerate(table.keys) if i == 0 or len({values[i] for values in own}) > 1]
+
+
+def _names(table: Table, row: Row) -> list[str]:
+    shown = _shown_keys(table)
+    cells = ["" if v is None else names.called(k, v) for k, v in zip(table.keys, row.key, strict=True) if k in shown]
+    return [f"{cells[0]}, published", *cells[1:]] if row.published else cells
+
+
+def _called(table: Table, value: Any) -> str:
+    return names.called(table.layout.columns or "", value)
+
+
+def _heading(key: str) -> str:
+    return {"particles": "N"}.get(key, key.split(".")[-1] if key.startswith("sample.") else key)
+
+
+def _line(cells: Sequence[str], escape: Callable[[str], str]) -> str:
+    return "| " + " | ".join(map(escape, cells)) + " |"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"([\\*_|<>`\[\]])", r"\\\1", text.replace("\n", " "))
+
+
+def _full(value: float | int | None) -> str:
+    return "" if value is None else repr(value)
