@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -21,8 +21,7 @@ from ldsmc_bench.records.record import Record
 from ldsmc_bench.records.store import Store, keep
 from ldsmc_bench.sampling.chain import grid
 from ldsmc_bench.sampling.trace import Trace
-from ldsmc_bench.scoring.features import FeatureNetwork
-from ldsmc_bench.scoring.paired import paired_metrics
+from ldsmc_bench.scoring.paired import ImageMetric, paired_metrics
 from ldsmc_bench.settings import Settings
 
 
@@ -100,9 +99,13 @@ def sampled(
 
 
 def score_and_keep(
-    store: Store, settings: Settings, posed: Posed, restored: Sequence[Restored], network: FeatureNetwork | None
+    store: Store,
+    settings: Settings,
+    posed: Posed,
+    restored: Sequence[Restored],
+    metrics: Mapping[str, ImageMetric] | None,
 ) -> None:
-    """Compare the 8-bit images with the truths; keep a record and a picture of each. Without a network nothing is
+    """Compare the 8-bit images with the truths; keep a record and a picture of each. Where `metrics` is None nothing is
     compared: records have no metrics."""
     finite = [i for i, one in enumerate(restored) if one.pixels is not None]
     skipped = {posed.ids[i]: one.skipped for i, one in enumerate(restored) if one.skipped}
@@ -113,10 +116,10 @@ def score_and_keep(
         return
     rows = torch.tensor(finite)
     images = torch.stack([one.pixels for one in restored if one.pixels is not None])
-    metrics: list[dict[str, Any]] = [{} for _ in finite]
-    if network is not None:
-        metrics = paired_metrics(images, posed.truths[rows], posed.measurement.select(rows), network)
-    for i, image, values in zip(finite, images, metrics, strict=True):
+    scores: list[dict[str, Any]] = [{} for _ in finite]
+    if metrics is not None:
+        scores = paired_metrics(images, posed.truths[rows], posed.measurement.select(rows), metrics)
+    for i, image, values in zip(finite, images, scores, strict=True):
         kept: dict[str, dict[str, Any]] = {
             "metrics": values,
             "cost": restored[i].cost,

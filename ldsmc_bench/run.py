@@ -18,14 +18,21 @@ from ldsmc_bench.progress import Progress
 from ldsmc_bench.provenance import provenance
 from ldsmc_bench.records.identity import PROTOCOL_VERSION, run_id
 from ldsmc_bench.records.status import Request, request, requested
-from ldsmc_bench.records.store import Store, finished, open_store, outcomes, read, read_image, write_summary
+from ldsmc_bench.records.store import (
+    Store,
+    finished,
+    open_store,
+    outcomes,
+    read,
+    read_image,
+    read_summary,
+    write_summary,
+)
 from ldsmc_bench.records.view import refresh
 from ldsmc_bench.report.summary import summarise
 from ldsmc_bench.report.wandb_mirror import mirrored
 from ldsmc_bench.report.wandb_part import Part
-from ldsmc_bench.scoring.features import load_features
-from ldsmc_bench.scoring.reference import reference_for
-from ldsmc_bench.scoring.sets import no_sets, set_metrics
+from ldsmc_bench.scoring.choice import completed, image_metrics, set_scores
 from ldsmc_bench.settings import Settings, checked, made
 
 
@@ -49,18 +56,18 @@ def run(cfg: DictConfig) -> Store:
     with mirrored(part, settings.config, ids, live=bool(batches)):
         if batches:
             prior = prior.to(settings.device, settings.network_dtype)
-            network = load_features() if learned(prior) else None
+            metrics = image_metrics(prior.image_size, settings.device) if learned(prior) else None
             sample = made(settings.config["method"]["sample"])
             with closing(Progress(settings, batches)) as progress:
                 for batch in batches:
                     posed = pose(settings, dataset, batch)
                     keep_unrestored(store, settings, "failed", posed.unreadable)
                     for some, restored in restore(sample, prior, posed, settings, progress.tick):
-                        score_and_keep(store, settings, some, restored, network)
+                        score_and_keep(store, settings, some, restored, metrics)
                 progress.finish()
 
-        why_no_sets = no_sets(prior.image_size) if learned(prior) else unscored(settings.config["prior"]["name"])
-        conclude(store, dataset, why_no_sets)
+        why_unscored = None if learned(prior) else unscored(settings.config["prior"]["name"])
+        conclude(store, dataset, settings.device, why_unscored)
     return store
 
 
@@ -94,7 +101,7 @@ def unfinished(store: Store, ids: Sequence[str], batch_size: int) -> list[list[s
     return [batch for batch in batches if not done.issuperset(batch)]
 
 
-def conclude(store: Store, dataset: Dataset, why_no_sets: str | None) -> None:
+def conclude(store: Store, dataset: Dataset, device: torch.device, why_unscored: str | None = None) -> None:
     """Once every image that was asked for has its record: set metrics (or why there are none), and the summary,
     whichever shard ends last."""
     wanted = requested(store)
@@ -103,11 +110,11 @@ def conclude(store: Store, dataset: Dataset, why_no_sets: str | None) -> None:
     if not ids or len(status) < len(ids):
         return
     good = [image_id for image_id in ids if status[image_id] == "ok"]
-    sets: dict[str, Any] = {"warning": why_no_sets} if why_no_sets else {}
-    if good and not why_no_sets:
-        network = load_features()
+    summary = summarise(read(store, ids), {"warning": why_unscored} if why_unscored else {})
+    if good and not why_unscored:
         images = torch.from_numpy(np.stack([read_image(store, image_id) for image_id in good])).permute(0, 3, 1, 2)
-        truths = pixels(torch.stack([dataset.load(image_id) for image_id in good]))
-        sets = set_metrics(network, images, reference_for(dataset.name, network, truths))
-    write_summary(store, summarise(read(store, ids), sets))
+        truths = (pixels(dataset.load(image_id)) for image_id in good)
+        summary["sets"] = set_scores(dataset.name, images, truths, device, read_summary(store))
+        summary = completed(summary, images.shape[-1])
+    write_summary(store, summary)
     refresh(store)

@@ -120,6 +120,8 @@ def test_another_size_than_the_feature_network_takes_has_the_other_metrics(tmp_p
     assert done.code == 0, done.err
     (run,) = runs(tmp_path)
     assert all(set(record["metrics"]) == {"psnr", "ssim", "misfit"} for record in records(run).values())
-    warning = "no toyfaces_... metrics at 96x96: their network takes 64x64 images"
-    assert json.loads((run / "summary.json").read_text())["sets"] == {"warning": warning}
+    summary = json.loads((run / "summary.json").read_text())
+    warning = summary["sets"]["warning"]
+    assert summary["sets"] == {"warning": warning} and summary["networks"] == {}
+    assert "not computed: LPIPS (VGG), LPIPS (Alex), FID, KID; bring their files: python -m ldsmc_bench.fetch" in warning
     assert warning in done.out and "sheet: " in done.out

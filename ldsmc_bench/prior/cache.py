@@ -49,7 +49,7 @@ def converted(source: Path, layout: str, convert: Callable[[], dict[str, Tensor]
     if (kept := _read(path)) is not None:
         return kept
     tensors = {key: tensor.contiguous() for key, tensor in convert().items()}
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         save_file(tensors, temporary)
     return load_file(path)
 
@@ -68,7 +68,7 @@ def known_digest(path: Path) -> str:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); put the file there") from error
     if time.time() - stat.st_mtime > _SETTLED:
-        with _replacing(note) as temporary:
+        with replacing(note) as temporary:
             temporary.write_text(json.dumps({**described, "sha256": found}) + "\n")
     return found
 
@@ -90,7 +90,7 @@ def _note(path: Path) -> dict[str, object] | None:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` that becomes `path` if all goes well, so that no reader meets half a file."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -149,6 +149,23 @@ def write_summary(store: Store, summary: Mapping[str, Any]) -> None:
             replace(path, data)
 
 
+def read_summary(store: Store) -> dict[str, Any] | None:
+    """What `write_summary` wrote last; None before it first did."""
+    try:
+        return json.loads((store.root / "summary.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def amend(store: Store, record: Record) -> None:
+    """Replace the record of an image that is finished by one that says more of it. Raises UserError as `keep` does."""
+    path = record_path(store, record["image_id"])
+    if status_of(path) != "ok" or record["status"] != "ok":
+        raise ValueError(f"{record['image_id']}: only a finished image's record can be amended")
+    with writing(store.root):
+        replace(path, encode(record))
+
+
 def _keep_success(path: Path, data: bytes) -> bool:
     """Let the first success stand, even where several writers find the same failure in their way.
 

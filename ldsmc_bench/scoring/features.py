@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -70,6 +71,12 @@ def load_features(path: Path = WEIGHTS) -> FeatureNetwork:
     except (SafetensorError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not a toyfaces feature network; restore the file from the repository") from error
     return load(FeatureNetwork(labels, digest(path)), path)
+
+
+def features_of(network: FeatureNetwork, images: Tensor) -> np.ndarray:
+    """Features (n, 64), float64, of uint8 images (n, 3, 64, 64)."""
+    with torch.no_grad():
+        return torch.cat([network.features(unit_range(batch)) for batch in images.split(64)]).double().numpy()
 
 
 def unit_range(images: Tensor) -> Tensor:

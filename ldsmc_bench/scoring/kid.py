@@ -2,30 +2,31 @@
 
 import numpy as np
 
-from ldsmc_bench.scoring.bootstrap import Counts, bootstrap_se
+from ldsmc_bench.scoring.bootstrap import Counts, Estimate, bootstrap
 
 
 def kernel_distance(features: np.ndarray, reference: np.ndarray) -> float:
     """Squared maximum mean discrepancy of features (n, D) and (m, D): the unbiased U-statistic over all pairs.
 
     Kernel (a·b/D + 1)³, as in the paper's Sec. 4. Zero on average for two samples of one distribution, hence at times
-    below zero.
+    below zero. The public codes (clean-fid among them) average the same statistic over random subsets instead, which
+    is the same number on average and, for one subset of all images, the same number.
     """
     of_reference = _mean_of_pairs(_kernel(reference, reference))
-    return _distance(_kernel(features, features), _kernel(features, reference), of_reference)
+    return _distance(_kernel(features, features), _kernel(features, reference).mean(1), of_reference)
 
 
-def kernel_distance_se(features: np.ndarray, reference: np.ndarray) -> float:
-    """Bootstrap standard error of the distance, the reference held fixed."""
-    within, between = _kernel(features, features), _kernel(features, reference)
+def kernel_estimate(features: np.ndarray, reference: np.ndarray) -> Estimate:
+    """The distance with its bootstrap errors, the reference held fixed."""
+    within, between = _kernel(features, features), _kernel(features, reference).mean(1)
     of_reference = _mean_of_pairs(_kernel(reference, reference))
-    return bootstrap_se(lambda counts: _distance(within, between, of_reference, counts), len(features))
+    return bootstrap(lambda counts: _distance(within, between, of_reference, counts), len(features))
 
 
 def _distance(within: np.ndarray, between: np.ndarray, of_reference: float, counts: Counts | None = None) -> float:
+    """`between` (n,): each image's mean over the reference."""
     counts = np.ones(len(within)) if counts is None else counts
-    cross = float(counts @ between.mean(1) / counts.sum())
-    return _mean_of_pairs(within, counts) + of_reference - 2 * cross
+    return _mean_of_pairs(within, counts) + of_reference - 2 * float(counts @ between / counts.sum())
 
 
 def _mean_of_pairs(kernel: np.ndarray, counts: Counts | None = None) -> float:

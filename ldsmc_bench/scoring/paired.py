@@ -1,38 +1,41 @@
 """Metrics of one image against its truth and its measurement, computed from the 8-bit image that is saved."""
 
 import math
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from ldsmc_bench.problem.measurement import Measurement
-from ldsmc_bench.scoring.features import IMAGE_SIZE, FeatureNetwork, unit_range
-from ldsmc_bench.scoring.perceptual import perceptual_distance
+from ldsmc_bench.scoring.features import unit_range
+
+ImageMetric = Callable[[Tensor, Tensor], float | None]  # of an image and its truth, uint8 (1,3,S,S); None: it has none
 
 
 def paired_metrics(
-    images: Tensor, truths: Tensor, measurement: Measurement, network: FeatureNetwork
+    images: Tensor, truths: Tensor, measurement: Measurement, metrics: Mapping[str, ImageMetric]
 ) -> list[dict[str, float]]:
-    """One row for each image: `psnr` (dB), `ssim`, `toyfaces_perceptual` and `misfit` (see the functions below).
+    """One row for each image: `metrics` (see `image_metrics`) by their names, and `misfit`.
 
     `images` and `truths` are uint8 (B, 3, S, S), row by row those of `measurement`. Every row is computed by itself, so
-    that it has the same bits whatever batch it came in. Left out are the misfit without noise, and the perceptual
-    distance where S is not 64, which its network takes.
+    that it has the same bits whatever batch it came in. Left out are the misfit without noise, and what an image has
+    no value of.
     """
     rows = []
     for i in range(len(images)):
-        image, truth = images[i : i + 1], truths[i : i + 1]
-        row = {
-            "psnr": psnr(image, truth),
-            "ssim": ssim(image, truth),
-        }
-        if image.shape[-1] == IMAGE_SIZE:
-            row["toyfaces_perceptual"] = float(perceptual_distance(network, unit_range(image), unit_range(truth)))
-        if measurement.noise_std > 0:
-            row["misfit"] = misfit(image, measurement.select(torch.tensor([i])))
+        row = compared(images[i : i + 1], truths[i : i + 1], metrics)
+        own = measurement.select(torch.tensor([i]))
+        if own.noise_std > 0:
+            row["misfit"] = misfit(images[i : i + 1], own)
         rows.append(row)
     return rows
+
+
+def compared(image: Tensor, truth: Tensor, metrics: Mapping[str, ImageMetric]) -> dict[str, float]:
+    """The metrics' values of one image, uint8 (1,3,S,S), where it has any."""
+    values = {name: metric(image, truth) for name, metric in metrics.items()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def psnr(image: Tensor, truth: Tensor) -> float:
@@ -61,4 +64,4 @@ def misfit(image: Tensor, measurement: Measurement) -> float:
     residual = exact.operator(2 * unit_range(image).double() - 1) - exact.y
     observed = exact.operator.observed()
     weight = torch.ones_like(exact.y) if observed is None else observed.expand_as(exact.y)
-    return math.sqrt(float((weight * residual.square()).sum() / weight.sum())) / measurement.noise_std
+    return math.sqrt(float((weight * residual.square()).sum() / weight.sum())) / float(measurement.noise_std)

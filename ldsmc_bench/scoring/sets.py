@@ -1,54 +1,63 @@
 """Metrics of a finished run's images as a set, computed from the 8-bit images that are saved."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
 
-from ldsmc_bench.scoring.features import DIMENSION, IMAGE_SIZE, FeatureNetwork
-from ldsmc_bench.scoring.frechet import frechet_distance, frechet_se, moments
-from ldsmc_bench.scoring.kid import kernel_distance, kernel_distance_se
-from ldsmc_bench.scoring.reference import Reference, features_of
+from ldsmc_bench.scoring.bootstrap import Estimate
+from ldsmc_bench.scoring.frechet import frechet_estimate
+from ldsmc_bench.scoring.kid import kernel_estimate
+from ldsmc_bench.scoring.reference import Reference
+from ldsmc_bench.scoring.spaces import FeatureSpace
 
 FEWEST = 3
 
 
-def set_metrics(network: FeatureNetwork, images: Tensor, reference: Reference) -> dict[str, Any]:
-    """`toyfaces_fid` and `toyfaces_kid` of uint8 images (n, 3, 64, 64), each with its bootstrap standard error `…_se`.
+def set_metrics(space: FeatureSpace, images: Iterable[Tensor], reference: Reference) -> dict[str, Any]:
+    """Fréchet and kernel distance of uint8 images (3,S,S) to the reference, by the names that `space` gives them.
 
-    With them what a reader needs to judge them: `n`, `reference`, `reference_n`, the network's digest, and a
-    `warning` (None where there is nothing to warn of). With fewer than three images there is no set metric, and the
+    Each has its bootstrap standard error `…_se` and 95 % interval `…_low`, `…_high`. With them what a reader needs to
+    judge them: `n`, `reference`, `reference_n`, the digests of the network and, where it has one, of the reference, and
+    a `warning` (None where there is nothing to warn of). With fewer than three images there is no set metric, and the
     keys of both are left out.
     """
-    n, reference_n = len(images), len(reference.features)
+    features = space.features(images)
+    n, reference_n = len(features), reference.n
     result: dict[str, Any] = {
         "n": n,
         "reference": reference.name,
         "reference_n": reference_n,
-        "network": network.digest,
-        "warning": _warning(n, reference_n),
+        "network": space.digest,
+        "warning": few(n, reference_n, space.dimension),
     }
+    if reference.digest:
+        result["reference_digest"] = reference.digest
     if min(n, reference_n) < FEWEST:
         return result
-    features = features_of(network, images)
-    return result | {
-        "toyfaces_fid": frechet_distance(*moments(features), reference.mean, reference.cov),
-        "toyfaces_fid_se": frechet_se(features, reference.mean, reference.cov),
-        "toyfaces_kid": kernel_distance(features, reference.features),
-        "toyfaces_kid_se": kernel_distance_se(features, reference.features),
+    return (
+        result
+        | _named(space.fid, frechet_estimate(features, reference.mean, reference.cov))
+        | _named(space.kid, kernel_estimate(features, reference.features))
+    )
+
+
+def _named(name: str, estimate: Estimate) -> dict[str, float]:
+    return {
+        name: estimate.value,
+        f"{name}_se": estimate.se,
+        f"{name}_low": estimate.low,
+        f"{name}_high": estimate.high,
     }
 
 
-def no_sets(side: int) -> str | None:
-    """Why images of this side have no set metrics and no perceptual distance; None where they have."""
-    if side == IMAGE_SIZE:
-        return None
-    return f"no toyfaces_... metrics at {side}x{side}: their network takes {IMAGE_SIZE}x{IMAGE_SIZE} images"
-
-
-def _warning(n: int, reference_n: int) -> str | None:
-    few = min(n, reference_n)
-    if few < FEWEST:
-        return f"a set metric needs at least {FEWEST} images on both sides, here are {few}"
-    if few < DIMENSION:
-        return f"{few} images are fewer than the {DIMENSION} feature dimensions: FID is biased upwards, trust KID more"
+def few(n: int, reference_n: int, dimension: int) -> str | None:
+    """What to warn of where there are few images on a side; None where there are enough."""
+    fewer = min(n, reference_n)
+    if fewer < FEWEST:
+        return f"a set metric needs at least {FEWEST} images on both sides, here are {fewer}"
+    if fewer < dimension:
+        return (
+            f"{fewer} images are fewer than the {dimension} feature dimensions: FID is biased upwards, trust KID more"
+        )
     return None

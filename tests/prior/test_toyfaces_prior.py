@@ -9,9 +9,8 @@ from ldsmc_bench.prior import latent
 from ldsmc_bench.problem import toyfaces
 from ldsmc_bench.report.prior import drawn, unconditional
 from ldsmc_bench.sampling.chain import paper_chain
-from ldsmc_bench.scoring.features import load_features
+from ldsmc_bench.scoring.features import features_of, load_features
 from ldsmc_bench.scoring.frechet import frechet_distance, moments
-from ldsmc_bench.scoring.reference import features_of
 
 CPU = torch.device("cpu")
 

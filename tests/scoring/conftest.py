@@ -1,6 +1,7 @@
 """Toyfaces for the tests of this room, drawn once."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ldsmc_bench.problem import toyfaces
+from tests.scoring import standins
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +31,26 @@ def degrade() -> Callable[..., Tensor]:
         return (x + noise * torch.from_numpy(error)).round().clamp(0, 255).to(torch.uint8)
 
     return degraded
+
+
+@pytest.fixture(scope="session")
+def standin_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with a stand-in of every metric's file, made once."""
+    cache = tmp_path_factory.mktemp("standins")
+    standins.write(cache)
+    return cache / "metrics"
+
+
+@pytest.fixture
+def fetched(standin_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of this test, which has them all."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "metrics").symlink_to(standin_files, target_is_directory=True)
+    monkeypatch.setenv("LDSMC_CACHE", str(cache))
+    return cache
+
+
+@pytest.fixture
+def nothing_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LDSMC_CACHE", str(tmp_path / "empty"))

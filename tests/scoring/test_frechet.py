@@ -1,8 +1,12 @@
+from typing import Any
+
 import numpy as np
 import pytest
+from cleanfid import fid
+from scipy import linalg
 from scipy.linalg import sqrtm
 
-from ldsmc_bench.scoring.frechet import frechet_distance, frechet_se, moments
+from ldsmc_bench.scoring.frechet import frechet_distance, frechet_estimate, moments
 
 
 def spd(generator: np.random.Generator, dimension: int, rank: int) -> np.ndarray:
@@ -43,11 +47,45 @@ def test_counts_mean_repetition() -> None:
     np.testing.assert_allclose(cov, np.cov(repeated.T), rtol=1e-12)
 
 
-def test_standard_error_is_the_spread_over_fresh_samples() -> None:
+@pytest.mark.parametrize(("n", "dimension"), [(400, 24), (200, 150)])
+def test_agrees_with_clean_fid_on_the_same_features(monkeypatch: pytest.MonkeyPatch, n: int, dimension: int) -> None:
+    def square_root(matrix: np.ndarray, **_: Any) -> tuple[np.ndarray, float]:
+        return sqrtm(matrix), 0.0  # clean-fid asks for what SciPy is about to drop
+
+    monkeypatch.setattr(linalg, "sqrtm", square_root)
+    generator = np.random.default_rng(3)
+    a = generator.gamma(1.0, size=(n, dimension)) @ generator.normal(size=(dimension, dimension)) / dimension
+    b = a[: n - 20] + 0.1 * generator.normal(size=(n - 20, dimension)) + 0.2
+    assert frechet_distance(*moments(a), *moments(b)) == pytest.approx(fid.fid_from_feats(a, b), rel=1e-6)
+
+
+@pytest.mark.parametrize("n", [5, 40, 99])
+def test_few_images_have_the_same_estimate_from_small_matrices(n: int) -> None:
+    """Fewer images than dimensions: the product of covariances is never made, and the distances are the same."""
+    generator = np.random.default_rng(n)
+    features, reference = generator.gamma(1.0, size=(n, 100)), generator.gamma(1.2, size=(300, 100))
+    mean, cov = moments(reference)
+    found = frechet_estimate(features, mean, cov)
+    assert found.value == pytest.approx(frechet_distance(*moments(features), mean, cov), rel=1e-6)
+    draws = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=200)
+    whole = [frechet_distance(*moments(features, counts), mean, cov) for counts in draws if counts.max() < n]
+    assert found.se == pytest.approx(np.std(whole, ddof=1), rel=1e-4)
+    assert found.high - found.low == pytest.approx(np.ptp(np.percentile(whole, (2.5, 97.5))), rel=1e-4)
+
+
+def test_the_intervals_hold_what_other_samples_of_this_size_have_on_average() -> None:
     generator = np.random.default_rng(1)
     mean, cov = np.full(3, 0.8), np.eye(3)
-    samples = [generator.normal(size=(400, 3)) for _ in range(60)]
-    spread = np.std([frechet_distance(*moments(sample), mean, cov) for sample in samples], ddof=1)
-    errors = [frechet_se(sample, mean, cov) for sample in samples[:5]]
-    assert np.mean(errors) == pytest.approx(spread, rel=0.25)
-    assert frechet_se(samples[0], mean, cov) == errors[0]
+    samples = [generator.normal(size=(200, 3)) for _ in range(60)]
+    estimates = [frechet_estimate(sample, mean, cov) for sample in samples]
+    values = [estimate.value for estimate in estimates]
+    assert np.mean([estimate.se for estimate in estimates[:5]]) == pytest.approx(np.std(values, ddof=1), rel=0.25)
+    assert sum(e.low <= np.mean(values) <= e.high for e in estimates) >= 51  # of 57 on average
+    assert frechet_estimate(samples[0], mean, cov) == estimates[0]
+
+
+def test_no_interval_goes_below_zero() -> None:
+    features = np.random.default_rng(2).normal(size=(300, 2))
+    estimate = frechet_estimate(features, *moments(features))
+    assert estimate.value == pytest.approx(0, abs=1e-9)
+    assert 0 == estimate.low < estimate.high

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from cleanfid import fid
 
-from ldsmc_bench.scoring.kid import kernel_distance, kernel_distance_se
+from ldsmc_bench.scoring.kid import kernel_distance, kernel_estimate
 
 
 def test_is_the_u_statistic_over_pairs() -> None:
@@ -17,6 +18,22 @@ def test_is_the_u_statistic_over_pairs() -> None:
     assert kernel_distance(a, b) == pytest.approx(within_a + within_b - 2 * between, rel=1e-12)
 
 
+def test_is_clean_fids_with_one_subset_of_all_images() -> None:
+    generator = np.random.default_rng(4)
+    a, b = generator.gamma(1.0, size=(60, 32)), generator.gamma(1.3, size=(60, 32))
+    assert kernel_distance(a, b) == pytest.approx(fid.kernel_distance(a, b, num_subsets=1), rel=1e-9)
+
+
+def test_is_clean_fids_on_average_over_subsets() -> None:
+    generator = np.random.default_rng(5)
+    a, b = generator.gamma(1.0, size=(60, 32)), generator.gamma(1.3, size=(150, 32))
+    state = np.random.get_state()
+    np.random.seed(0)  # clean-fid draws from NumPy's global generator
+    subsets = [fid.kernel_distance(a, b, num_subsets=20, max_subset_size=40) for _ in range(50)]
+    np.random.set_state(state)
+    assert kernel_distance(a, b) == pytest.approx(np.mean(subsets), abs=3 * np.std(subsets) / np.sqrt(50))
+
+
 def test_zero_on_average_for_one_distribution_however_few_the_images() -> None:
     generator = np.random.default_rng(1)
     values = [kernel_distance(generator.normal(size=(8, 16)), generator.normal(size=(30, 16))) for _ in range(2000)]
@@ -27,7 +44,9 @@ def test_zero_on_average_for_one_distribution_however_few_the_images() -> None:
 def test_positive_for_shifted_features() -> None:
     generator = np.random.default_rng(2)
     a, b = generator.normal(size=(200, 16)), generator.normal(size=(300, 16)) + 0.5
-    assert kernel_distance(a, b) > 5 * kernel_distance_se(a, b) > 0
+    estimate = kernel_estimate(a, b)
+    assert estimate.value == kernel_distance(a, b) > 5 * estimate.se > 0
+    assert 0 < estimate.low < estimate.value < estimate.high
 
 
 def test_standard_error_is_the_spread_over_fresh_samples() -> None:
@@ -35,5 +54,5 @@ def test_standard_error_is_the_spread_over_fresh_samples() -> None:
     reference = generator.normal(size=(300, 8))
     samples = [generator.normal(size=(150, 8)) + 0.4 for _ in range(80)]
     spread = np.std([kernel_distance(sample, reference) for sample in samples], ddof=1)
-    errors = [kernel_distance_se(sample, reference) for sample in samples[:8]]
+    errors = [kernel_estimate(sample, reference).se for sample in samples[:8]]
     assert np.mean(errors) == pytest.approx(spread, rel=0.3)

@@ -8,7 +8,7 @@ from torch import Tensor
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.problem.measurement import Measurement, measure
 from ldsmc_bench.problem.operators import Identity, Mask
-from ldsmc_bench.scoring.features import load_features
+from ldsmc_bench.scoring.choice import image_metrics
 from ldsmc_bench.scoring.paired import misfit, paired_metrics, psnr, ssim
 
 
@@ -63,11 +63,11 @@ def test_misfit_is_the_residual_over_the_noise_where_observed() -> None:
 
 
 def test_a_row_has_the_same_bits_in_any_batch(faces: Tensor, degrade: Callable[..., Tensor]) -> None:
-    images, network = faces[:3], load_features()
+    images, metrics = faces[:3], image_metrics(64, torch.device("cpu"))
     measurement, restored = measured(images, noise_std=0.05), degrade(images, blur=1.0, noise=5)
-    together = paired_metrics(restored, images, measurement, network)
+    together = paired_metrics(restored, images, measurement, metrics)
     order = torch.tensor([2, 0])
-    some = paired_metrics(restored[order], images[order], measurement.select(order), network)
+    some = paired_metrics(restored[order], images[order], measurement.select(order), metrics)
     assert some == [together[2], together[0]]
     assert list(together[0]) == ["psnr", "ssim", "toyfaces_perceptual", "misfit"]
     assert all(isinstance(value, float) and math.isfinite(value) for row in together for value in row.values())
@@ -76,4 +76,15 @@ def test_a_row_has_the_same_bits_in_any_batch(faces: Tensor, degrade: Callable[.
 def test_without_noise_there_is_no_misfit_to_state(faces: Tensor) -> None:
     images = faces[:1]
     measurement = Measurement(images.float() / 127.5 - 1, Identity(), noise_std=0.0)
-    assert "misfit" not in paired_metrics(images, images, measurement, load_features())[0]
+    assert list(paired_metrics(images, images, measurement, {"psnr": psnr})[0]) == ["psnr"]
+
+
+def test_what_an_image_has_no_value_of_is_left_out_of_its_row(faces: Tensor) -> None:
+    images = faces[:2]
+    bright = images[1].float().mean()
+
+    def of_bright_images(image: Tensor, truth: Tensor) -> float | None:
+        return 1.0 if image.float().mean() == bright else None
+
+    rows = paired_metrics(images, images, measured(images, noise_std=0.05), {"bright": of_bright_images})
+    assert [list(row) for row in rows] == [["misfit"], ["bright", "misfit"]]

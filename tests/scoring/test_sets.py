@@ -8,9 +8,10 @@ from torch import Tensor
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.problem import toyfaces
-from ldsmc_bench.scoring.features import FeatureNetwork, load_features
-from ldsmc_bench.scoring.reference import features_of, load_reference, reference_for, reference_of, save_reference
+from ldsmc_bench.scoring.features import FeatureNetwork, features_of, load_features
+from ldsmc_bench.scoring.reference import load_reference, made_beforehand, reference_of, save_reference
 from ldsmc_bench.scoring.sets import set_metrics
+from ldsmc_bench.scoring.spaces import FeatureSpace, toyfaces_space
 
 
 def test_shipped_statistics_are_those_of_validation_faces() -> None:
@@ -24,42 +25,55 @@ def test_shipped_statistics_are_those_of_validation_faces() -> None:
     np.testing.assert_allclose(reference.cov, np.cov(reference.features.T), atol=0.02 * np.trace(reference.cov) / 64)
 
 
-def test_test_faces_are_near_and_damaged_ones_far(faces: Tensor, degrade: Callable[..., Tensor]) -> None:
-    network, images = load_features(), faces
-    reference = load_reference(network)
-    good, bad = (set_metrics(network, x, reference) for x in (images, degrade(images, blur=1.5)))
+@pytest.fixture(scope="module")
+def space() -> FeatureSpace:
+    return toyfaces_space(load_features())
+
+
+def test_test_faces_are_near_and_damaged_ones_far(
+    space: FeatureSpace, faces: Tensor, degrade: Callable[..., Tensor]
+) -> None:
+    reference = load_reference(space)
+    good, bad = (set_metrics(space, x, reference) for x in (faces, degrade(faces, blur=1.5)))
     assert bad["toyfaces_fid"] > good["toyfaces_fid"] + 5 * good["toyfaces_fid_se"]
     assert bad["toyfaces_kid"] > 5 * bad["toyfaces_kid_se"]
     assert abs(good["toyfaces_kid"]) < 4 * good["toyfaces_kid_se"]
+    for name in ("toyfaces_fid", "toyfaces_kid"):
+        assert bad[f"{name}_low"] < bad[name] < bad[f"{name}_high"]
+        assert good[f"{name}_high"] < bad[f"{name}_low"]
     assert (good["n"], good["reference_n"], good["warning"]) == (256, 2048, None)
+    assert good["network"] == load_features().digest
 
 
-def test_few_images_are_warned_of_and_two_have_no_set_metric(faces: Tensor) -> None:
-    network, images = load_features(), faces[:3]
-    reference = load_reference(network)
-    few = set_metrics(network, images, reference)
+def test_few_images_are_warned_of_and_two_have_no_set_metric(space: FeatureSpace, faces: Tensor) -> None:
+    reference = load_reference(space)
+    few = set_metrics(space, faces[:3], reference)
     assert "3 images" in str(few["warning"])
     assert all(np.isfinite(value) for value in few.values() if isinstance(value, float))
     assert {"toyfaces_fid", "toyfaces_fid_se", "toyfaces_kid", "toyfaces_kid_se"} <= set(few)
-    two = set_metrics(network, images[:2], reference)
+    two = set_metrics(space, faces[:2], reference)
     assert "toyfaces_fid" not in two and two["n"] == 2 and two["warning"]
 
 
-def test_other_data_sets_are_compared_with_their_own_truths(faces: Tensor) -> None:
-    network, truths = load_features(), faces[:80]
-    own = reference_for("folder", network, truths)
-    result = set_metrics(network, truths, own)
+def test_other_data_sets_are_compared_with_their_own_truths(space: FeatureSpace, faces: Tensor) -> None:
+    truths = faces[:80]
+    assert made_beforehand("folder", 64, space) is None
+    result = set_metrics(space, truths, reference_of(space, truths, "their truths"))
     assert result["toyfaces_fid"] == pytest.approx(0, abs=1e-6)
-    assert (result["reference"], result["reference_n"]) == ("the run's truths", 80)
-    assert reference_for("toyfaces", network, truths).name == "2048 validation toyfaces"
+    assert (result["reference"], result["reference_n"]) == ("their truths", 80)
+    shipped = made_beforehand("toyfaces", 64, space)
+    assert shipped is not None and shipped.name == "2048 validation toyfaces"
 
 
-def test_statistics_of_another_network_are_refused(faces: Tensor, tmp_path: Path) -> None:
-    network, path = load_features(), tmp_path / "reference.safetensors"
-    save_reference(reference_of(network, faces[:4], "four faces"), path)
-    kept = load_reference(network, path)
-    assert kept.name == "four faces" and kept.features.shape == (4, 64)
+def test_statistics_of_another_network_are_refused(space: FeatureSpace, faces: Tensor, tmp_path: Path) -> None:
+    path = tmp_path / "reference.safetensors"
+    save_reference(reference_of(space, faces[:4], "four faces"), path)
+    kept = load_reference(space, path)
+    assert kept.name == "four faces" and kept.features.shape == (4, 64) and kept.n == 4
     with pytest.raises(UserError, match="made with feature network"):
         load_reference(FeatureNetwork({"a": 2}), path)
     with pytest.raises(UserError, match="missing"):
-        load_reference(network, tmp_path / "none.safetensors")
+        load_reference(space, tmp_path / "none.safetensors")
+    path.write_bytes(b"no statistics")
+    with pytest.raises(UserError, match="not the statistics of a reference set"):
+        load_reference(space, path)
