@@ -15,8 +15,12 @@ def compose(cfg: DictConfig) -> None:
 
 
 def multirun_first(arguments: list[str]) -> list[str]:
-    """Hydra reads overrides on one side of -m only; with the flag in front they may stand anywhere."""
+    """Hydra reads overrides on one side of -m only; with the flag in front they may stand anywhere.
+
+    It heeds a launcher in a sweep only, so a launcher makes a sweep, if of one point.
+    """
     flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
+    flags += ["-m" for argument in arguments if argument.startswith("hydra/launcher=")]
     return flags[:1] + [argument for argument in arguments if argument not in ("-m", "--multirun")]
 
 

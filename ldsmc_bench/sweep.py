@@ -15,6 +15,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from ldsmc_bench.errors import UserError
+from ldsmc_bench.signals import stoppable
 
 log = logging.getLogger(__name__)
 _failed: list[str] = []  # of this command; Hydra hands nothing back from a callback
@@ -22,12 +23,13 @@ _failed: list[str] = []  # of this command; Hydra hands nothing back from a call
 
 def job(cfg: DictConfig) -> None:
     """One run of a sweep. Whatever happens is written to `outcome.json` in the job's log folder; nothing is raised."""
-    from ldsmc_bench.run import run
-
     folder = Path(HydraConfig.get().runtime.output_dir)
     outcome: dict[str, Any] = {"run_id": None, "error": None}
     try:
-        outcome["run_id"] = run(cfg).run_id
+        with stoppable():
+            from ldsmc_bench.run import run
+
+            outcome["run_id"] = run(cfg).run_id
     except UserError as error:
         outcome["error"] = " ".join(str(error).split())
     except Exception as error:
@@ -54,8 +56,11 @@ class Report(Callback):
         _failed[:] = conclude([Path(config.hydra.run.dir)])
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        folder = Path(config.hydra.sweep.dir)
-        _failed[:] = conclude(sorted((path.parent.parent for path in folder.glob("*/.hydra/config.yaml")), key=_number))
+        if config.launch == "detached" and config.hydra.runtime.choices["hydra/launcher"] == "slurm":
+            _failed[:] = []  # the jobs have only been submitted
+            return
+        jobs = (path.parent.parent for path in Path(config.hydra.sweep.dir).glob("*/.hydra/overrides.yaml"))
+        _failed[:] = conclude(sorted(jobs, key=_number))
 
 
 def conclude(jobs: Sequence[Path]) -> list[str]:
@@ -64,7 +69,7 @@ def conclude(jobs: Sequence[Path]) -> list[str]:
     from ldsmc_bench.records.store import Store
     from ldsmc_bench.report.table import table
 
-    results, summaries, failed = {}, [], []
+    results, summaries, failed, waiting = {}, [], [], set()
     for folder, name in _names(jobs).items():
         outcome = _read(folder / "outcome.json") or {"run_id": None, "error": f"the job died (log: {folder})"}
         if outcome["error"]:
@@ -76,15 +81,17 @@ def conclude(jobs: Sequence[Path]) -> list[str]:
         summary, wanted = _read(store.root / "summary.json"), requested(store)
         images = sum(summary[key] for key in ("n", "n_failed", "n_skipped")) if summary else 0
         if summary is None or (wanted and images < wanted.ids):
-            print(f"{store.run_id}: this shard is done, others are not yet (python -m ldsmc_bench.status)")
+            waiting.add(store.run_id)
             continue
         if store.run_id not in results:
             cfg.device = "cpu"  # a report needs no GPU, and may be made where there is none
             results[store.run_id] = cfg
-            summaries.append({**summary, "asked": name})
+            summaries.append({**summary, "asked": " ".join(o for o in name.split() if not o.startswith("shard="))})
             if summary["n_failed"]:
                 count = f"{summary['n_failed']} of {images} images failed"
                 failed.append(_said_of(name, f"{count}; the records in {store.root / 'records'} say why"))
+    for run_id in sorted(waiting):
+        print(f"{run_id}: this shard is done, others are not yet (python -m ldsmc_bench.status)")
     if summaries:
         print()
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 240  # a log wraps no lines

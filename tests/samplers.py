@@ -1,5 +1,7 @@
 """Samplers that go wrong: LD-SMC with a flaw, given to a run as `method.sample._target_=tests.samplers.<name>`."""
 
+import os
+import time
 from functools import wraps
 from typing import Any
 
@@ -66,6 +68,18 @@ def only_steps(prior: Prior, measurement: Measurement, noise: Noise, trace: Trac
     """A method without particles: noise fades out over the steps."""
     x = measurement.y
     for _ in range(steps):
+        x = x + 0.1 * noise.normal("z", x.shape[1:]).to(x)
+        trace(0)
+    return x
+
+
+def unhurried(
+    prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, *, particles: int, steps: int
+) -> Tensor:
+    """As `only_steps`, but each step takes UNHURRIED seconds of the environment, so that it can be disturbed."""
+    x = measurement.y * particles
+    for _ in range(steps):
+        time.sleep(float(os.environ.get("UNHURRIED", "0")))
         x = x + 0.1 * noise.normal("z", x.shape[1:]).to(x)
         trace(0)
     return x
