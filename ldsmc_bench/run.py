@@ -11,6 +11,8 @@ from omegaconf import DictConfig
 
 from ldsmc_bench.batch import keep_unrestored, rehearse, restore, score_and_keep
 from ldsmc_bench.pose import pixels, pose
+from ldsmc_bench.cluster.notes import note
+from ldsmc_bench.code_digest import agree_on_code
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.prior.random_weights import learned, unscored
 from ldsmc_bench.problem.datasets import Dataset
@@ -53,6 +55,8 @@ def run(cfg: DictConfig) -> Store:
 
     batches = unfinished(store, ids[settings.shard :: settings.shards], settings.batch_size)
     part = Part(store, settings.shard, settings.shards)
+    agree_on_code(store, settings.config, going_on=bool(batches))
+    note(store, settings.shard, settings.shards, batches)
     with mirrored(part, settings.config, ids, live=bool(batches)):
         if batches:
             prior = prior.to(settings.device, settings.network_dtype)

@@ -79,6 +79,8 @@ def checked(cfg: DictConfig) -> Settings:
     _require("task.noise_std", config["task"]["noise_std"], Annotated[float, Between(0)])
     _require("task.noise", config["task"]["noise"], Literal[*NOISES])
     _require("measurement.noise_in_hole", config["measurement"]["noise_in_hole"], bool)
+    _require("launch", config["launch"], Literal["attached", "detached"])
+    _require("mix_code", config["mix_code"], bool)
     _require("measurement.poisson_rate", config["measurement"]["poisson_rate"], Positive)
     sample = _check_arguments("method.sample", config["method"]["sample"])
     hints = get_type_hints(get_object(config["method"]["sample"]["_target_"]), include_extras=True)
