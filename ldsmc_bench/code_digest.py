@@ -20,7 +20,8 @@ from ldsmc_bench.provenance import commit
 from ldsmc_bench.records.publish import publish, replace, writing
 from ldsmc_bench.records.store import Store, outcomes
 
-ROOMS = ("problem", "prior", "sampling", "scoring", "noise", "batch")  # of ldsmc_bench: no other reaches a number
+# Rooms of ldsmc_bench that reach no number: what they make of the configuration is in the identity of a run.
+BESIDE = ("cluster", "composition", "errors", "fetch", "progress", "records", "report", "settings")
 
 
 def agree_on_code(store: Store, config: Mapping[str, Any], *, going_on: bool) -> None:
@@ -84,7 +85,7 @@ def _targets(node: Any) -> Iterator[str]:
 
 def _counts(module: str, tops: set[str]) -> bool:
     top, _, rest = module.partition(".")
-    return rest.split(".")[0] in ROOMS if top == "ldsmc_bench" else top in tops
+    return rest.split(".")[0] not in BESIDE if top == "ldsmc_bench" else top in tops
 
 
 def _file(module: str, places: list[str]) -> Path | None:
