@@ -1,14 +1,29 @@
-"""What a job of SLURM notes in the run that it works on: `jobs/<shard>-of-<shards>.json`, the latest job of a shard."""
+"""What is noted of SLURM's jobs.
+
+By the launcher, in a sweep's `submitted.json`: what it submitted. By a job, in `jobs/<shard>-of-<shards>.json` of the run
+that it works on: that it has begun; the latest job of a shard stands there.
+"""
 
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.records.publish import replace, writing
 from ldsmc_bench.records.store import Store
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job of a sweep: its point's number, which names its folder, and where its stderr goes."""
+
+    job: str
+    number: int
+    overrides: list[str]
+    log: str
 
 
 @dataclass(frozen=True)
@@ -38,13 +53,19 @@ def note(store: Store, shard: int, shards: int, unfinished: Sequence[Sequence[st
         replace(store.root / "jobs" / f"{shard}-of-{shards}.json", (json.dumps(asdict(content)) + "\n").encode())
 
 
-def notes(store: Store) -> list[Note]:
+def notes(run: Path) -> list[Note]:
     """The notes of a run, in the order of their jobs. Raises UserError if they cannot be read."""
     try:
-        found = [Note(**json.loads(path.read_bytes())) for path in (store.root / "jobs").glob("*-of-*.json")]
+        found = [Note(**json.loads(path.read_bytes())) for path in (run / "jobs").glob("*-of-*.json")]
     except OSError as error:
-        raise UserError(f"{store.root / 'jobs'} cannot be read ({error.strerror}): check results_dir") from error
+        raise UserError(f"{run / 'jobs'} cannot be read ({error.strerror}): check results_dir") from error
     return sorted(found, key=lambda one: [int(part) for part in one.job.split("_")])
+
+
+def submissions(results_dir: Path) -> list[Submitted]:
+    """All jobs that were ever submitted with this results folder, the earliest first."""
+    files = sorted((results_dir / "logs").glob("*/submitted.json"))
+    return [Submitted(**job) for file in files for job in json.loads(file.read_bytes())]
 
 
 def this_job() -> str | None:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,11 @@ from omegaconf.errors import OmegaConfBaseException
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from ldsmc_bench.cluster import queue
+from ldsmc_bench.cluster.notes import Submitted
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.records.publish import publish
 
 SHORTEST, LONGEST = 2.0, 60.0  # seconds between two looks at the queue
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """A job of a sweep: its point's number, which names its folder, and where its stderr goes."""
-
-    job: str
-    number: int
-    overrides: list[str]
-    log: str
 
 
 def submit(launcher: BaseSubmititLauncher, sweep: Sequence[Sequence[str]], first: int) -> None:
@@ -80,13 +71,6 @@ def submit(launcher: BaseSubmititLauncher, sweep: Sequence[Sequence[str]], first
         # Not over what a job of this very instant says itself.
         why = f"the job died{f', {how[job.job]}' if job.job in how else ''} (log: {job.log})"
         publish(_outcome(folder, job), json.dumps({"run_id": None, "error": why}).encode())
-
-
-def submissions(results_dir: Path) -> dict[str, Submitted]:
-    """All jobs that were ever submitted for this results folder, by id."""
-    notes = sorted((results_dir / "logs").glob("*/submitted.json"))
-    jobs = (Submitted(**job) for note in notes for job in json.loads(note.read_bytes()))
-    return {job.job: job for job in jobs}
 
 
 def _work(config: DictConfig, overrides: Sequence[str]) -> str:

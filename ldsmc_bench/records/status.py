@@ -5,7 +5,7 @@ records, in `requested.json`. That number only grows: a quick look at 10 images 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -88,12 +88,16 @@ def statuses(results_dir: str | Path) -> list[RunStatus]:
     return [_status(store, request) for store, request in wanted if request is not None]
 
 
-def table(rows: Sequence[RunStatus]) -> str:
-    """The rows for a terminal: one line a run, numbers to the right, and a line of totals."""
+def table(rows: Sequence[RunStatus], beside: Mapping[str, Sequence[str]] | None = None) -> str:
+    """The rows for a terminal: one line a run, numbers to the right, and a line of totals.
+
+    `beside` are further columns of text, one entry a row.
+    """
     names = [field.name for field in fields(RunStatus) if field.name != "complete"]
-    cells = [names, *([str(getattr(row, name)) for name in names] for row in rows)]
+    columns = {name: [str(getattr(row, name)) for row in rows] for name in names} | dict(beside or {})
+    names, cells = list(columns), [list(columns), *map(list, zip(*columns.values(), strict=True))]
     widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
-    left = {"run_id", "method", "task", "dataset"}
+    left = {"run_id", "method", "task", "dataset", *(beside or ())}
     lines = [
         "  ".join(
             cell.ljust(width) if name in left else cell.rjust(width)
@@ -101,7 +105,7 @@ def table(rows: Sequence[RunStatus]) -> str:
         )
         for line in cells
     ]
-    return "\n".join([*lines, "", _totals(rows)])
+    return "\n".join([*(line.rstrip() for line in lines), "", _totals(rows)])
 
 
 def _asked_by_records(store: Store) -> Request | None:

@@ -114,6 +114,10 @@ def test_the_json_has_one_object_a_run(tmp_path, store, capsys):
             "failed": 0,
             "skipped": 0,
             "complete": True,
+            "running": 0,
+            "jobs": [],
+            "images_per_hour": None,
+            "ends": None,
         }
     ]
 
