@@ -37,7 +37,13 @@ figures: $(READY)  ## curves, cost fronts and ESS from the store, into results/f
 page: $(READY)  ## all results as one page for a browser, results/page/index.html
 	$(RUN) -m ldsmc_bench.report.page
 
+tables: $(READY)  ## the tables of conf/table as LaTeX, Markdown and CSV, in results/tables
+	$(RUN) -m ldsmc_bench.report.tables
+
+tables-pdf: $(READY)  ## and as one PDF, where pdflatex is installed
+	$(RUN) -m ldsmc_bench.report.tables pdf=true
+
 status: $(READY)  ## what is done, missing and failed
 	$(RUN) -m ldsmc_bench.status
 
-.PHONY: help setup run test test-slow lint status figures page
+.PHONY: help setup run test test-slow lint tables tables-pdf status figures page

@@ -11,7 +11,10 @@ from ldsmc_bench.report.layout import Metric
 from ldsmc_bench.report.statistics import LEVEL
 from ldsmc_bench.scoring.protocols import PROTOCOLS
 
-PUBLISHED = "Grey: published numbers (published.csv names their tables), on other images, ranked with nothing."
+PUBLISHED = (
+    "Grey: numbers of arXiv 2502.05908, on other images, ranked with nothing; it tells neither how its FID was "
+    "computed nor on which network its LPIPS."
+)
 FEWEST = 6  # images that a signed-rank test needs before it can reach the level at all
 SAID = {"dataset": "data set {}", "prior": "prior {}", "steps": "{} steps", "particles": "{} particles"}
 SAID |= {"variant": "variant {}", "task": "task {}", "task.noise_std": "noise {}", "precision": "{}"}
@@ -102,9 +105,9 @@ def _parts(table: Table) -> Iterator[str]:
     said = []
     for metric in table.metrics:
         estimates = [c.estimate for c in _cells(table, metric) if c.estimate and c.estimate.seeds > 1]
-        parts = [(e.images, e.of_seeds, e.rest) for e in estimates]
+        parts = [(e.images, e.of_seeds, e.rest) for e in estimates if e.se]
         if parts:
-            words = ("between images", "between seeds", "images within seeds")
+            words = ("between images", "between seeds", "interaction")
             roots = [_root_mean_square(values) for values in zip(*parts, strict=True)]
             shown = [f"{_printed_finely(metric, r)} {w}" for w, r in zip(words, roots, strict=True) if r is not None]
             said.append(f"{metric.label} {', '.join(shown)}")

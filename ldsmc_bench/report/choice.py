@@ -23,7 +23,8 @@ def chosen(layout: Layout, runs: pd.DataFrame) -> pd.DataFrame:
         begun &= runs[key].isin(values) | (runs[key].isna() & (None in values))
     for key in keys:
         if key not in layout.runs:
-            begun &= runs[key].notna()  # a method without such an argument
+            given = runs[key].notna()  # not by methods without such an argument, nor where it has its default
+            begun &= given | runs.method.isin(runs.method[given])
     found = runs[begun]
     return found if layout.sweep is None else swept(found, layout.sweep)
 
@@ -32,8 +33,8 @@ def swept(runs: pd.DataFrame, key: str) -> pd.DataFrame:
     """The runs of which there are others that differ in `key`, and but for the seed in nothing else."""
     if not len(runs):
         return runs
-    others = [name for name in settings(runs) if name not in (key, f"sample.{key}")]
-    values = runs[key].astype(str).groupby(_fingerprint(runs, others)).transform("nunique")
+    others = ["method", *(name for name in settings(runs) if name != key)]
+    values = _texts(runs, key).groupby(_fingerprint(runs, others)).transform("nunique")
     return runs[values > 1]
 
 
@@ -53,7 +54,7 @@ def told_apart(runs: pd.DataFrame, keys: Sequence[str]) -> list[str]:
         group = _fingerprint(runs, [*keys, *said])
         if whole.groupby(group).nunique().max() == 1:
             break
-        if runs[name].astype(str).groupby(group).nunique().max() > 1:
+        if _texts(runs, name).groupby(group).nunique().max() > 1:
             said.append(name)
     seeds = runs.seed.groupby(_fingerprint(runs, [*keys, *said]))
     return said if seeds.nunique().equals(seeds.size()) else [*said, "run_id"]
@@ -68,5 +69,10 @@ def _fingerprint(runs: pd.DataFrame, keys: Iterable[str]) -> pd.Series:
     """One text for the values of `keys`, equal for runs that agree in them."""
     text = pd.Series("", index=runs.index, dtype=object)
     for key in keys:
-        text = text + "\n" + runs[key].astype(str).astype(object)
+        text = text + "\n" + _texts(runs, key)
     return text
+
+
+def _texts(runs: pd.DataFrame, key: str) -> pd.Series:
+    """A column as text, where nothing is a value like others."""
+    return pd.Series([str(value) for value in runs[key]], index=runs.index, dtype=object)

@@ -29,7 +29,7 @@ from ldsmc_bench.report.published import with_published
 WRITERS = {"tex": typeset.latex, "md": typeset.markdown, "csv": typeset.spreadsheet}
 PREAMBLE = r"""\documentclass{article}
 \usepackage[utf8]{inputenc}
-\usepackage[landscape,margin=15mm]{geometry}
+\usepackage[a4paper,margin=18mm]{geometry}
 \usepackage{amsmath,booktabs,graphicx,xcolor}
 \begin{document}
 """
@@ -78,7 +78,8 @@ def make_pdf(tables: Sequence[Path]) -> Path:
         source = Path(scratch) / "tables.tex"
         source.write_text(f"{PREAMBLE}{text}\\end{{document}}\n")
         command = [program, "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", source.name]
-        done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, errors="replace", check=False)
+        for _ in range(2):  # the second time, references are known
+            done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, errors="replace", check=False)
         if done.returncode:
             wrong = next((line for line in done.stdout.splitlines() if line.startswith("!")), "no message")
             raise UserError(

@@ -11,7 +11,8 @@ from ldsmc_bench.report.cells import Cell, Row, Table, printed
 from ldsmc_bench.report.layout import Metric
 
 ARROWS = {"higher": "↑", "lower": "↓", "one": "→ 1", "none": ""}
-NUMBER = 6  # columns of numbers that a text's width takes
+LINES = 40  # rows that a page takes
+Block = tuple[str, list[Row]]  # with its heading, empty where there is but one
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "|": r"$|$", "*": r"$^*$",
@@ -22,17 +23,21 @@ _LATEX = {
 
 
 def latex(table: Table) -> str:
-    """A `table` environment for a paper that loads booktabs, xcolor, graphicx and amsmath."""
-    panels = [_latex_panel(table, columns) for columns in _panels(table)]
+    """A `table` environment, more where one page is not enough, for a paper that loads booktabs, xcolor, graphicx and
+    amsmath."""
+    first, *others = _pages(table)
     lines = [
         f"% {table.layout.name}: by python -m ldsmc_bench.report.tables; needs booktabs, xcolor, graphicx, amsmath",
         r"\begin{table}[tp]",
         r"\centering",
         rf"\caption{{{escaped(' '.join(caption.caption(table)))}}}",
         rf"\label{{tab:{table.layout.name}}}",
-        r"\small",
-        "\n\n\\medskip\n".join(panels),
+        r"\medskip\small",
+        first,
     ]
+    for page in others:
+        head = rf"Table~\ref{{tab:{table.layout.name}}}, continued."
+        lines += [r"\end{table}", r"\begin{table}[tp]", r"\centering\small", rf"{head}\par\medskip", page]
     marks = [rf"$^{{{caption.letter(i)}}}$ {escaped(note)}." for i, note in enumerate(caption.notes(table))]
     if below := [*marks, *map(escaped, caption.choices(table))]:
         lines += ["", r"\medskip", r"\begin{minipage}{\linewidth}\footnotesize\raggedright", " \\\\\n".join(below)]
@@ -76,27 +81,54 @@ def escaped(text: str) -> str:
     return "".join(_LATEX.get(c, c if ord(c) < 0x180 and c.isprintable() else "?") for c in text)
 
 
-def _latex_panel(table: Table, columns: Sequence[Any]) -> str:
+def _pages(table: Table) -> list[str]:
+    """The tabulars that a page holds, page by page: groups of columns one below the other, then further blocks."""
+    pages: list[list[str]] = []
+    left = 0
+    for blocks in _in_parts(_blocks(table)):
+        size = sum(len(rows) + bool(heading) for heading, rows in blocks)
+        for columns in _panels(table):
+            if size > left:
+                pages.append([])
+                left = LINES
+            pages[-1].append(_tabular(table, columns, blocks))
+            left -= size + 5  # rules and headings
+    return ["\n\n\\medskip\n".join(page) for page in pages]
+
+
+def _in_parts(blocks: Sequence[Block]) -> list[list[Block]]:
+    """Blocks in their order, as many together as a page holds."""
+    parts: list[list[Block]] = []
+    left = 0
+    for heading, rows in blocks:
+        if len(rows) > left:
+            parts.append([])
+            left = LINES
+        parts[-1].append((heading, rows))
+        left -= len(rows) + 1
+    return parts
+
+
+def _tabular(table: Table, columns: Sequence[Any], blocks: Sequence[Block]) -> str:
     keys, metrics = _shown_keys(table), table.metrics
-    width = len(keys) + len(columns) * len(metrics)
+    numbers = len(columns) * len(metrics)
     head = []
     if table.layout.columns is not None:
         groups = [rf"\multicolumn{{{len(metrics)}}}{{c}}{{{escaped(_called(table, c))}}}" for c in columns]
         head.append(" & ".join([*[""] * len(keys), *groups]) + r" \\")
         starts = [len(keys) + 1 + i * len(metrics) for i in range(len(columns))]
         head.append(" ".join(rf"\cmidrule(lr){{{s}-{s + len(metrics) - 1}}}" for s in starts))
-    names_of = [f"{metric.latex} {escaped(ARROWS[metric.better])}".strip() for metric in metrics]
-    head.append(" & ".join([*(escaped(_heading(key)) for key in keys), *names_of * len(columns)]) + r" \\")
+    headings = [f"{metric.latex} {escaped(ARROWS[metric.better])}".strip() for metric in metrics]
+    head.append(" & ".join([*(escaped(_heading(key)) for key in keys), *headings * len(columns)]) + r" \\")
     body = []
-    for block, rows in _blocks(table):
-        if block:
-            body.append(rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escaped(block)}}}}} \\")
-        body += [_latex_row(table, row, columns) for row in rows]
+    for heading, rows in blocks:
         body.append(r"\midrule")
-    lines = [rf"\begin{{tabular}}{{{'l' * len(keys)}{'c' * (width - len(keys))}}}", r"\toprule", *head, r"\midrule"]
-    tabular = "\n".join([*lines, *body[:-1], r"\bottomrule", r"\end{tabular}"])
-    wide = width - len(keys) > NUMBER
-    return f"\\resizebox{{\\linewidth}}{{!}}{{%\n{tabular}}}" if wide else tabular
+        if heading:
+            body.append(rf"\multicolumn{{{len(keys) + numbers}}}{{l}}{{\textit{{{escaped(heading)}}}}} \\")
+        body += [_latex_row(table, row, columns) for row in rows]
+    begin = rf"\begin{{tabular}}{{{'l' * len(keys)}{'c' * numbers}}}"
+    tabular = "\n".join([begin, r"\toprule", *head, *body, r"\bottomrule", r"\end{tabular}"])
+    return f"\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n{tabular}}}"
 
 
 def _latex_row(table: Table, row: Row, columns: Sequence[Any]) -> str:
@@ -163,7 +195,7 @@ def _panels(table: Table) -> list[Sequence[Any]]:
     return [table.columns[start : start + across] for start in range(0, len(table.columns), across)]
 
 
-def _blocks(table: Table) -> list[tuple[str, list[Row]]]:
+def _blocks(table: Table) -> list[Block]:
     """Blocks with their headings, in order."""
     keys, blocks = table.layout.blocks, dict.fromkeys(row.block for row in table.rows)
     return [
@@ -183,8 +215,17 @@ def _shown_keys(table: Table) -> list[str]:
 
 def _names(table: Table, row: Row) -> list[str]:
     shown = _shown_keys(table)
-    cells = ["" if v is None else names.called(k, v) for k, v in zip(table.keys, row.key, strict=True) if k in shown]
+    cells = [_name(table, row, k, v) for k, v in zip(table.keys, row.key, strict=True) if k in shown]
     return [f"{cells[0]}, published", *cells[1:]] if row.published else cells
+
+
+def _name(table: Table, row: Row, key: str, value: Any) -> str:
+    """Nothing for an argument that a method has not, `unset` for one that it has and config.yaml does not tell."""
+    if value is not None:
+        return names.called(key, value)
+    method = dict(zip(table.keys, row.key, strict=True)).get("method")
+    told = key.startswith("sample.") and table.runs[table.runs.method == method][key].notna().any()
+    return "unset" if told else ""
 
 
 def _called(table: Table, value: Any) -> str:

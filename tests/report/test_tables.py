@@ -1,0 +1,365 @@
+"""Tables of a store: what they show, mark and say of it, in all three forms."""
+
+import csv
+import io
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ldsmc_bench.composition import CONF
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.report import frame, tables, typeset
+from ldsmc_bench.report.caption import caption, choices, letter, notes
+from ldsmc_bench.report.cells import Table, tabulated
+from ldsmc_bench.report.layout import load_layout, load_layouts
+from ldsmc_bench.report.published import with_published
+from tests.report.made import made, psnr
+
+HERE = Path(__file__).parent
+LAYOUT = """
+title: Restored faces
+runs: {dataset: ffhq}
+rows: [method, particles]
+columns: task
+metrics: [fid_clean, psnr, ssim]
+"""
+SMALL = "title: Small\nrows: [method, particles]\ncolumns: task\nmetrics: [psnr]\n"
+
+
+def table_of(results: Path, text: str = SMALL) -> Table:
+    file = results / "layout.yaml"
+    file.write_text(text)
+    layout, runs = load_layout(file), frame.runs(results)
+    table = tabulated(layout, runs, tables._images(results, runs, [layout]))
+    assert table is not None
+    return table
+
+
+def lines(table: Table) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(typeset.spreadsheet(table))))
+
+
+def printed(table: Table) -> dict[str, str]:
+    """What a one-column table prints, by method and particles."""
+    return {f"{line['method']}{line['particles']}": line["printed"] for line in lines(table)}
+
+
+@pytest.fixture
+def golden(tmp_path: Path) -> Path:
+    """Two seeds of LD-SMC; a tie in print, a failure, a task that is skipped, one not begun, one not done."""
+    base = [24.0, 25.5, 23.0, 28.5, 26.0, 24.5, 27.0, 22.5]
+    every = {"dataset": "ffhq", "variant": "released"}
+
+    def images(shift: float, spread: float = 0.0) -> dict[str, Any]:
+        values = [v + shift + spread * (i % 3) for i, v in enumerate(base)]
+        return {f"{i:05}": {"psnr": v, "ssim": v / 32} for i, v in enumerate(values)}
+
+    for seed in (0, 1):
+        made(tmp_path, "ldsmc", "box", images(1 + 0.2 * seed, 0.3 * seed), particles=5, seed=seed, **every,
+             sets={"fid_clean": 31.25 + seed, "fid_clean_se": 2.5})  # fmt: skip
+    made(tmp_path, "ldsmc", "sr8", images(0.5), particles=5, **every, sets={"fid_clean": 30.0, "fid_clean_se": 2.0})
+    made(tmp_path, "psld", "box", images(0.001) | {"00007": "the result is not finite"}, **every,
+         sets={"fid_clean": 39.0, "fid_clean_se": 2.0})  # fmt: skip
+    made(tmp_path, "psld", "sr8", images(-3, 0.5), **every, sets={"fid_clean": 52.5, "fid_clean_se": 3.0})
+    made(tmp_path, "resample", "box", images(0.0), wanted=16, **every)
+    why = "resample: needs a pseudo-inverse & 100% of it"
+    made(tmp_path, "resample", "sr8", {f"{i:05}": why for i in range(8)}, status="skipped", **every)
+    made(
+        tmp_path, "pfld", "box", images(-0.5, 0.6), particles=5, **every, sets={"fid_clean": 32.0, "fid_clean_se": 2.0}
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize("suffix", ["tex", "md", "csv"])
+def test_golden(golden: Path, suffix: str) -> None:
+    """Remade with UPDATE_GOLDEN=1; then look at the difference."""
+    text = tables.WRITERS[suffix](with_published(table_of(golden, LAYOUT)))
+    file = HERE / f"golden_tables.{suffix}"
+    if os.environ.get("UPDATE_GOLDEN"):
+        file.write_text(text, encoding="utf-8")
+    assert text == file.read_text(encoding="utf-8")
+
+
+def test_numbers_are_those_of_pandas(golden: Path) -> None:
+    rows, runs = frame.rows(golden), frame.runs(golden)
+    found = {(r["method"], r["task"], r["metric"]): r for r in lines(table_of(golden, LAYOUT))}
+    for run in runs[(runs.method == "psld")].itertuples():
+        values = rows[(rows.run_id == run.run_id) & (rows.status == "ok")].ssim
+        line = found["psld", run.task, "ssim"]
+        assert float(line["value"]) == pytest.approx(values.mean()) and int(line["n"]) == len(values)
+        assert float(line["se"]) == pytest.approx(values.std() / len(values) ** 0.5)
+    both = rows[rows.run_id.isin(runs[(runs.method == "ldsmc") & (runs.task == "box")].run_id)]
+    line = found["ldsmc", "box", "psnr"]
+    assert float(line["value"]) == pytest.approx(both.psnr.mean()) and line["seeds"] == "2"
+    parts = [float(line[part]) for part in ("se_images", "se_seeds", "se_rest")]
+    assert sum(part**2 for part in parts) == pytest.approx(float(line["se"]) ** 2)
+    assert float(found["ldsmc", "box", "fid_clean"]["value"]) == 31.75
+
+
+def test_best_and_second_are_what_prints_alike(tmp_path: Path) -> None:
+    for method, value in {"a": 20.001, "b": 20.004, "c": 19.996, "d": 19.99, "e": 12.0, "f": 19.991}.items():
+        made(tmp_path, method, "box", psnr([value]))
+    marks = {line["method"]: line["mark"] for line in lines(table_of(tmp_path))}
+    assert marks == {"a": "best", "b": "best", "c": "best", "d": "second", "e": "", "f": "second"}
+    lower = SMALL.replace("[psnr]", "[{name: psnr, better: lower}]")
+    assert next(line["method"] for line in lines(table_of(tmp_path, lower)) if line["mark"] == "best") == "e"
+    one = SMALL.replace("[psnr]", "[{name: psnr, better: one}]")
+    assert next(line["method"] for line in lines(table_of(tmp_path, one)) if line["mark"] == "best") == "e"
+    none = SMALL.replace("[psnr]", "[{name: psnr, better: none}]")
+    assert {line["mark"] for line in lines(table_of(tmp_path, none))} == {""}
+
+
+def test_a_lone_row_is_not_the_best(tmp_path: Path) -> None:
+    made(tmp_path, "a", "box", psnr([20.0, 21.0]))
+    table = table_of(tmp_path)
+    assert lines(table)[0]["mark"] == "" and "bold" not in " ".join(caption(table))
+
+
+def test_rows_are_ranked_within_their_block(tmp_path: Path) -> None:
+    for task, value in {"box": 20.0, "sr8": 30.0}.items():
+        for method in ("a", "b"):
+            made(tmp_path, method, task, psnr([value + (method == "a")]))
+    table = table_of(tmp_path, SMALL.replace("columns: task", "blocks: [task]"))
+    assert [line["mark"] for line in lines(table)] == ["best", "second"] * 2
+
+
+def test_the_dagger_is_for_what_a_paired_test_cannot_tell_apart(tmp_path: Path) -> None:
+    """Differences as small as the spread of images are told apart, because images are paired; mixed signs are not."""
+    base = [20.0 + 3 * (i % 7) for i in range(20)]
+    made(tmp_path, "best", "box", psnr(base))
+    made(tmp_path, "worse", "box", psnr([value - 0.1 for value in base]))
+    made(tmp_path, "alike", "box", psnr([value - 0.1 + (-1) ** i for i, value in enumerate(base)]))
+    table = table_of(tmp_path)
+    assert {line["method"]: line["like_best"] for line in lines(table)} == {"best": "0", "worse": "0", "alike": "1"}
+    assert "†" in typeset.markdown(table) and r"\dagger" in typeset.latex(table)
+    assert any("Wilcoxon" in s and "Holm" in s for s in caption(table))
+
+
+def test_holm_counts_the_rows_of_the_column(tmp_path: Path) -> None:
+    """Six images, all better: p = 2/64 = 0.031 alone, and 0.0625 as one of two."""
+    base = [20.0, 21, 22, 23, 24, 25]
+    made(tmp_path, "best", "box", psnr(base))
+    made(tmp_path, "x", "box", psnr([value - 0.1 * (1 + i) for i, value in enumerate(base)]))
+    assert [line["like_best"] for line in lines(table_of(tmp_path))] == ["0", "0"]
+    made(tmp_path, "y", "box", psnr([value - 0.2 * (1 + i) for i, value in enumerate(base)]))
+    assert [line["like_best"] for line in lines(table_of(tmp_path))] == ["0", "1", "1"]
+
+
+def test_set_metrics_are_compared_by_their_stored_errors(tmp_path: Path) -> None:
+    text = SMALL.replace("[psnr]", "[toyfaces_fid]")
+    for method, value in {"a": 10.0, "b": 12.0, "c": 20.0}.items():
+        made(tmp_path, method, "box", psnr([20.0] * 8), sets={"toyfaces_fid": value, "toyfaces_fid_se": 1.0})
+    table = table_of(tmp_path, text)
+    assert {line["method"]: line["like_best"] for line in lines(table)} == {"a": "0", "b": "1", "c": "0"}
+    assert any("bootstrap standard errors as if independent" in sentence for sentence in caption(table))
+
+
+def test_runs_of_other_settings_are_neither_averaged_nor_picked(tmp_path: Path) -> None:
+    ids = [made(tmp_path, "ldsmc", "box", psnr([20.0 + k, 21.0 + k]), kappa1=k) for k in (0.5, 1.0)]
+    made(tmp_path, "ldsmc", "box", psnr([22.0, 24.0]), kappa1=1.0, seed=1)  # another seed is not another setting
+    table = table_of(tmp_path)
+    assert table.split == ("sample.kappa1",)
+    assert [(line["sample.kappa1"], line["value"], line["seeds"]) for line in lines(table)] == [
+        ("0.5", "21.0", "1"), ("1.0", "22.25", "2"),
+    ]  # fmt: skip
+    said = " ".join(choices(table))
+    assert "sample.kappa1" in said and "layout.yaml" in said and all(run_id in said for run_id in ids)
+    assert ids[0] in typeset.latex(table).replace(r"\_", "_") and ids[0] in typeset.markdown(table)
+    chosen = table_of(tmp_path, SMALL + "runs: {sample.kappa1: 1.0}\n")
+    assert chosen.split == () and choices(chosen) == [] and [line["value"] for line in lines(chosen)] == ["22.25"]
+
+
+def test_a_variant_is_said_instead_of_what_it_stands_for(tmp_path: Path) -> None:
+    made(tmp_path, "ldsmc", "box", psnr([20.0]), variant="paper", chain="paper", choose="draw")
+    made(tmp_path, "ldsmc", "box", psnr([21.0]), variant="released", chain="released", choose="argmax")
+    assert table_of(tmp_path).split == ("variant",)
+
+
+def test_a_seed_that_is_not_done_waits(tmp_path: Path) -> None:
+    made(tmp_path, "ldsmc", "box", psnr([20.0, 21.0, 22.0]))
+    made(tmp_path, "ldsmc", "box", psnr([30.0]), seed=1, wanted=3)
+    table = table_of(tmp_path)
+    assert [line["value"] for line in lines(table)] == ["21.0"]
+    assert notes(table) == ["seed 1 left out: 1 of 3 images so far"]
+
+
+def test_a_run_that_is_not_done_says_so(tmp_path: Path) -> None:
+    made(tmp_path, "ldsmc", "box", psnr([20.0]) | {"b": "out of memory"}, wanted=3)
+    table = table_of(tmp_path)
+    assert notes(table) == ["1 of 3 images failed, left out", "1 of 3 images so far"]
+    assert "20.00 <sup>a,b</sup>" in typeset.markdown(table) and "20.00$^{a,b}$" in typeset.latex(table)
+
+
+def test_an_image_that_not_every_seed_has_is_left_out_and_told(tmp_path: Path) -> None:
+    made(tmp_path, "ldsmc", "box", psnr([20.0, 22.0, None]))
+    made(tmp_path, "ldsmc", "box", psnr([21.0, 23.0, 90.0]), seed=1)
+    table = table_of(tmp_path)
+    assert [line["value"] for line in lines(table)] == ["21.5"]
+    assert notes(table) == ["1 images that not every seed has are left out"]
+
+
+def test_empty_cells_are_counted(golden: Path) -> None:
+    said = " ".join(caption(table_of(golden, LAYOUT)))
+    # ReSample: no FID of box, nothing of sr8, which it skips; PFLD never ran on sr8
+    assert "-- no number: 7 of 24 cells, 3 of them without a run." in said
+
+
+def test_a_metric_that_no_run_has_gets_no_column(tmp_path: Path) -> None:
+    made(tmp_path, "ldsmc", "box", psnr([20.0]))
+    table = table_of(tmp_path, SMALL.replace("[psnr]", "[niqe, psnr, fid_clean]"))
+    assert [metric.name for metric in table.metrics] == ["psnr"]
+    assert "No run has NIQE, FID." in caption(table)
+
+
+def test_a_sweep_shows_what_differs_in_nothing_else(tmp_path: Path) -> None:
+    for particles in (1, 5):
+        made(tmp_path, "ldsmc", "box", psnr([20.0 + particles]), particles=particles)
+    made(tmp_path, "ldsmc", "sr8", psnr([20.0]))  # one number of particles only
+    made(tmp_path, "psld", "box", psnr([20.0]))
+    table = table_of(tmp_path, SMALL + "sweep: particles\n")
+    assert [(line["method"], line["particles"], line["task"]) for line in lines(table)] == [
+        ("ldsmc", "1", "box"), ("ldsmc", "5", "box"),
+    ]  # fmt: skip
+
+
+def test_a_sweep_over_an_argument_shows_its_default_and_no_stranger(tmp_path: Path) -> None:
+    made(tmp_path, "ldsmc", "box", psnr([20.0]))  # config.yaml does not tell an argument at its default
+    made(tmp_path, "ldsmc", "box", psnr([21.0]), s=0.2)
+    made(tmp_path, "psld", "box", psnr([21.0]))
+    text = typeset.markdown(table_of(tmp_path, SMALL.replace("particles", "sample.s") + "sweep: sample.s\n"))
+    assert re.findall(r"^\| (\S+) \| (\S+) \|", text, re.MULTILINE)[1:] == [("LD-SMC", "0.2"), ("LD-SMC", "unset")]
+
+
+def test_published_numbers_stand_beside_ours(golden: Path) -> None:
+    table = with_published(table_of(golden, LAYOUT))
+    rows = [(row.key[0], row.key[1], row.published) for row in table.rows]
+    assert rows.index(("ldsmc", 5, True)) == rows.index(("ldsmc", 5, False)) + 1
+    assert ("latent_dps", 1, True) in rows and ("latent_dps", 1, False) not in rows
+    psld = next(row for row in table.rows if row.published and row.key[0] == "psld")
+    shown = {name: cell.estimate.value for (task, name), cell in psld.cells.items() if task == "box" and cell.estimate}
+    assert shown == {"fid_clean": 39.68, "psnr": 22.31, "ssim": 0.774}  # LD-SMC paper, Table 10
+    marks = {cell.mark for row in table.rows if row.published for cell in row.cells.values()}
+    assert marks == {""} and r"\textcolor{gray}{39.68}" in typeset.latex(table)
+
+
+def test_every_published_number_has_its_source_and_is_once_there() -> None:
+    numbers = pd.read_csv(Path(tables.__file__).with_name("published.csv"))
+    assert not numbers.isna().any().any() and not numbers.duplicated(list(numbers.columns[:5])).any()
+    # 8 rows of methods x 2 data sets x 4 tasks x 5 metrics, and 10 of Table 4 in seconds and memory
+    assert len(numbers) == 8 * 2 * 4 * 5 + 2 * 10
+
+
+def test_what_breaks_latex_does_not() -> None:
+    text = typeset.escaped("50% of a_b & c#d {e} ~^\\ <|> ± † Fréchet 漢")
+    special = r"\textasciitilde{}\textasciicircum{}\textbackslash{} $<$$|$$>$ $\pm$ $\dagger$"
+    assert text == rf"50\% of a\_b \& c\#d \{{e\}} {special} Fréchet ?"
+    assert [letter(i) for i in (0, 25, 26, 51, 52)] == ["a", "z", "aa", "az", "ba"]
+
+
+def test_long_tables_go_over_several_pages(tmp_path: Path) -> None:
+    for task in ("box", "sr8", "half"):
+        for particles in range(1, 31):
+            made(tmp_path, "ldsmc", task, psnr([20.0]), particles=particles)
+    text = typeset.latex(table_of(tmp_path, SMALL.replace("columns: task", "blocks: [task]")))
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 3
+    assert text.count(r"\caption") == text.count(r"\label") == 1 and text.count("continued") == 2
+
+
+def test_the_command_writes_all_forms_and_names_what_has_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(tmp_path, "ldsmc", "box", psnr([20.0, 21.0]))
+    assert tables.main([f"results_dir={tmp_path}"]) == 0
+    out = capsys.readouterr().out
+    assert "ffhq: no run for it yet" in out and "toyfaces_appendix: " in out
+    for suffix in ("tex", "md", "csv"):
+        assert (tmp_path / "tables" / f"toyfaces_appendix.{suffix}").exists()
+    before = (tmp_path / "tables" / "toyfaces_appendix.tex").read_bytes()
+    assert tables.main([f"results_dir={tmp_path}", "published=true"]) == 0
+    assert (tmp_path / "tables" / "toyfaces_appendix.tex").read_bytes() == before  # nothing is published of toyfaces
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["publish=true"], "publish: no such key; did you mean published?"),
+        (["published=yes"], "published=yes: must be true or false"),
+        (["--pdf"], "--pdf: write key=value"),
+        (["results_dir=nowhere"], "results_dir=nowhere cannot be read"),
+    ],
+)
+def test_a_wrong_command_is_told_in_a_line(arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tables.main(arguments) == 2
+    assert capsys.readouterr().err.startswith(f"error: {line}")
+
+
+def test_an_empty_store_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tables.main([f"results_dir={tmp_path}"]) == 2
+    assert "no run belongs to any table" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("title: t\nrows: [method]\n", "metrics is missing"),
+        ("title: t\nrows: [method]\nmetrics: [psnr]\nrow: [x]\n", "no such key row; did you mean rows?"),
+        ("title: t\nrows: [partcles]\nmetrics: [psnr]\n", "rows: runs have no partcles; did you mean particles?"),
+        ("title: t\nrows: method\nmetrics: [psnr]\n", "rows=method: must be a list"),
+        (
+            "title: t\nrows: [method]\nmetrics: [pnsr]\n",
+            "pnsr has no protocol; give its label and digits too, or did you",
+        ),
+        ("title: t\nrows: [method]\nmetrics: [{name: psnr, digit: 1}]\n", "no such key digit; did you mean digits?"),
+        ("title: t\nrows: [method]\nmetrics: [{name: psnr, better: more}]\n", "psnr.better=more: must be higher or"),
+        ("title: t\nrows: [method]\nmetrics: [{name: psnr, digits: x}]\n", "psnr.digits=x: must be a whole number"),
+        ("title: t\nrows: [method]\nmetrics: [psnr]\nacross: 0\n", "across=0: must be"),
+        ("title: t\nrows: [method]\nmetrics: [psnr]\nruns: toyfaces\n", "runs=toyfaces: must be a section"),
+        ("title: t\nrows: [method]\nmetrics: [psnr]\nsweep: kappa\n", "sweep: runs have no kappa"),
+        ("- a\n", "must say title, rows and metrics"),
+        ("a: [\n", "cannot be read"),
+    ],
+)
+def test_a_wrong_layout_is_named_by_file_and_key(tmp_path: Path, text: str, line: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError) as error:
+        load_layout(file)
+    assert str(file) in str(error.value) and line in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_layouts_of_this_project_are_sound() -> None:
+    layouts = {layout.name: layout for layout in load_layouts(CONF / "table")}
+    assert [metric.name for metric in layouts["ffhq"].metrics] == ["fid_clean", "niqe", "lpips_vgg"]
+    assert layouts["exactness"].runs == {"dataset": "mixture"}
+
+
+def test_without_latex_what_is_missing_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(tmp_path, "ldsmc", "box", psnr([20.0, 21.0]))
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert tables.main([f"results_dir={tmp_path}", "pdf=true"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: pdflatex is not installed") and tables.PACKAGES in error and error.count("\n") == 1
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed (texlive-latex-recommended)")
+def test_a_real_latex_compiles_all_that_a_table_may_hold(golden: Path) -> None:
+    paths = [tables.write(with_published(table_of(golden, LAYOUT)), golden / "tables")]
+    kappa = [made(golden, "ldsmc", "half", psnr([20.0, 21.0]), kappa1=kappa) for kappa in (0.5, 1.0)]
+    paths.append(tables.write(table_of(golden, SMALL + "runs: {task: half}\n"), golden / "others"))
+    pdf = tables.make_pdf(paths)
+    assert pdf.read_bytes().startswith(b"%PDF") and kappa
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed (texlive-latex-recommended)")
+def test_what_latex_cannot_compile_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "t.tex"
+    file.write_text(r"\nosuchcommand")
+    with pytest.raises(UserError, match="Undefined control sequence"):
+        tables.make_pdf([file])
