@@ -96,7 +96,7 @@ def lacking(side: int, summary: Summary) -> str | None:
     to_fetch = [name for name in absent if file_of(name) is None]
     rescore = "python -m ldsmc_bench.rescore"
     if to_fetch:
-        return f"not computed: {_listed(to_fetch)}; bring their files: {command(to_fetch)}, then: {rescore}"
+        return f"not computed: {_listed(to_fetch)}; bring their files: {command(to_fetch)}; then: {rescore}"
     incomplete = [name for name in absent if PROTOCOLS[name].per == "image"]
     if incomplete:
         parts = ", ".join(f"{PROTOCOLS[name].label} of {counts[name]}" for name in incomplete)

@@ -75,9 +75,10 @@ FILES = {
 }
 
 
-def write(cache: Path) -> None:
-    """All of them, where the fetch command would put them."""
+def write(cache: Path, only: str = "") -> None:
+    """All of them, or only those of a metric, where the fetch command would put them."""
     for name, make in FILES.items():
-        path = cache / "metrics" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        make(path)
+        if name.startswith(only):
+            path = cache / "metrics" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            make(path)
