@@ -4,22 +4,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ldsmc_bench.report.summary import IDENTITY
+from ldsmc_bench.scoring.protocols import PROTOCOLS, Protocol
 
 Summary = Mapping[str, Any]
 MISSING = "--"
-FOOTNOTE = (
-    "mean ± standard error over images (FID*, KID*: bootstrap); "
-    "denoiser, decoder, encoder: calls per image, forward/backward",
-    "* toyfaces feature network, not LPIPS / Inception-FID",
-)
+ALWAYS = ("psnr", "ssim", "misfit")
+STARRED = tuple(name for name in PROTOCOLS if name.startswith("toyfaces_"))
 
 
 def table(summaries: Sequence[Summary], *, width: int = 160) -> str:
     """One row for each summary (see `summarise`), in the order given; what varies between runs comes first.
 
     What all runs share stands above. Columns that do not fit into `width` characters follow in further blocks, each
-    with the runs' names repeated. A missing number is `--`. Why methods skipped tasks, and warnings of the set metrics,
-    follow the footnote, each once. Raises ValueError without summaries.
+    with the runs' names repeated. A missing number is `--`; a metric of a network that no run has is left out. Why
+    methods skipped tasks, and warnings of the set metrics, follow the footnote, each once. Raises ValueError without
+    summaries.
     """
     if not summaries:
         raise ValueError("a table needs at least one run")
@@ -30,9 +29,13 @@ def table(summaries: Sequence[Summary], *, width: int = 160) -> str:
         varying.append("asked" if all("asked" in s for s in summaries) else "run_id")
     shared = [f"{key}={summaries[0][key]}" for key in keys if key not in varying and key in summaries[0]]
     names = [_aligned(key, [str(s.get(key, MISSING)) for s in summaries]) for key in varying]
-    columns = [_aligned(heading, [cell(s) for s in summaries]) for heading, cell in COLUMNS.items()]
+    metrics = _shown(summaries)
+    cells = {metric.label: _set_metric(metric) if metric.per == "set" else _metric(metric) for metric in metrics} | COST
+    columns = [_aligned(heading, [cell(s) for s in summaries]) for heading, cell in cells.items()]
     blocks = ["\n".join(_block(block)) for block in _fitting(names, columns, width)]
-    return "\n".join([" ".join(shared), "\n\n".join(blocks), *FOOTNOTE, *_warnings(summaries)]) + "\n"
+    return (
+        "\n".join([" ".join(shared), "\n\n".join(blocks), *_footnote(metrics, summaries), *_warnings(summaries)]) + "\n"
+    )
 
 
 def with_error(value: float | None, error: float | None, digits: int) -> str:
@@ -42,17 +45,43 @@ def with_error(value: float | None, error: float | None, digits: int) -> str:
     return f"{value:.{digits}f}" if error is None else f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
-def _metric(name: str, digits: int) -> Callable[[Summary], str]:
+def _shown(summaries: Sequence[Summary]) -> list[Protocol]:
+    """The metrics that any run has, in the order of columns; toyfaces' together, and also where no other is there."""
+    had = {name for s in summaries for name in (*s["metrics"], *s["sets"])} & PROTOCOLS.keys()
+    if had.intersection(STARRED) or had <= set(ALWAYS):
+        had.update(STARRED)
+    order = [*(name for name in PROTOCOLS if name != "misfit"), "misfit"]
+    return [PROTOCOLS[name] for name in order if name in had.union(ALWAYS)]
+
+
+def _footnote(metrics: Sequence[Protocol], summaries: Sequence[Summary]) -> list[str]:
+    sets = ", ".join(metric.label for metric in metrics if metric.per == "set")
+    lines = [
+        f"mean ± standard error over images{f' ({sets}: bootstrap)' if sets else ''}; "
+        "denoiser, decoder, encoder: calls per image, forward/backward"
+    ]
+    if PROTOCOLS["toyfaces_fid"] in metrics:
+        lines.append("* toyfaces feature network, not LPIPS / Inception-FID")
+    if PROTOCOLS["fid_clean"] in metrics:
+        references = dict.fromkeys(s["sets"]["reference"] for s in summaries if "fid_clean" in s["sets"])
+        lines.append(
+            f"FID, KID: clean-fid's features; all images in the last column, against {' or '.join(references)}"
+        )
+    return lines
+
+
+def _metric(metric: Protocol) -> Callable[[Summary], str]:
     def cell(summary: Summary) -> str:
-        mean = summary["metrics"].get(name, {})
-        return with_error(mean.get("mean"), mean.get("se"), digits)
+        mean = summary["metrics"].get(metric.name, {})
+        return with_error(mean.get("mean"), mean.get("se"), metric.digits)
 
     return cell
 
 
-def _set_metric(name: str, digits: int) -> Callable[[Summary], str]:
+def _set_metric(metric: Protocol) -> Callable[[Summary], str]:
     def cell(summary: Summary) -> str:
-        return with_error(summary["sets"].get(name), summary["sets"].get(f"{name}_se"), digits)
+        sets = summary["sets"]
+        return with_error(sets.get(metric.name), sets.get(f"{metric.name}_se"), metric.digits)
 
     return cell
 
@@ -78,13 +107,7 @@ def _images(summary: Summary) -> str:
     return f"{summary['n']} ({lost})" if lost else str(summary["n"])
 
 
-COLUMNS: dict[str, Callable[[Summary], str]] = {
-    "PSNR": _metric("psnr", 2),
-    "SSIM": _metric("ssim", 3),
-    "perceptual*": _metric("toyfaces_perceptual", 4),
-    "FID*": _set_metric("toyfaces_fid", 2),
-    "KID*": _set_metric("toyfaces_kid", 4),
-    "misfit": _metric("misfit", 2),
+COST: dict[str, Callable[[Summary], str]] = {
     "s/image": _seconds,
     "denoiser": _calls("denoiser"),
     "decoder": _calls("decoder"),

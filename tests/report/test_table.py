@@ -44,6 +44,28 @@ def test_what_varies_comes_first_and_what_is_shared_stands_above() -> None:
     assert [line.split()[0] for line in lines[3:5]] == ["ldsmc", "psld"]
 
 
+def test_the_papers_metrics_stand_where_they_were_computed_and_the_reference_is_named() -> None:
+    def value(mean: float) -> dict[str, Any]:
+        return {"mean": mean, "se": 0.01, "n": 16}
+
+    scores = {
+        "psnr": value(25.0),
+        "ssim": value(0.8),
+        "lpips_vgg": value(0.262),
+        "niqe": value(6.2),
+        "misfit": value(1.0),
+    }
+    sets = {"fid_clean": 61.234, "fid_clean_se": 2.0, "kid_clean": 0.0123, "kid_clean_se": 0.001, "n": 16}
+    papers = summary(1, metrics=scores, sets=sets | {"reference": "the run's truths", "warning": None})
+    text = table([papers], width=1000)
+    assert cells(text.splitlines()[1])[:7] == ["PSNR", "SSIM", "LPIPS (VGG)", "NIQE", "FID", "KID", "misfit"]
+    assert "0.262 ± 0.010  6.20 ± 0.01  61.23 ± 2.00  0.0123 ± 0.0010" in text
+    assert "(FID, KID: bootstrap)" in text and "against the run's truths" in text and "*" not in text
+    both = table([papers, summary(1)], width=1000)
+    assert cells(both.splitlines()[1])[3:10] == ["LPIPS (VGG)", "NIQE", "perceptual*", "FID", "KID", "FID*", "KID*"]
+    assert "* toyfaces feature network" in both and "against the run's truths" in both
+
+
 def test_runs_of_other_settings_are_told_apart_by_their_id() -> None:
     lines = table([summary(1, run_id="a"), summary(1, run_id="b"), summary(5, run_id="c")]).splitlines()
     assert [line.split()[:2] for line in lines[1:2] + lines[3:6]] == [
