@@ -19,6 +19,7 @@ from ldsmc_bench.records.status import requested
 from ldsmc_bench.records.store import Store
 
 Mode = Literal["online", "offline"]
+PANEL = 16  # images of the panel: the first of the data set, so that all runs show the same ones
 
 
 class Problem(TypedDict):

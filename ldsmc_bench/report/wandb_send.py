@@ -1,5 +1,6 @@
 """What W&B gets of a run, read from the store. The only file that imports wandb, and only in a process of its own."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -11,15 +12,16 @@ from typing import Any
 import wandb
 import yaml
 
+from ldsmc_bench.records.identity import canonical
 from ldsmc_bench.records.record import Record
 from ldsmc_bench.records.status import requested
 from ldsmc_bench.records.store import Store, read, read_image
 from ldsmc_bench.report.wandb_panel import Picture, posed_pictures, strip
-from ldsmc_bench.report.wandb_part import Mode, Part, complete, problem, remember, rows_path
+from ldsmc_bench.report.wandb_part import PANEL, Mode, Part, complete, problem, remember, rows_path
 from ldsmc_bench.report.wandb_rows import UNKNOWN, Rows
 
-PANEL = 16  # images of the panel: the first of the data set, so that all runs show the same ones
 CURVES, END = "/curves", "/end"  # rows that are no image's: no id holds a slash
+ONCE = ("log_evidence",)  # a number for each island of a run, not for each step
 LABELS = ("method", "task", "dataset", "particles", "steps", "seed")
 
 
@@ -129,7 +131,7 @@ def curves(records: Iterable[Record]) -> list[dict[str, float]]:
 
     So `smc/ess` is the mean effective sample size and `smc/resampled` the share of images that were resampled.
     """
-    lines = [(name, line) for record in records for name, line in record["diagnostics"].items()]
+    lines = [(name, line) for record in records for name, line in record["diagnostics"].items() if name not in ONCE]
     steps: list[dict[str, list[float]]] = [{} for _ in range(max((len(line) for _, line in lines), default=0))]
     for name, line in lines:
         for step, value in zip(steps, line, strict=False):
@@ -154,7 +156,8 @@ def _opened(part: Part, mode: Mode) -> wandb.Run:
     """The W&B run of a part, made or gone on with."""
     config_text = (part.store.root / "config.yaml").read_text(encoding="utf-8")
     labels = _labels(part.store)
-    config = yaml.safe_load(config_text) | {key: labels[key] for key in ("steps", "particles")}
+    identity = yaml.safe_load(config_text)
+    config = identity | {key: labels[key] for key in ("steps", "particles")} | {"setting": _setting(identity, labels)}
     shard = f" shard {part.shard} of {part.shards}" if part.shards > 1 else ""
     run = wandb.init(
         project=os.environ.get("WANDB_PROJECT", "ldsmc_bench"),
@@ -181,6 +184,13 @@ def _labels(store: Store) -> dict[str, Any]:
     """What a reader wants to know of a run, as it was asked for or, where that was lost, as its records say."""
     wanted = requested(store)
     return {key: getattr(wanted, key) for key in LABELS} if wanted else {key: read(store)[0][key] for key in LABELS}  # type: ignore[literal-required]
+
+
+def _setting(identity: Mapping[str, Any], labels: Mapping[str, Any]) -> str:
+    """The same for runs that differ by their seed alone, so that W&B can group them."""
+    text = canonical({key: value for key, value in identity.items() if key != "seed"})
+    digest = hashlib.sha256(text.encode()).hexdigest()[:6]
+    return f"N={labels['particles']} {labels['steps']} steps {digest}"
 
 
 def _present(store: Store) -> list[str]:
