@@ -3,11 +3,14 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ldsmc_bench.report.names import called
 from ldsmc_bench.scoring.protocols import PROTOCOLS, Protocol
 
 AXES = {"particles": "particles $N$", "steps": "steps", "sample.s": "$s$", "sample.gibbs_iterations": "Gibbs sweeps"}
@@ -16,6 +19,26 @@ PASSES = "network passes per image: forward + 2 x backward of denoiser, decoder 
 SHORT = {"particles": "N", "steps": "steps", "seed": "seed", "gibbs_iterations": "gibbs"}
 SAID_FIRST = ("variant", "particles", "steps", "seed", "prior")
 UNSAID = {"run_id", "method", "task", "dataset", "sample.particles", "sample.steps", "protocol", "skipped", "complete"}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The runs of a task on a data set, and their rows that are `ok`: frames as `frame.runs` and `frame.rows` give."""
+
+    task: str
+    dataset: str
+    runs: pd.DataFrame
+    rows: pd.DataFrame
+    results_dir: Path
+
+    @property
+    def title(self) -> str:
+        return f"{called('task', self.task)}, {called('dataset', self.dataset)}"
+
+
+def metrics_of(problem: Problem) -> list[Protocol]:
+    """The metrics that these runs have."""
+    return shown(problem.rows, problem.runs)
 
 
 def passes(rows: pd.DataFrame) -> pd.Series:

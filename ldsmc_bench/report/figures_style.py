@@ -1,23 +1,33 @@
-"""How methods look: colours that colour-blind eyes tell apart, with dashes and markers that survive a grey print."""
+"""How figures look: colours that colour-blind eyes tell apart, with dashes and markers that survive a grey print."""
 
-from collections.abc import Iterable
-from typing import TypedDict
+from collections.abc import Iterable, Sequence
+from typing import Any, TypedDict
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ldsmc_bench.report.names import METHODS
+from ldsmc_bench.scoring.protocols import Protocol
 
-# Okabe & Ito, "Color Universal Design" (2008). Black first, yellow, hard to see on white, last.
-COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
-DASHES: tuple[tuple[float, ...], ...] = (
-    (),
-    (5, 2),
-    (1, 1.5),
-    (6, 2, 1, 2),
-    (9, 3),
-    (3, 1, 1, 1, 1, 1),
-    (2, 4),
-    (12, 2, 2, 2),
-)
+# Okabe & Ito, "Color Universal Design" (2008), but grey for their yellow, which is lost on white and in a grey print.
+COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A7A7A")
+DASHES: tuple[tuple[float, ...], ...]
+DASHES = ((), (5, 2), (1, 1.5), (6, 2, 1, 2), (9, 3), (3, 1, 1, 1, 1, 1), (2, 4), (12, 2, 2, 2))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+FILLS = ("full", "none", "left", "top", "bottom", "right")  # of the markers, for several lines of one method
+PANEL = (2.3, 1.9)  # inches
+ACROSS = 3
+LOOK: Any = {  # matplotlib's settings, under which everything is drawn
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 4.5,
+    "pdf.fonttype": 42,  # text that stays text
+}
 
 
 class Style(TypedDict):
@@ -40,3 +50,33 @@ def style(number: int) -> Style:
     return Style(
         colour=COLOURS[number % len(COLOURS)], dash=DASHES[again % len(DASHES)], marker=MARKERS[again % len(MARKERS)]
     )
+
+
+def grid(metrics: Sequence[Protocol], title: str, across: int = ACROSS) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel for each metric, row by row; arrows say where better is."""
+    arrow = {"higher": "↑", "lower": "↓", "one": "→ 1"}
+    labels = [f"{m.label}{f' [{m.unit}]' if m.unit == 'dB' else ''} {arrow[m.better]}" for m in metrics]
+    return plain_grid(labels, title, across)
+
+
+def plain_grid(labels: Sequence[str], title: str, across: int = ACROSS) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel for each label of a vertical axis."""
+    across = min(across, len(labels))
+    down = -(-len(labels) // across)
+    figure = Figure(figsize=(max(across, 2) * PANEL[0], down * PANEL[1] + 0.7), layout="constrained")
+    panels = [figure.add_subplot(down, across, i + 1) for i in range(len(labels))]
+    for panel, label in zip(panels, labels, strict=True):
+        panel.set_ylabel(label)
+    figure.align_ylabels(panels)
+    figure.suptitle(title, fontsize=9, fontweight="bold")
+    return figure, panels
+
+
+def legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    """One legend under all panels, each name once."""
+    found = {label: mark for panel in panels for mark, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+    columns = max(1, min(4, int(figure.get_figwidth() / (0.35 + 0.07 * max(map(len, found))))))
+    figure.set_figheight(
+        figure.get_figheight() + 0.16 * (-(-len(found) // columns) - 1)
+    )  # its rows take no panel's room
+    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=7)
