@@ -15,23 +15,25 @@ class Noise:
     """The random numbers of a batch of images.
 
     `stream` separates uses that must not share draws: measurements of one task, say, from a sampler's draws.
-    Successive calls with one name continue that name's stream; different names are independent.
+    Successive calls with one name continue that name's stream; different names are independent. B is the number of
+    images times `rows`: where an image has several rows, which follow each other, it draws for all of them at once.
     """
 
-    def __init__(self, seed: int, image_ids: Sequence[str], stream: str) -> None:
+    def __init__(self, seed: int, image_ids: Sequence[str], stream: str, rows: int = 1) -> None:
         self.seed = seed
+        self.rows = rows
         self.image_ids = tuple(image_ids)
         self.stream = stream
         self._generators: dict[str, list[torch.Generator]] = {}
 
     def normal(self, name: str, shape: Sequence[int]) -> Tensor:
         """Standard normal draws, (B, *shape), float32 on the CPU, which runs of every precision share."""
-        return torch.stack([torch.randn(tuple(shape), generator=generator) for generator in self._of(name)])
+        return torch.cat([torch.randn((self.rows, *shape), generator=generator) for generator in self._of(name)])
 
     def uniform(self, name: str, shape: Sequence[int]) -> Tensor:
         """Uniform draws in [0, 1), (B, *shape), float64 on the CPU."""
-        return torch.stack(
-            [torch.rand(tuple(shape), generator=generator, dtype=torch.float64) for generator in self._of(name)]
+        return torch.cat(
+            [torch.rand((self.rows, *shape), generator=generator, dtype=torch.float64) for generator in self._of(name)]
         )
 
     def poisson(self, name: str, rates: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ import yaml
 from omegaconf import DictConfig
 
 from ldsmc_bench.batch import keep_unrestored, rehearse, restore, score_and_keep
-from ldsmc_bench.pose import pixels, pose
 from ldsmc_bench.cluster.notes import note
 from ldsmc_bench.code_digest import agree_on_code
+from ldsmc_bench.pose import pixels, pose
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.prior.random_weights import learned, unscored
 from ldsmc_bench.problem.datasets import Dataset
@@ -35,7 +35,7 @@ from ldsmc_bench.report.summary import summarise
 from ldsmc_bench.report.wandb_mirror import mirrored
 from ldsmc_bench.report.wandb_part import Part
 from ldsmc_bench.scoring.choice import completed, image_metrics, set_scores
-from ldsmc_bench.settings import Settings, checked, made
+from ldsmc_bench.settings import Settings, checked, made, telling
 
 
 def run(cfg: DictConfig) -> Store:
@@ -81,7 +81,7 @@ def identified(settings: Settings, dataset: Dataset, prior: Prior) -> dict[str, 
     unread = "noise_std" if config["task"]["noise"] == "poisson" else "poisson_rate"
     return {
         "protocol": PROTOCOL_VERSION,
-        "method": {"name": config["method"]["name"], "sample": config["method"]["sample"]},
+        "method": {"name": config["method"]["name"], "sample": telling(config["method"]["sample"])},
         "task": {key: value for key, value in config["task"].items() if key not in ("tuning", unread)},
         "measurement": {key: value for key, value in config["measurement"].items() if key != unread},
         "dataset": {"name": config["dataset"]["name"], "digest": dataset.digest},

@@ -111,6 +111,13 @@ def keywords(sample: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {name: p for name, p in inspect.signature(sample).parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
+def telling(sample: dict[str, Any]) -> dict[str, Any]:
+    """A sampler's section as it names a run: without the arguments that stand at the function's own default, so that a
+    sampler may learn a choice and all that it computed before keeps its name."""
+    taken = keywords(get_object(sample["_target_"]))
+    return {key: value for key, value in sample.items() if key not in taken or value != taken[key].default}
+
+
 def _refuse_unknown(config: dict[str, Any]) -> None:
     """Keys that `+key=value` added and nothing reads; methods, tasks and so on may have keys of their own."""
     known = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"), resolve=False))

@@ -8,7 +8,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ldsmc_bench.prior.interface import Prior
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.prior.interface import Calibrated, Prior
+from ldsmc_bench.problem.operators import Operator
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,12 @@ class Counted:
     def decode(self, z: Tensor) -> Tensor:
         x = self.prior.decode(z)
         return x if x is z else self._counted("decoder", x)
+
+    def unexplained(self, operator: Operator, a: float) -> Tensor:
+        """Raises UserError where the prior was not calibrated."""
+        if not isinstance(self.prior, Calibrated):
+            raise UserError("method.sample.twist=cal: this prior was not calibrated; use tds, tmpd or paper")
+        return self.prior.unexplained(operator, a)
 
     def per_image(self, images: int) -> dict[str, float]:
         """Calls divided by the images that shared them."""

@@ -1,10 +1,12 @@
 """What a sampler may ask of a prior: latent, pixel and Gaussian-mixture priors look alike."""
 
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from ldsmc_bench.problem.operators import Operator
 
 
 class Prior(Protocol):
@@ -45,3 +47,13 @@ class Prior(Protocol):
 
     def decode(self, z: Tensor) -> Tensor:
         """Latents to images (B,3,H,W), about [-1,1], not clipped; differentiable. A VQ codec quantises first."""
+
+
+@runtime_checkable
+class Calibrated(Protocol):
+    """A prior of which is known how far its predicted clean latents are from the true ones, as a measurement sees it;
+    ask with `isinstance(prior, Calibrated)`."""
+
+    def unexplained(self, operator: Operator, a: float) -> Tensor:
+        """The mean square of A(D(z_0)) - A(D(z0_hat(z))) for latents z at alpha_bar `a`, float64: that of an entry,
+        (1,), or its covariance, (G,d,d), for G groups of the operator's rows, which follow each other."""

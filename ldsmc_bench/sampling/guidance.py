@@ -4,6 +4,7 @@ Everything acts on flat rows (images x particles); rows never influence each oth
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch import Tensor
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.sampling.chain import Row
+
+Gain = Literal["paper", "drift", "sigma2"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,20 @@ def guided_mean(
     if label is not None:
         shift = (1 - rho) * shift + rho * unit_clipped(label_gradient(prior, label, ahead.mean))
     return ahead.mean - kappa * shift
+
+
+def twisted_mean(ahead: LookAhead, error: Tensor, pull: Tensor, row: Row, gain: Gain, clip: float | None) -> Tensor:
+    """A proposal mean that follows the gradient of log pbar(y_0|z), `pull` carried back through the graph of `error`
+    (which is freed): times sigma^2 ("sigma2": the twisted diffusion sampler's), or times what moves the mean as
+    Tweedie's correction of z0_hat by that gradient would ("drift"). Moved by at most `clip` sigma.
+    """
+    (gradient,) = torch.autograd.grad(error, ahead.z, grad_outputs=-pull)
+    kept = max(0.0, 1 - row.a_prev - row.sigma**2) ** 0.5 / (1 - row.a) ** 0.5
+    drift = (row.a_prev**0.5 - kept * row.a**0.5) * (1 - row.a) / row.a**0.5
+    shift = (drift if gain == "drift" else row.sigma**2) * gradient
+    if clip is not None and row.sigma > 0:
+        shift = row.sigma * clip * unit_clipped(shift / (row.sigma * clip))
+    return ahead.mean + shift
 
 
 def log_normal(value: Tensor, mean: Tensor, sigma: float) -> Tensor:

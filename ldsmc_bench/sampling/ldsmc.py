@@ -2,28 +2,34 @@
 
 The lines follow Algorithm 1 and the sequential importance sampling with resampling (SISR) of Eq. 4-7. Where the public
 code computes something else than the paper, the difference is a named choice of `sample`; `conf/method/ldsmc.yaml`
-gathers the choices in variants and says why each one is there.
+gathers the choices in variants and says why each one is there. So are the choices that make the particles' weights
+exact: the law of the chosen z_0 then tends to p(z_0|y_0) of the chain of `steps` steps as N grows, and the estimate of
+log p(y_0) is that of an unbiased one of p(y_0) for every N.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.sampling import fits, smc
 from ldsmc_bench.sampling.arguments import Count, Fraction, Natural, NonNegative, Positive
 from ldsmc_bench.sampling.chain import CHAINS, Chain
-from ldsmc_bench.sampling.guidance import LookAhead, guided_mean, log_normal, look_ahead, residual, squared
+from ldsmc_bench.sampling.guidance import Gain, LookAhead, guided_mean, log_normal, look_ahead, residual, twisted_mean
 from ldsmc_bench.sampling.path import Path, unmoved
 from ldsmc_bench.sampling.trace import Trace
+from ldsmc_bench.sampling.twist import Twist, Twisted, gaussian, noise_variance, twisted
 
 FITS = {"least_squares": fits.least_squares, "adamw": fits.pixel_fit}
 Temperature = Literal["sum", "mean"] | Positive
+Latents = Mapping[int, Tensor]  # z_k of one path an image, by k
 
 
 @torch.no_grad()
@@ -48,12 +54,21 @@ def sample(
     temperature: Temperature,
     final_variance: Literal["noise", "schedule"],
     prior_mean: Literal["before", "after"],
-    resample: Literal["multinomial", "systematic"],
+    resample: Literal["multinomial", "stratified", "systematic", "residual"],
     resample_below: Fraction,
     resample_first: bool,
     switch_inclusive: bool,
     last_move: Literal["prior", "guided"],
     choose: Literal["draw", "argmax"],
+    twist: Twist = "paper",
+    floor: Literal["size"] | Positive | None = None,
+    gain: Gain = "paper",
+    clip: Positive | None = None,
+    defensive: Fraction = 0.0,
+    labels_in_target: bool = True,
+    conditional: bool = False,
+    islands: Count = 1,
+    evidence: bool = False,
 ) -> Tensor:
     """Restore the images of `measurement`: (B,3,H,W), about [-1,1].
 
@@ -62,12 +77,23 @@ def sample(
     `temperature` divides log-densities: "sum" by 1, "mean" by their number of dimensions, or a number.
     `pixel_fit` is how labels start: where A is not linear, "adamw" in any case. `resample_below` is the share of N
     under which the ESS triggers resampling (1: at every step).
+
+    What has a default is the paper's unless it is given. `twist`, `floor`: the uncertainty of pbar(y_0|z_k) and its
+    least exponent (`twisted`; "size": 10 d_y + 500). `gain`, `clip`: the guidance in place of Eq. 7's, without labels
+    (`twisted_mean`). A share `defensive` of the moves is not guided. With `labels_in_target` false labels guide, but do
+    not weigh.
+    `conditional` sweeps after the first have the path they start from among their particles. `islands` of N particles
+    run one after the other, each with a z_0 that stands for it by its evidence. `evidence` lets out the estimate of
+    log p(y_0), a number for each island. Raises UserError for labels with another gain than the paper's.
     """
+    if s is not None and gain != "paper":
+        raise UserError(f"method.sample.gain={gain}: labels guide by the paper's; give method.sample.s=null with it")
     images, device, dtype = len(measurement.y), measurement.y.device, measurement.y.dtype
     moves = CHAINS[chain](prior.alpha_bar, steps, eta)
     labelled = s is not None
     switch = 0 if s is None else round(s * moves.moves) + int(switch_inclusive)  # labels guide the moves k < switch
-    weighted = particles > 1
+    weighted = particles > 1 or evidence
+    least = 10 * (measurement.y[0].numel() + 50) if isinstance(floor, str) else floor
     y_0 = measurement.select(
         torch.arange(images, device=device).repeat_interleave(particles)
     )  # a row for each particle
@@ -75,17 +101,12 @@ def sample(
     def draw(name: str, *shape: int) -> Tensor:
         return noise.normal(name, (*shape, *prior.shape)).to(device, dtype).reshape(-1, *prior.shape)
 
-    def tempered(log_density: Tensor, dimensions: int) -> Tensor:
-        divisor = {"sum": 1.0, "mean": float(dimensions)}[temperature] if isinstance(temperature, str) else temperature
-        return (log_density / divisor).reshape(images, particles)
+    def compared(ahead: LookAhead) -> Tensor:
+        """y_0 - A(D(z0_hat)) with its graph: decoded once, for the weights now and the guidance of the next move."""
+        with torch.enable_grad():
+            return residual(prior, y_0, ahead.z0_hat)
 
-    def log_likelihood(error: Tensor, variance: float) -> Tensor:
-        return tempered(-0.5 * squared(error.detach().double()) / variance, error[0].numel())
-
-    def log_transition(z: Tensor, mean: Tensor, sigma: float) -> Tensor:
-        return tempered(log_normal(z, mean, sigma), z[0].numel())
-
-    def label(latents: dict[int, Tensor], k: int) -> Measurement:
+    def label(latents: Latents, k: int) -> Measurement:
         """y_k for every particle: y_0 is the measurement, the others are decoded only when they are read."""
         if k == 0:
             return y_0
@@ -94,30 +115,70 @@ def sample(
             y_k = y_k + measurement.noise_std * noise.normal("labels", y_k.shape[1:]).to(y_k)
         return replace(y_0, y=y_k.repeat_interleave(particles, dim=0))
 
-    def sisr(latents: dict[int, Tensor], path: Path | None) -> tuple[Tensor, Tensor]:
-        """One sweep of SISR given y_{0:T}: all z_0 (B*N,C,h,w), and which of these rows was chosen (B,)."""
+    def tempered(log_density: Tensor, dimensions: int) -> Tensor:
+        divisor = {"sum": 1.0, "mean": float(dimensions)}[temperature] if isinstance(temperature, str) else temperature
+        return (log_density / divisor).reshape(images, particles)
+
+    def log_likelihood(error: Tensor, variance: Tensor) -> Tensor:
+        exponent, log_scale, _ = gaussian(error.detach(), variance)
+        return tempered(exponent + log_scale, error[0].numel())
+
+    def log_twist(psi: Twisted) -> Tensor:
+        return tempered(psi.log, y_0.y[0].numel())
+
+    def log_transition(z: Tensor, mean: Tensor, sigma: float) -> Tensor:
+        return tempered(log_normal(z, mean, sigma), z[0].numel())
+
+    def log_proposal(z: Tensor, mean: Tensor, mu: Tensor, sigma: float) -> Tensor:
+        guided = log_transition(z, mean, sigma)
+        if defensive == 0:
+            return guided
+        free = log_transition(z, mu, sigma)
+        return torch.logaddexp(guided + math.log1p(-defensive), free + math.log(defensive))
+
+    def sisr(latents: Latents, retained: Latents | None, path: Path | None) -> tuple[Tensor, Tensor, Tensor]:
+        """One sweep of SISR given y_{0:T}: all z_0 (B*N,C,h,w), which of these rows was chosen (B,), and log p(y_0).
+
+        Where a path is `retained`, it is every image's first particle, and lives on.
+        """
+
+        def held(z: Tensor, k: int) -> Tensor:
+            if retained is None:
+                return z
+            others = z.reshape(images, particles, *prior.shape)[:, 1:]
+            return torch.cat([retained[k][:, None], others], dim=1).reshape(z.shape)
+
+        def draw_ancestors(weights: Tensor) -> Tensor:
+            if retained is None:
+                return noise.ancestors(weights, smc.SCHEMES[resample])
+            others = noise.ancestors(weights, smc.multinomial)[:, 1:]
+            return torch.cat([torch.zeros_like(others[:, :1]), others], dim=1)
+
         # z_T ~ N(0, I); w_T = p(y_T|z_T) pbar(y_0|z_T)                                                (Eq. 6, t = T)
-        z, row = draw("proposal", particles), moves.rows[moves.moves]
+        z, row = held(draw("proposal", particles), moves.moves), moves.rows[moves.moves]
         ahead = look_ahead(prior, z, row)
         error = compared(ahead)
+        psi = twisted(prior, y_0, ahead, error, row.a, twist, least)
         weights, stay = smc.uniform(images, particles, device), unmoved(images, particles, device)
         if path is not None:
             path.moved(moves.moves, z, stay)
         if weighted:
-            log_y0 = log_likelihood(error, 1 - row.a)
-            log_w = log_y0
-            if labelled:
-                log_w = log_w + log_likelihood(residual(prior, label(latents, moves.moves), z), 1 - row.a)
-            weights = smc.normalised(log_w)
+            log_y0 = log_twist(psi)
+            weights = weights.times(log_y0)
+            if labelled and labels_in_target:
+                apart = residual(prior, label(latents, moves.moves), z)
+                weights = weights.times(log_likelihood(apart, variance_at(1 - row.a)))
 
         for k in reversed(range(moves.moves)):
             # m_k = mu - gamma_k grad log pbar(y_0|z_{k+1}) - lambda_k grad log q(y_k|z_{k+1})         (Eq. 7, App. D)
             y_k = label(latents, k) if labelled and (weighted or k < switch) else y_0
             mean, mu, sigma = ahead.mean, ahead.mean, ahead.sigma
             if k > 0 or sigma > 0 or last_move == "guided":
-                mean = guided_mean(
-                    prior, ahead, error, y_k if k < switch else None, kappa2 if k < switch else kappa1, rho
-                )
+                if gain == "paper":
+                    labels, kappa = (y_k, kappa2) if k < switch else (None, kappa1)
+                    mean = guided_mean(prior, ahead, error, labels, kappa, rho)
+                else:
+                    mean = twisted_mean(ahead, error, psi.pull, moves.rows[k + 1], gain, clip)
 
             # resample, and carry along everything that the next weight divides by
             ancestors, due = stay, torch.zeros(images, dtype=torch.bool, device=device)
@@ -127,58 +188,78 @@ def sample(
                 mean, mu, log_y0 = mean[rows], mu[rows], log_y0.gather(1, ancestors)
 
             # z_k ~ N(m_k, sigma^2 I)
-            z = mean + sigma * draw("proposal", particles)
+            centre = mean
+            if defensive > 0 and sigma > 0:
+                free = noise.uniform("defensive", (particles,)).reshape(-1, 1, 1, 1).to(device) < defensive
+                centre = torch.where(free, mu, mean)
+            z = held(centre + sigma * draw("proposal", particles), k)
             if path is not None:
                 path.moved(k, z, ancestors)
             if k in moves.rows and (k > 0 or weighted):
                 ahead = look_ahead(prior, z, moves.rows[k], gradient=k > 0)
-                error = compared(ahead) if k > 0 else error
+            if k > 0:
+                error = compared(ahead)
+                psi = twisted(prior, y_0, ahead, error, moves.rows[k].a, twist, least)
             if not weighted:
                 trace(k, z=z, mean=mean)
                 continue
 
             # w_k = w_{k+1} p(y_k|z_k) pbar(y_0|z_k) p(z_k|z_{k+1}) / (pbar(y_0|z_{k+1}) pi(z_k|z_{k+1}))  (Eq. 6)
-            noisy = 1 - (moves.rows[k] if k in moves.rows else moves.rows[1]).a
-            variance = max(measurement.noise_std**2, 1e-8) if k == 0 and final_variance == "noise" else noisy
-            log_w = weights.log - log_y0
-            if labelled or k == 0:
-                log_w = log_w + log_likelihood(residual(prior, y_k, z), variance)
+            factor = -log_y0
+            if k == 0 or (labelled and labels_in_target):
+                noisy = variance_at(1 - (moves.rows[k] if k in moves.rows else moves.rows[1]).a)
+                variance = noise_variance(y_0) if k == 0 and final_variance == "noise" else noisy
+                factor = factor + log_likelihood(residual(prior, y_k, z), variance)
             if k > 0:
-                log_y0 = log_likelihood(error, noisy)
-                log_w = log_w + log_y0
+                log_y0 = log_twist(psi)
+                factor = factor + log_y0
             if sigma > 0:
                 towards, width = (mu, sigma) if prior_mean == "before" else (ahead.mean, ahead.sigma or sigma)
-                log_w = log_w + log_transition(z, towards, width) - log_transition(z, mean, sigma)
-            weights = smc.normalised(log_w)
-            trace(k, z=z, mean=mean, ess=weights.ess, resampled=due, log_weights=log_w)
+                factor = factor + log_transition(z, towards, width) - log_proposal(z, mean, mu, sigma)
+            log_weights = weights.log + factor
+            weights = weights.times(factor)
+            trace(k, z=z, mean=mean, ess=weights.ess, resampled=due, log_weights=log_weights)
 
         # one z_0 ~ Multi(w_0)
         one = weights.log.argmax(dim=1, keepdim=True)
         if choose == "draw":
-            one = smc.multinomial(weights.log.exp(), noise.uniform("choice", (1,)).to(device))
-        return z, smc.rows_of(one, particles)
+            one = smc.drawn(weights, noise.uniform("choice", (1,)).to(device))
+        return z, smc.rows_of(one, particles), weights.log_mean
 
-    def compared(ahead: LookAhead) -> Tensor:
-        """y_0 - A(D(z0_hat)) with its graph: decoded once, for the weights now and the guidance of the next move."""
-        with torch.enable_grad():
-            return residual(prior, y_0, ahead.z0_hat)
+    def variance_at(level: float) -> Tensor:
+        return torch.tensor([level], dtype=torch.float64, device=device)
 
-    def draw_ancestors(weights: Tensor) -> Tensor:
-        return noise.ancestors(weights, smc.SCHEMES[resample])
+    def island(latents: Latents) -> tuple[Tensor, Tensor]:
+        """Its z_0 (B,C,h,w) and its estimate of log p(y_0) (B,), which is the first sweep's."""
+        # (3) Gibbs sweeps: y_{1:T} | z_{1:T}, then z_{0:T} | y_{0:T}
+        retained, estimates = None, []
+        for sweep in reversed(range(gibbs_iterations)):
+            path = Path() if sweep > 0 else None
+            z, chosen, log_evidence = sisr(latents, retained, path)
+            estimates.append(log_evidence)
+            if path is not None:
+                latents = path.of(chosen)
+                retained = latents if conditional else None
+        return z[chosen], estimates[0]
 
-    latents: dict[int, Tensor] = {}
+    latents: Latents = {}
     if labelled:
         # (1) x_0 fits y_0, started at the decode of a random latent; z_0 = E(x_0)                             (Eq. 3)
         fit = FITS[pixel_fit if measurement.operator.linear else "adamw"]
         x_0 = fit(measurement, prior.decode(draw("init")))
         # (2) z_{1:T} | z_0                                                                                    (Eq. 2)
         latents = label_latents(moves, prior.encode(x_0), lambda: draw("auxiliary"))
-    # (3) Gibbs sweeps: y_{1:T} | z_{1:T}, then z_{0:T} | y_{0:T}
-    for sweep in reversed(range(gibbs_iterations)):
-        path = Path() if sweep > 0 else None
-        z, chosen = sisr(latents, path)
-        latents = latents | path.of(chosen) if path else latents
-    z_0 = z[chosen]
+    z_0, log_total = island(latents)
+    log_evidences = [log_total]
+    for _ in range(islands - 1):
+        another, log_evidence = island(latents)
+        log_total = torch.logaddexp(log_total, log_evidence)
+        taken = noise.uniform("island", ()).to(device) < torch.exp(log_evidence - log_total)
+        z_0 = torch.where(taken.reshape(-1, 1, 1, 1), another, z_0)
+        log_evidences.append(log_evidence)
+    if evidence:
+        for number, log_evidence in enumerate(log_evidences):
+            trace.note(number, log_evidence=log_evidence)
     # (4) final latent optimisation, where the task wants it                                                   (App. A)
     if latent_fit_iterations > 0:
         z_0 = fits.latent_fit(prior, measurement, z_0, latent_fit_iterations)

@@ -11,7 +11,9 @@ class Trace:
     """Collects values by name, and ticks at every step; `keep=None` keeps everything (for replays)."""
 
     def __init__(
-        self, keep: Collection[str] | None = ("ess", "resampled"), tick: Callable[[], None] = lambda: None
+        self,
+        keep: Collection[str] | None = ("ess", "resampled", "log_evidence"),
+        tick: Callable[[], None] = lambda: None,
     ) -> None:
         self.keep = keep
         self.tick = tick
@@ -20,9 +22,13 @@ class Trace:
     def __call__(self, step: int, **values: Tensor) -> None:
         """A step is done, with these values; tensors stay on their device, so nothing waits for it."""
         self.tick()
+        self.note(step, **values)
+
+    def note(self, number: int, **values: Tensor) -> None:
+        """Values of something else than a step, numbered."""
         for name, value in values.items():
             if self.keep is None or name in self.keep:
-                self.values[name][step] = value.detach()
+                self.values[name][number] = value.detach()
 
     def per_image(self) -> list[dict[str, list[float]]]:
         """The kept values of (B,) tensors as one dictionary an image: name -> value for each step, in order."""

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -23,13 +25,44 @@ def test_every_scheme_is_unbiased(name: str) -> None:
     assert torch.all((counts.mean(dim=0) - 4 * W).abs() < 5 * error + 1e-12)
 
 
-def test_systematic_rounds_the_expected_offspring() -> None:
+@pytest.mark.parametrize("name", smc.SCHEMES)
+def test_of_equal_weights_all_but_multinomial_keep_every_particle(name: str) -> None:
+    weights = torch.full((3, 7), 1 / 7, dtype=torch.float64)
+    always = (offspring(smc.SCHEMES[name], weights, 200) == 1).all()
+    assert always == (name != "multinomial")
+
+
+def test_systematic_rounds_the_expected_offspring_and_residual_keeps_their_whole_part() -> None:
     counts = offspring(smc.systematic, W, 500)
     assert torch.all((counts >= (4 * W).floor() - 1e-9) & (counts <= (4 * W).ceil() + 1e-9))
+    assert torch.all(offspring(smc.residual, W, 500) >= (4 * W).floor() - 1e-9)
 
 
-def test_systematic_varies_less_than_multinomial() -> None:
-    assert torch.all(offspring(smc.systematic, W, 2000).var(dim=0) < offspring(smc.multinomial, W, 2000).var(dim=0))
+def test_the_schemes_vary_in_their_known_order() -> None:
+    """Of a sum over the offspring: residual and stratified never vary more than multinomial (Douc et al. 2005)."""
+    value = torch.tensor([3.0, -1.0, 0.5, 2.0], dtype=torch.float64)
+    weights = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.7, 0.15, 0.1, 0.05]], dtype=torch.float64)
+    variance = {name: (offspring(smc.SCHEMES[name], weights, 5000) @ value).var(dim=0) for name in smc.SCHEMES}
+    for name in ("residual", "stratified", "systematic"):
+        assert torch.all(variance[name] < 0.9 * variance["multinomial"]), name
+    assert torch.all(variance["systematic"] < 1.1 * variance["stratified"])
+
+
+@pytest.mark.parametrize("name", smc.SCHEMES)
+@pytest.mark.parametrize("wrong", [[0.5, torch.nan], [0.0, 0.0], [1.5, -0.5], [torch.inf, 1.0]])
+def test_weights_that_are_none_are_refused(name: str, wrong: list[float]) -> None:
+    weights = torch.tensor([[0.5, 0.5], wrong], dtype=torch.float64)
+    with pytest.raises(ValueError, match="numbers of at least 0"):
+        smc.SCHEMES[name](weights, torch.full((2, 2), 0.5, dtype=torch.float64))
+
+
+def test_an_image_that_blew_up_fails_alone() -> None:
+    weights = smc.normalised(torch.tensor([[0.0, -9.0], [torch.nan, 0.0], [-torch.inf, -torch.inf]]))
+    ancestors, after, due = smc.resampled(weights, lambda w: smc.multinomial(w, torch.full((3, 2), 0.3).double()), 1)
+    assert ancestors.tolist() == [[0, 0], [0, 1], [0, 1]]
+    assert due.tolist() == [True, False, False]
+    assert torch.isfinite(after.log).all(dim=1).tolist() == [True, False, False]
+    assert smc.drawn(weights, torch.full((3, 1), 0.9).double()).tolist() == [[0], [0], [0]]
 
 
 @pytest.mark.parametrize("name", smc.SCHEMES)
@@ -47,18 +80,34 @@ def test_ess_between_one_and_all() -> None:
     assert smc.normalised(W.log()).ess == pytest.approx(1 / W.square().sum(dim=1))
 
 
+def test_the_log_mean_is_that_of_all_factors_so_far() -> None:
+    """Over two rounds without resampling: of the products; a resampling in between leaves it as it is."""
+    first, second = torch.log(torch.rand(2, 3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    weights = smc.uniform(3, 5).times(first)
+    assert torch.allclose(weights.log_mean, first.exp().mean(dim=1).log())
+    assert torch.allclose(weights.times(second).log_mean, (first + second).exp().mean(dim=1).log())
+    assert torch.allclose(weights.log.exp().sum(dim=1), torch.ones(3).double())
+    ancestors, after, _ = smc.resampled(weights, lambda w: smc.multinomial(w, torch.full((3, 5), 0.4).double()), 1)
+    expected = weights.log_mean + second.gather(1, ancestors).exp().mean(dim=1).log()
+    assert torch.allclose(after.times(second.gather(1, ancestors)).log_mean, expected)
+
+
+def test_a_log_mean_of_numbers_that_no_float_holds() -> None:
+    weights = smc.normalised(torch.tensor([[-1e5, -1e5 - 1], [1e5, -torch.inf]], dtype=torch.float64))
+    assert weights.log_mean.tolist() == pytest.approx([-1e5 + math.log((1 + math.exp(-1)) / 2), 1e5 - math.log(2)])
+
+
 def test_weights_are_invariant_to_a_constant() -> None:
     assert torch.allclose(smc.normalised(W.log() - 1e5).log, W.log(), atol=1e-9)
 
 
 def test_only_images_below_the_threshold_resample() -> None:
-    weights = smc.Weights(
-        torch.stack([torch.full((4,), 0.25).double().log(), torch.tensor([0.97, 0.01, 0.01, 0.01]).double().log()])
-    )
+    weights = smc.normalised(torch.tensor([[0.25, 0.25, 0.25, 0.25], [0.97, 0.01, 0.01, 0.01]]).log())
     ancestors, after, due = smc.resampled(weights, lambda w: smc.systematic(w, torch.full((2, 4), 0.5).double()), 0.5)
     assert due.tolist() == [False, True]
     assert ancestors.tolist() == [[0, 1, 2, 3], [0, 0, 0, 0]]
     assert torch.allclose(after.log.exp(), torch.full((2, 4), 0.25).double())
+    assert torch.equal(after.log_mean, weights.log_mean)
 
 
 def test_a_threshold_of_one_always_resamples() -> None:

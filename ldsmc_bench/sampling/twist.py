@@ -1,0 +1,102 @@
+"""Twists: what a latent on its way promises for the measurement, psi(z) = N(y_0; A(D(z0_hat(z))), V).
+
+A(D(z0_hat)) is a guess of the measurement to come, and V says how good a guess. Any positive psi leaves the weights
+exact, since what one step multiplies the next divides by; a V that is too small makes them vary wildly.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.prior.interface import Calibrated, Prior
+from ldsmc_bench.problem.measurement import Measurement
+from ldsmc_bench.sampling.guidance import LookAhead
+
+Twist = Literal["cal", "tmpd", "tds", "paper"]
+LEAST = 1e-8  # of a variance
+
+
+@dataclass(frozen=True)
+class Twisted:
+    """log psi (R,), float64, and V^-1 (y_0 - A(D(z0_hat))) in the shape of y: what its gradient is the image of."""
+
+    log: Tensor
+    pull: Tensor
+
+
+def twisted(
+    prior: Prior, y_0: Measurement, ahead: LookAhead, error: Tensor, a: float, twist: Twist, floor: float | None
+) -> Twisted:
+    """psi at latents that sit at alpha_bar `a`, for their `error` y_0 - A(D(z0_hat)), joined to them by its graph.
+
+    V is noise_std^2 I and what z0_hat leaves open: "cal" has the mean square that the prior was found to leave open,
+    "tmpd" the covariance of z_0 given z by Tweedie's formula (Boys et al. 2023; it costs a backward pass for each entry
+    of y), "tds" (1 - a) I; "paper" is (1 - a) I without the noise's part. Below -`floor` the exponent is -`floor`,
+    which bounds the weights; the gradient is kept. Raises UserError where the prior was not calibrated.
+    """
+    exponent, log_scale, pull = gaussian(error.detach(), _variance(prior, y_0, ahead, error, a, twist))
+    bounded = exponent if floor is None else exponent.clamp(min=-floor)
+    return Twisted(bounded + log_scale, pull)
+
+
+def gaussian(error: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """N(error; 0, V) of the rows of `error` (R,c,h,w): its exponent (R,) and the logarithm of its scale (R,), float64,
+    and V^-1 error. `variance`: numbers (G,) or matrices (G,d,d), each for R / G rows that follow each other."""
+    rows = error.double().reshape(len(variance), -1, error[0].numel())
+    if variance.ndim == 1:
+        log_scale = -0.5 * rows.shape[-1] * torch.log(2 * math.pi * variance)
+        exponent = -0.5 * rows.square().sum(-1) / variance[:, None]
+        pull = rows / variance[:, None, None]
+    else:
+        root, failed = torch.linalg.cholesky_ex(variance)
+        root = torch.where(failed[:, None, None] == 0, root, torch.nan)  # a row that blew up fails alone
+        log_scale = -root.diagonal(dim1=1, dim2=2).log().sum(-1) - 0.5 * rows.shape[-1] * math.log(2 * math.pi)
+        pull = torch.cholesky_solve(rows.mT, root).mT
+        exponent = -0.5 * (rows * pull).sum(-1)
+    return (
+        exponent.flatten(),
+        log_scale.repeat_interleave(rows.shape[1]),
+        pull.to(error.dtype).reshape(error.shape),
+    )
+
+
+def noise_variance(measurement: Measurement) -> Tensor:
+    """noise_std^2 of each row (R,), float64, at least 1e-8."""
+    level = torch.as_tensor(measurement.noise_std, dtype=torch.float64, device=measurement.y.device)
+    return level.square().clamp(min=LEAST).expand(len(measurement.y), 1, 1, 1).flatten()
+
+
+def _variance(prior: Prior, y_0: Measurement, ahead: LookAhead, error: Tensor, a: float, twist: Twist) -> Tensor:
+    if twist == "paper":
+        return torch.full((1,), 1 - a, dtype=torch.float64, device=error.device)
+    noise = noise_variance(y_0)
+    if twist == "tds":
+        return noise + 1 - a
+    if twist == "tmpd":
+        left = _tweedie(ahead, error, a)
+    elif isinstance(prior, Calibrated):
+        left = prior.unexplained(y_0.operator, a)
+    else:
+        raise UserError("method.sample.twist=cal: this prior was not calibrated; use tds, tmpd or paper")
+    groups = noise.reshape(len(left), -1)[:, 0]
+    if left.ndim == 1:
+        return groups + left
+    return left + groups[:, None, None] * torch.eye(left.shape[-1], dtype=left.dtype, device=left.device)
+
+
+def _tweedie(ahead: LookAhead, error: Tensor, a: float) -> Tensor:
+    """B C B^T (R,d,d), for the Jacobian B of A(D(.)) at z0_hat and C = (1 - a) / sqrt(a) dz0_hat/dz, its negative
+    eigenvalues cut (a network's C is no covariance)."""
+    entries = torch.eye(error[0].numel(), dtype=error.dtype, device=error.device).reshape(-1, 1, *error.shape[1:])
+    both = [
+        torch.autograd.grad(error, (ahead.z, ahead.z0_hat), entry.expand_as(error), retain_graph=True)
+        for entry in entries
+    ]
+    through, at_z0 = (torch.stack([pair[side].flatten(1) for pair in both], dim=1).double() for side in (0, 1))
+    left = (1 - a) / a**0.5 * through @ at_z0.mT
+    values, vectors = torch.linalg.eigh((left + left.mT) / 2)
+    return (vectors * values.clamp(min=0)[:, None]) @ vectors.mT
