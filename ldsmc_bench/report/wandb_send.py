@@ -46,7 +46,7 @@ class Sending:
         self.problem = problem(part.store)
         self.older = _folders(part)
         self.run = _opened(part, mode)
-        self.rows = Rows(rows_path(part), self.run.step)
+        self.rows = Rows(rows_path(part), self.run.starting_step)
         # Rows that another machine sent have no names here: what is there may be among them, and nothing is doubled.
         self.sent = {*self.rows.names, *(_present(part.store) if UNKNOWN in self.rows.names else ())}
         self.seen: set[str] = set()

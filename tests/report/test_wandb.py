@@ -27,6 +27,7 @@ from ldsmc_bench.report.wandb_mirror import finish, mirrored
 from ldsmc_bench.report.wandb_part import Part, keep_problem
 from ldsmc_bench.report.wandb_rows import Rows
 from tests.commands import configured
+from tests.report.wandb_server import serving
 
 RUN_ID = "ldsmc-box-toyfaces-0123456789ab"
 CONFIG = {"protocol": 1, "method": {"name": "ldsmc", "sample": {"particles": 5}}, "task": {"name": "box"}, "seed": 3}
@@ -475,6 +476,45 @@ def test_online_without_a_key_is_offline_with_one_warning(
     assert (out, len(err.splitlines())) == ("", 1)
     assert "127.0.0.1:9" in err
     assert folder.exists()
+
+
+def test_online_a_resumed_run_doubles_nothing(
+    empty: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with serving() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+
+        def sent() -> list[float | None]:
+            return [server.history[RUN_ID][number].get("image/psnr") for number in sorted(server.history[RUN_ID])]
+
+        for image in range(2):
+            keep(empty, row(image), picture(image))
+        mirror(empty, ONLINE, live=True)
+        assert sent() == [20, 21]
+
+        # The job was killed as a row was on its way, which W&B never got.
+        with open(empty.root.parent.parent / "wandb" / f"{RUN_ID}.rows", "a") as file:
+            file.write(f"{IDS[2]}\n")
+        for image in range(2, 4):
+            keep(empty, row(image), picture(image))
+        conclude(empty)
+        mirror(empty, ONLINE, live=True)
+        end = [None] * (STEPS + 1)
+        assert sent() == [20, 21, 22, 23, *end]
+
+        # More images fill in.
+        keep(empty, row(4), picture(4))
+        conclude(empty)
+        mirror(empty, ONLINE, live=True)
+        assert sent() == [20, 21, 22, 23, *end, 24, None]  # the curves stay, a new table comes
+
+        mirror(empty, ONLINE)  # has it
+        mirror(empty)  # online is better than offline
+        assert server.twice == []
+        assert server.summary[RUN_ID]["metrics/psnr"] == server.summary[RUN_ID]["running/psnr"] == 22
+    assert capfd.readouterr() == ("", "")
+    assert [folder.name[:4] for folder in mirrors(empty)] == ["run-"]
 
 
 def test_disabled_imports_and_starts_nothing(store: Store) -> None:
