@@ -25,6 +25,9 @@ from ldsmc_bench.scoring.paired import ImageMetric, paired_metrics
 from ldsmc_bench.settings import Settings
 
 
+TRACED = ("ess", "resampled", "log_evidence", "log_weights")  # what becomes diagnostics, the last as its entropy
+
+
 @dataclass(frozen=True)
 class Restored:
     """What a sampler made of one image: pixels, or None where they are not finite; its cost and its diagnostics.
@@ -41,8 +44,8 @@ class Restored:
 def rehearse(settings: Settings, prior: Prior) -> None:
     """Raise the UserError of a task's number, or of a number of steps, before anything is kept: measure a blank image
     and lay out the steps."""
-    side = prior.image_size
-    measured(settings, torch.zeros(1, 3, side, side), Noise(settings.seed, ["rehearsal"], "rehearsal"))
+    side, channels = prior.image_size, settings.config["dataset"].get("dx", 3)
+    measured(settings, torch.zeros(1, channels, side, side), Noise(settings.seed, ["rehearsal"], "rehearsal"))
     grid(prior.alpha_bar, settings.labels["steps"])
 
 
@@ -81,7 +84,7 @@ def sampled(
     assert posed.measurement is not None
     images = len(posed.ids)
     config, on_gpu = settings.config, settings.device.type == "cuda"
-    counted, trace = Counted(prior.conditioned(posed.labels)), Trace(tick=lambda: tick(images))
+    counted, trace = Counted(prior.conditioned(posed.labels)), Trace(TRACED, tick=lambda: tick(images))
     noise = Noise(settings.seed, posed.ids, f"sampler/{config['dataset']['name']}/{config['task']['name']}")
     allow_tf32(settings.precision == "tf32")
     if on_gpu:
@@ -91,11 +94,19 @@ def sampled(
     cost = {"seconds": (time.perf_counter() - started) / images, **counted.per_image(images)}
     if on_gpu:
         cost["peak_memory_mb"] = torch.cuda.max_memory_allocated(settings.device) / 2**20
+    for step, log_weights in trace.values.pop("log_weights", {}).items():
+        trace.values["entropy"][step] = entropy(log_weights)
     diagnostics = trace.per_image() or [{} for _ in posed.ids]
     return [
         Restored(pixels(x) if torch.isfinite(x).all() else None, cost, diagnosis)
         for x, diagnosis in zip(x_hat, diagnostics, strict=True)
     ]
+
+
+def entropy(log_weights: Tensor) -> Tensor:
+    """Shannon entropy (B,) of weights from their logarithms (B,N), known up to a constant: 0 where one has all, to
+    log N where all are equal."""
+    return torch.special.entr(torch.softmax(log_weights.double(), dim=1)).sum(dim=1)
 
 
 def score_and_keep(
@@ -120,8 +131,9 @@ def score_and_keep(
     if metrics is not None:
         scores = paired_metrics(images, posed.truths[rows], posed.measurement.select(rows), metrics)
     for i, image, values in zip(finite, images, scores, strict=True):
+        islands = restored[i].diagnostics.get("log_evidence", [])
         kept: dict[str, dict[str, Any]] = {
-            "metrics": values,
+            "metrics": values | ({"sd_log_evidence": float(np.std(islands, ddof=1))} if len(islands) > 1 else {}),
             "cost": restored[i].cost,
             "diagnostics": restored[i].diagnostics,
         }

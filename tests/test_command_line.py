@@ -142,7 +142,7 @@ def test_records_hold_what_the_contract_promises(literal: Done, folder: Path) ->
             assert record["metrics"].keys() >= {"psnr", "ssim", "toyfaces_perceptual", "misfit"}
             assert record["cost"].keys() >= {"seconds"} | CALLS
             assert record["cost"]["denoiser_forward"] == 2 * particles  # a call for each step and particle
-            assert record["diagnostics"].keys() == ({"ess", "resampled"} if particles > 1 else set())
+            assert record["diagnostics"].keys() == ({"ess", "resampled", "entropy"} if particles > 1 else set())
             assert all(len(values) == 2 for values in record["diagnostics"].values())
             assert all(1 <= ess <= particles + 1e-9 for ess in record["diagnostics"].get("ess", []))
 
