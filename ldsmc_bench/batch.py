@@ -14,7 +14,6 @@ from tqdm import tqdm
 from ldsmc_bench.errors import Unsupported, UserError
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.pose import Posed, measured, pixels
-from ldsmc_bench.pose import pose as pose
 from ldsmc_bench.prior.counting import Counted
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.records.record import Record
@@ -23,7 +22,6 @@ from ldsmc_bench.sampling.chain import grid
 from ldsmc_bench.sampling.trace import Trace
 from ldsmc_bench.scoring.paired import ImageMetric, paired_metrics
 from ldsmc_bench.settings import Settings
-
 
 TRACED = ("ess", "resampled", "log_evidence", "log_weights")  # what becomes diagnostics, the last as its entropy
 
