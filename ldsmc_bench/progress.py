@@ -13,7 +13,8 @@ class Progress:
 
     def __init__(self, settings: Settings, batches: Sequence[Sequence[str]]) -> None:
         images, names = sum(map(len, batches)), settings.labels
-        self.left = images * names["steps"] * settings.sample.get("gibbs_iterations", 1)
+        rounds = settings.sample.get("gibbs_iterations", 1) * settings.sample.get("islands", 1)
+        self.left = images * names["steps"] * rounds
         self.bar = tqdm(
             total=self.left,
             desc=f"{names['method']} {names['task']} N={names['particles']} ({images} images)",

@@ -12,8 +12,10 @@ from omegaconf import DictConfig
 from ldsmc_bench.batch import keep_unrestored, rehearse, restore, score_and_keep
 from ldsmc_bench.cluster.notes import note
 from ldsmc_bench.code_digest import agree_on_code
+from ldsmc_bench.known import repeat_and_keep
 from ldsmc_bench.pose import pixels, pose
 from ldsmc_bench.prior.interface import Prior
+from ldsmc_bench.prior.mixture import MixturePrior
 from ldsmc_bench.prior.random_weights import learned, unscored
 from ldsmc_bench.problem.datasets import Dataset
 from ldsmc_bench.progress import Progress
@@ -31,7 +33,7 @@ from ldsmc_bench.records.store import (
     write_summary,
 )
 from ldsmc_bench.records.view import refresh
-from ldsmc_bench.report.summary import summarise
+from ldsmc_bench.report.summary import not_converged, summarise
 from ldsmc_bench.report.wandb_mirror import mirrored
 from ldsmc_bench.report.wandb_part import Part
 from ldsmc_bench.scoring.choice import completed, image_metrics, set_scores
@@ -66,12 +68,15 @@ def run(cfg: DictConfig) -> Store:
                 for batch in batches:
                     posed = pose(settings, dataset, batch)
                     keep_unrestored(store, settings, "failed", posed.unreadable)
+                    if isinstance(prior, MixturePrior):
+                        repeat_and_keep(store, settings, sample, prior, posed, progress.tick)
+                        continue
                     for some, restored in restore(sample, prior, posed, settings, progress.tick):
                         score_and_keep(store, settings, some, restored, metrics)
                 progress.finish()
 
         why_unscored = None if learned(prior) else unscored(settings.config["prior"]["name"])
-        conclude(store, dataset, settings.device, why_unscored)
+        conclude(store, dataset, settings.device, why_unscored, of_images=not isinstance(prior, MixturePrior))
     return store
 
 
@@ -105,9 +110,16 @@ def unfinished(store: Store, ids: Sequence[str], batch_size: int) -> list[list[s
     return [batch for batch in batches if not done.issuperset(batch)]
 
 
-def conclude(store: Store, dataset: Dataset, device: torch.device, why_unscored: str | None = None) -> None:
+def conclude(
+    store: Store,
+    dataset: Dataset,
+    device: torch.device,
+    why_unscored: str | None = None,
+    *,
+    of_images: bool = True,
+) -> None:
     """Once every image that was asked for has its record: set metrics (or why there are none), and the summary,
-    whichever shard ends last."""
+    whichever shard ends last. There are none either where what was restored is no images."""
     wanted = requested(store)
     ids = dataset.ids[: wanted.ids if wanted else 0]
     status = outcomes(store, ids)
@@ -115,10 +127,12 @@ def conclude(store: Store, dataset: Dataset, device: torch.device, why_unscored:
         return
     good = [image_id for image_id in ids if status[image_id] == "ok"]
     summary = summarise(read(store, ids), {"warning": why_unscored} if why_unscored else {})
-    if good and not why_unscored:
+    if good and of_images and not why_unscored:
         images = torch.from_numpy(np.stack([read_image(store, image_id) for image_id in good])).permute(0, 3, 1, 2)
         truths = (pixels(dataset.load(image_id)) for image_id in good)
         summary["sets"] = set_scores(dataset.name, images, truths, device, read_summary(store))
         summary = completed(summary, images.shape[-1])
+    if doubt := not_converged(summary):
+        summary["sets"]["warning"] = "; ".join(filter(None, (summary["sets"].get("warning"), doubt)))
     write_summary(store, summary)
     refresh(store)

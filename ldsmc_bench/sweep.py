@@ -110,6 +110,7 @@ def sheets(results: dict[str, DictConfig]) -> Iterable[Path]:
     """One picture sheet for each problem among the runs: truth, measurement, and a column for every run on it."""
     import torch
 
+    from ldsmc_bench.known import posterior_pictures
     from ldsmc_bench.pose import pose
     from ldsmc_bench.records.store import Store, finished, read_image
     from ldsmc_bench.report.sheet import ROWS, measurement_pictures, save_sheet
@@ -129,6 +130,8 @@ def sheets(results: dict[str, DictConfig]) -> Iterable[Path]:
         if posed.measurement is None:
             continue
         columns: dict[str, Any] = {"truth": posed.truths, "measurement": measurement_pictures(posed.measurement)}
+        if settings.config["dataset"]["name"] == "mixture":
+            columns = {"posterior": posterior_pictures(made(settings.config["prior"]["load"]), posed)}
         names = [checked(cfg).labels for cfg in runs.values()]
         for (run_id, cfg), caption in zip(runs.items(), _captions(names), strict=True):
             store = Store(Path(cfg.results_dir) / "runs" / run_id, run_id)
@@ -138,7 +141,9 @@ def sheets(results: dict[str, DictConfig]) -> Iterable[Path]:
                 for image_id in posed.ids
             ]
         name = "-".join([names[0]["task"], names[0]["dataset"], *(run_id.split("-")[-1][:6] for run_id in runs)])
-        yield save_sheet(Path(first.results_dir) / "figures" / f"{name[:100]}.png", columns)
+        yield save_sheet(
+            Path(first.results_dir) / "figures" / f"{name[:100]}.png", columns, scale=1 if "posterior" in columns else 3
+        )
 
 
 def _captions(names: list[dict[str, Any]]) -> list[str]:

@@ -32,6 +32,17 @@ def summarise(records: Sequence[Mapping[str, Any]], set_metrics: Mapping[str, An
     }
 
 
+def not_converged(summary: Mapping[str, Any]) -> str | None:
+    """A warning where the estimates of the evidence vary by a factor of e or more: its particles are then too few."""
+    spread = summary["metrics"].get("sd_log_evidence")
+    if spread is None or spread["mean"] < 1:
+        return None
+    runs = f"{summary['method']} particles={summary['particles']}"
+    return (
+        f"{runs} has not converged: its log-evidence varies by {spread['mean']:.3g} (sd; below 1 with enough particles)"
+    )
+
+
 def _counts(record: Mapping[str, Any]) -> bool:
     if record["status"] != "ok":
         return False

@@ -48,6 +48,8 @@ def with_error(value: float | None, error: float | None, digits: int) -> str:
 def _shown(summaries: Sequence[Summary]) -> list[Protocol]:
     """The metrics that any run has, in the order of columns; toyfaces' together, and also where no other is there."""
     had = {name for s in summaries for name in (*s["metrics"], *s["sets"])} & PROTOCOLS.keys()
+    if "sw1_ratio" in had:  # of problems that are known; there are no images
+        return [PROTOCOLS[name] for name in PROTOCOLS if name in had]
     if had.intersection(STARRED) or had <= set(ALWAYS):
         had.update(STARRED)
     order = [*(name for name in PROTOCOLS if name != "misfit"), "misfit"]

@@ -90,6 +90,19 @@ _ALL = (
         "toyfaces_kid", "KID*", r"KID$^*$", "", (-_INF, _INF), "lower", 4, "set", _TOYFACES, None,
         "cubic kernel of 64 features, unbiased over all pairs; not Inception-KID",
     ),
+    Protocol(
+        "sw1_ratio", "SW1/floor", "SW$_1$ / floor", "", (0, _INF), "one", 2, "image", None, None,
+        "sliced Wasserstein-1 distance from the exact posterior (500 directions, as many exact draws) over that between "
+        "two sets of exact draws",
+    ),
+    Protocol(
+        "log_evidence_gap", "evidence gap", "evidence gap", "nat", (-_INF, _INF), "lower", 2, "image", None, None,
+        "log p(y) less the mean of its estimates, one a run",
+    ),
+    Protocol(
+        "sd_log_evidence", "sd evidence", "sd of log evidence", "nat", (0, _INF), "lower", 2, "image", None, None,
+        "standard deviation of the estimates of log p(y): over runs of a known problem, over islands of an image",
+    ),
 )  # fmt: skip
 
 PROTOCOLS: Mapping[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
