@@ -20,8 +20,8 @@ import resource, sys, time
 started = time.perf_counter()
 import {module}
 {module}.main({arguments!r})
-memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-print(time.perf_counter() - started, memory, file=sys.stderr)
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(time.perf_counter() - started, time.process_time(), used.ru_maxrss / 2**20, file=sys.stderr)
 """
 METHODS, TASKS, PARTICLES = ("ldsmc", "ltds", "pfld", "psld", "resample"), 10, (1, 2, 5, 10)
 STEPS = 20
@@ -71,12 +71,11 @@ def write_run(results_dir: Path, labels: dict[str, object], images: int, number:
     (root / "summary.json").write_text(json.dumps({"run_id": run_id, "n": images, "sets": sets}))
 
 
-def timed(module: str, arguments: list[str]) -> tuple[float, float]:
-    """Seconds and peak memory in GB of a command in a process of its own."""
+def timed(module: str, arguments: list[str]) -> list[float]:
+    """Seconds on the clock, seconds of the processor, and peak memory in GB of a command in a process of its own."""
     code = MEASURE.format(module=module, arguments=arguments)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    seconds, memory = done.stderr.split()[-2:]
-    return float(seconds), float(memory)
+    return [float(number) for number in done.stderr.split()[-3:]]
 
 
 def main() -> None:
@@ -94,8 +93,8 @@ def main() -> None:
             ("status", "ldsmc_bench.status", status),
             ("tables", "ldsmc_bench.report.tables", tables),
         ):
-            seconds, memory = timed(module, arguments)
-            print(f"{what:26} {seconds:7.2f} s  {memory:5.2f} GB")
+            seconds, processor, memory = timed(module, arguments)
+            print(f"{what:26} {seconds:7.2f} s ({processor:.2f} s of the processor)  {memory:5.2f} GB", flush=True)
 
 
 if __name__ == "__main__":

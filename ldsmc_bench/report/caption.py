@@ -34,11 +34,6 @@ def caption(table: Table) -> list[str]:
     ]
 
 
-def notes(table: Table) -> list[str]:
-    """The footnotes of cells, each once, in the order of the cells; the first is note a."""
-    return list(dict.fromkeys(note for row in table.rows for cell in _ordered(table, row) for note in cell.notes))
-
-
 def choices(table: Table) -> list[str]:
     """For runs that only their settings tell apart: which is which, by run id."""
     if not table.split:
@@ -62,11 +57,6 @@ def label(table: Table, row: Row) -> str:
         if value is not None
     ]
     return ", ".join(words)
-
-
-def letter(number: int) -> str:
-    """a to z, then aa, ab, …"""
-    return (letter(number // 26 - 1) if number >= 26 else "") + chr(ord("a") + number % 26)
 
 
 def _what_was_run(table: Table) -> str:
@@ -157,13 +147,6 @@ def _cells(table: Table, metric: Metric | None = None) -> list[Cell]:
     rows = [row for row in table.rows if not row.published]
     shown = [m.name for m in table.metrics] if metric is None else [metric.name]
     return [cell for row in rows for (_, name), cell in row.cells.items() if name in shown]
-
-
-def _ordered(table: Table, row: Row) -> Iterator[Cell]:
-    for value in table.columns:
-        for metric in table.metrics:
-            if (value, metric.name) in row.cells:
-                yield row.cells[value, metric.name]
 
 
 def _run_ids(table: Table, row: Row) -> list[str]:

@@ -3,15 +3,18 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, cast
 
 import pandas as pd
 
 from ldsmc_bench.report import names, statistics
 from ldsmc_bench.report.choice import chosen, told_apart, values_of
+from ldsmc_bench.report.frame import COUNTS
 from ldsmc_bench.report.layout import Layout, Metric
 from ldsmc_bench.report.statistics import LEVEL, Estimate
 
+Run = Mapping[str, Any]  # a row of `frame.runs`
 Images = Mapping[str, pd.DataFrame]  # by run id: the rows of its images that are done, by image id
 
 
@@ -50,6 +53,19 @@ class Table:
     metrics: tuple[Metric, ...]  # those of which there is a number
     rows: tuple[Row, ...]
 
+    @cached_property
+    def notes(self) -> dict[str, str]:
+        """The footnotes of cells with their letters, each once, in the order of the cells."""
+        places = [(value, metric.name) for value in self.columns for metric in self.metrics]
+        cells = [row.cells[place] for row in self.rows for place in places if place in row.cells]
+        texts = dict.fromkeys(note for cell in cells for note in cell.notes)
+        return {text: letter(number) for number, text in enumerate(texts)}
+
+
+def letter(number: int) -> str:
+    """a to z, then aa, ab, …"""
+    return (letter(number // 26 - 1) if number >= 26 else "") + chr(ord("a") + number % 26)
+
 
 def tabulated(layout: Layout, runs: pd.DataFrame, images: Images) -> Table | None:
     """The table of a layout from all runs (see `frame.runs`); None where no run belongs to it."""
@@ -59,12 +75,13 @@ def tabulated(layout: Layout, runs: pd.DataFrame, images: Images) -> Table | Non
     columns = [layout.columns] if layout.columns else []
     split = told_apart(shown, [*layout.blocks, *layout.rows, *columns])
     keys = [*layout.rows, *split]
-    rows = []
+    rows, records = [], _records(layout, shown)
     for place, group in _groups(shown, [*layout.blocks, *keys]):
         cells = {}
         for value, of_column in _groups(group, columns):
+            in_cell = sorted((records[run_id] for run_id in of_column.run_id), key=lambda run: run["seed"])
             for metric in layout.metrics:
-                cells[value[0] if value else None, metric.name] = _cell(metric, of_column.sort_values("seed"), images)
+                cells[value[0] if value else None, metric.name] = _cell(metric, in_cell, images)
         rows.append(Row(place[: len(layout.blocks)], place[len(layout.blocks) :], cells))
     metrics = tuple(m for m in layout.metrics if any(_has(row, m) for row in rows))
     values = (
@@ -112,27 +129,35 @@ def _has(row: Row, metric: Metric) -> bool:
     return any(name == metric.name and cell.estimate is not None for (_, name), cell in row.cells.items())
 
 
-def _cell(metric: Metric, runs: pd.DataFrame, images: Images) -> Cell:
+def _records(layout: Layout, runs: pd.DataFrame) -> dict[str, Run]:
+    """What cells read of their runs, by run id."""
+    sets = [metric.column for metric in layout.metrics if metric.of_sets]
+    wanted = ["run_id", "seed", *COUNTS, "sets.n", *sets, *(f"{column}_se" for column in sets)]
+    known = runs[[name for name in wanted if name in runs]].to_dict("records")
+    return {run["run_id"]: cast(Run, run) for run in known}
+
+
+def _cell(metric: Metric, runs: Sequence[Run], images: Images) -> Cell:
     """The runs, one for each seed, in one cell."""
-    whole = runs[runs.complete.astype(bool) & (runs.n > 0)]
-    used = runs if whole.empty else whole
+    used = [run for run in runs if run["complete"] and run["n"]] or runs
     notes = [
-        f"seed {run.seed} left out: {run.n} of {run.n_requested} images so far"
-        for run in runs.itertuples()
-        if run.run_id not in set(used.run_id)
+        f"seed {run['seed']} left out: {run['n']} of {run['n_requested']} images so far"
+        for run in runs
+        if run not in used
     ]
-    for run in used.to_dict("records"):
-        notes += _of_run(cast(dict[str, Any], run), several=len(used) > 1)
+    for run in used:
+        notes += _of_run(run, several=len(used) > 1)
     estimate, by_image = None, None
     if metric.of_sets:
         estimate = _of_sets(metric, used)
     else:
         estimate, by_image, more = _of_images(metric, used, images)
         notes += more
-    return Cell(estimate, tuple(used.run_id), tuple(dict.fromkeys(notes)), by_image=by_image)
+    run_ids = tuple(run["run_id"] for run in used)
+    return Cell(estimate, run_ids, tuple(dict.fromkeys(notes)), by_image=by_image)
 
 
-def _of_run(run: Mapping[str, Any], several: bool) -> Iterator[str]:
+def _of_run(run: Run, several: bool) -> Iterator[str]:
     seed = f"seed {run['seed']}: " if several else ""
     if run["n_skipped"]:
         yield f"{seed}skipped: {run['skipped']}"
@@ -145,10 +170,10 @@ def _of_run(run: Mapping[str, Any], several: bool) -> Iterator[str]:
 
 
 def _of_images(
-    metric: Metric, runs: pd.DataFrame, images: Images
+    metric: Metric, runs: Sequence[Run], images: Images
 ) -> tuple[Estimate | None, pd.Series | None, list[str]]:
-    seeds = [images[run_id][metric.column] for run_id in runs.run_id if metric.column in images.get(run_id, ())]
-    seeds = [values.dropna() * metric.times for values in seeds]
+    tables = [images[run["run_id"]] for run in runs if run["run_id"] in images]
+    seeds = [table[metric.column].dropna() * metric.times for table in tables if metric.column in table]
     seeds = [values for values in seeds if len(values)]
     if not seeds:
         return None, None, []
@@ -160,17 +185,15 @@ def _of_images(
     return statistics.mean(table), table.mean(axis=1), notes
 
 
-def _of_sets(metric: Metric, runs: pd.DataFrame) -> Estimate | None:
-    if metric.column not in runs:
+def _of_sets(metric: Metric, runs: Sequence[Run]) -> Estimate | None:
+    known = [run for run in runs if pd.notna(run.get(metric.column))]
+    if not known:
         return None
-    known = runs[runs[metric.column].notna()]
-    if not len(known):
-        return None
-    values = [float(value) * metric.times for value in known[metric.column]]
-    errors = known.get(f"{metric.column}_se")
-    found = [None] * len(known) if errors is None else [None if pd.isna(e) else float(e) * metric.times for e in errors]
-    of_set = known.get("sets.n", known.n)
-    return statistics.set_mean(values, found, int(of_set.fillna(known.n).min()))
+    values = [run[metric.column] * metric.times for run in known]
+    errors = [run.get(f"{metric.column}_se") for run in known]
+    sizes = [run["n"] if pd.isna(run.get("sets.n")) else run["sets.n"] for run in known]
+    found = [None if error is None or pd.isna(error) else error * metric.times for error in errors]
+    return statistics.set_mean(values, found, int(min(sizes)))
 
 
 def _ranked(metric: Metric, column: Sequence[Cell | None]) -> list[Cell | None]:

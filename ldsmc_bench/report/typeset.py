@@ -38,7 +38,7 @@ def latex(table: Table) -> str:
     for page in others:
         head = rf"Table~\ref{{tab:{table.layout.name}}}, continued."
         lines += [r"\end{table}", r"\begin{table}[tp]", r"\centering\small", rf"{head}\par\medskip", page]
-    marks = [rf"$^{{{caption.letter(i)}}}$ {escaped(note)}." for i, note in enumerate(caption.notes(table))]
+    marks = [rf"$^{{{letter}}}$ {escaped(note)}." for note, letter in table.notes.items()]
     if below := [*marks, *map(escaped, caption.choices(table))]:
         lines += ["", r"\medskip", r"\begin{minipage}{\linewidth}\footnotesize\raggedright", " \\\\\n".join(below)]
         lines += [r"\end{minipage}"]
@@ -50,7 +50,7 @@ def markdown(table: Table) -> str:
     parts = [f"### {_plain(table.layout.title)}"]
     parts += ["\n".join(_markdown_panel(table, columns)) for columns in _panels(table)]
     parts.append(" ".join(_plain(sentence) for sentence in caption.caption(table)[1:]))
-    marks = [f"<sup>{caption.letter(i)}</sup> {_plain(note)}." for i, note in enumerate(caption.notes(table))]
+    marks = [f"<sup>{letter}</sup> {_plain(note)}." for note, letter in table.notes.items()]
     if below := [*marks, *map(_plain, caption.choices(table))]:
         parts.append("  \n".join(below))
     return "\n\n".join(parts) + "\n"
@@ -143,7 +143,7 @@ def _latex_cell(table: Table, metric: Metric, cell: Cell) -> str:
     value, _, error = _text(metric, cell).partition(" ± ")
     value = value if value == "--" else value.replace("-", "$-$")
     value = {"best": rf"\textbf{{{value}}}", "second": rf"\underline{{{value}}}"}.get(cell.mark, value)
-    raised = [*([r"\dagger"] if cell.like_best else []), *_letters(table, cell)]
+    raised = [*([r"\dagger"] if cell.like_best else []), *(table.notes[note] for note in cell.notes)]
     return (
         value + (rf" {{\scriptsize$\pm$ {error}}}" if error else "") + (f"$^{{{','.join(raised)}}}$" if raised else "")
     )
@@ -172,7 +172,7 @@ def _markdown_panel(table: Table, columns: Sequence[Any]) -> list[str]:
 def _markdown_cell(table: Table, metric: Metric, cell: Cell) -> str:
     value, plus_minus, error = _text(metric, cell).partition(" ± ")
     value = {"best": f"**{value}**", "second": f"<ins>{value}</ins>"}.get(cell.mark, value)
-    raised = ",".join(_letters(table, cell))
+    raised = ",".join(table.notes[note] for note in cell.notes)
     return value + plus_minus + error + (" †" if cell.like_best else "") + (f" <sup>{raised}</sup>" if raised else "")
 
 
@@ -182,11 +182,6 @@ def _text(metric: Metric, cell: Cell) -> str:
         return "--"
     error = cell.estimate.se
     return printed(metric, cell.estimate.value) + (f" ± {printed(metric, error)}" if error else "")
-
-
-def _letters(table: Table, cell: Cell) -> list[str]:
-    known = caption.notes(table)
-    return [caption.letter(known.index(note)) for note in cell.notes]
 
 
 def _panels(table: Table) -> list[Sequence[Any]]:

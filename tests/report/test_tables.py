@@ -14,8 +14,8 @@ import pytest
 from ldsmc_bench.composition import CONF
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.report import frame, tables, typeset
-from ldsmc_bench.report.caption import caption, choices, letter, notes
-from ldsmc_bench.report.cells import Table, tabulated
+from ldsmc_bench.report.caption import caption, choices
+from ldsmc_bench.report.cells import Table, letter, tabulated
 from ldsmc_bench.report.layout import load_layout, load_layouts
 from ldsmc_bench.report.published import with_published
 from tests.report.made import made, psnr
@@ -185,13 +185,13 @@ def test_a_seed_that_is_not_done_waits(tmp_path: Path) -> None:
     made(tmp_path, "ldsmc", "box", psnr([30.0]), seed=1, wanted=3)
     table = table_of(tmp_path)
     assert [line["value"] for line in lines(table)] == ["21.0"]
-    assert notes(table) == ["seed 1 left out: 1 of 3 images so far"]
+    assert list(table.notes) == ["seed 1 left out: 1 of 3 images so far"]
 
 
 def test_a_run_that_is_not_done_says_so(tmp_path: Path) -> None:
     made(tmp_path, "ldsmc", "box", psnr([20.0]) | {"b": "out of memory"}, wanted=3)
     table = table_of(tmp_path)
-    assert notes(table) == ["1 of 3 images failed, left out", "1 of 3 images so far"]
+    assert list(table.notes) == ["1 of 3 images failed, left out", "1 of 3 images so far"]
     assert "20.00 <sup>a,b</sup>" in typeset.markdown(table) and "20.00$^{a,b}$" in typeset.latex(table)
 
 
@@ -200,7 +200,7 @@ def test_an_image_that_not_every_seed_has_is_left_out_and_told(tmp_path: Path) -
     made(tmp_path, "ldsmc", "box", psnr([21.0, 23.0, 90.0]), seed=1)
     table = table_of(tmp_path)
     assert [line["value"] for line in lines(table)] == ["21.5"]
-    assert notes(table) == ["1 images that not every seed has are left out"]
+    assert list(table.notes) == ["1 images that not every seed has are left out"]
 
 
 def test_empty_cells_are_counted(golden: Path) -> None:
