@@ -232,6 +232,12 @@ def test_every_control_has_a_name_and_every_table_a_caption(page: WebDriver) -> 
     assert len(ids) == len(set(ids))
 
 
+def test_a_page_without_runs_is_a_page(driver: WebDriver, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    driver.get(build(tmp_path).as_uri())
+    assert texts(driver, "#count") == ["0 of 0 runs"] and complaints(driver) == []
+
+
 @pytest.mark.parametrize("width", [1300, 390])
 def test_nothing_but_tables_is_wider_than_the_window(page: WebDriver, width: int) -> None:
     page.execute_cdp_cmd(

@@ -39,7 +39,7 @@ def build(results_dir: Path) -> Path:
         columns = data.columns(rows, runs)
         keys = [column["key"] for column in columns]
         sheets = [page / "pictures" / of["folder"] / name for of in _columns(described) for name in _files(of)]
-        for store in tqdm(kept, desc="page", unit="run", leave=False):
+        for store in tqdm(kept, desc="page", unit="run", leave=False, disable=None):
             mine = by_run[store.run_id]
             told: dict[str, Any] = data.images(mine, keys)
             told["steps"] = data.steps(frame.diagnostics(results_dir, store.run_id))
@@ -83,7 +83,7 @@ def _problems(
 ) -> dict[str, dict[str, Any]]:
     """Sheets and script of each problem, by its key, and what was told of them."""
     loads, described = asked(results_dir), {}
-    for problem in tqdm(posed, desc="page", unit="problem", leave=False):
+    for problem in tqdm(posed, desc="page", unit="problem", leave=False, disable=None):
         frames = [by_run[run_id] for run_id in problem.runs]
         ids = sorted({image_id for rows in frames for image_id in rows.loc[rows["status"] == "ok", "image_id"]})
         told = problem_pictures(page / "pictures", problem, ids, loads)

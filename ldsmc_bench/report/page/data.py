@@ -50,7 +50,9 @@ def run_lines(runs: pd.DataFrame, rows: pd.DataFrame, problems: Mapping[str, str
     """
     known = [column["key"] for column in columns(rows, runs)]
     of_run = {str(run_id): mine for run_id, mine in rows.groupby("run_id")}
-    of_problem = runs["run_id"].map(problems).fillna(runs["task"])
+    if runs.empty:
+        return []
+    of_problem = pd.Series([problems.get(i, f"{i} alone") for i in runs["run_id"]], index=runs.index)
     names, shorts = _names(runs, runs["task"] + " " + runs["dataset"]), _names(runs, of_problem)
     lines = []
     for _, run in runs.sort_values([*SORTED, "run_id"]).iterrows():

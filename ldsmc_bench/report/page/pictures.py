@@ -34,16 +34,8 @@ class Problem:
 
 def sides(stores: Iterable[Store]) -> dict[str, int]:
     """By run id the side of the run's pictures, pixels; runs without any are left out."""
-    found = {}
-    for store in stores:
-        first = next((store.root / "images").glob("[!.]*.png"), None)
-        if first is not None:
-            try:
-                with Image.open(first) as picture:
-                    found[store.run_id] = picture.width
-            except OSError:
-                _warn(f"{first} is damaged: the page leaves out the pictures of this run")
-    return found
+    found = {store.run_id: _side((store.root / "images").glob("[!.]*.png")) for store in stores}
+    return {run_id: side for run_id, side in found.items() if side is not None}
 
 
 def problems(stores: Iterable[Store], sides: Mapping[str, int]) -> list[Problem]:
@@ -103,6 +95,17 @@ def problem_pictures(
     except UserError as error:
         return {"missing": str(error)}
     return {"truth": columns[0], "measurement": columns[1]}
+
+
+def _side(paths: Iterable[Path]) -> int | None:
+    """The width of the first picture that is whole."""
+    for path in paths:
+        try:
+            with Image.open(path) as picture:
+                return picture.width
+        except OSError:
+            continue
+    return None
 
 
 def _kept(store: Store, ids: Sequence[str]) -> Pictures:
