@@ -1,10 +1,11 @@
-"""One batch of problems whose posterior is known: each restored many times over, the draws scored against it and kept."""
+"""One batch of problems whose posterior is known: each restored many times over, its draws scored and kept."""
 
 import io
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -94,8 +95,8 @@ def repeated(
         count = len(numbers) * BLOCK  # runs of each problem
         index = torch.tensor(rows).repeat_interleave(count)
         counted = Counted(prior.conditioned([posed.labels[row] for row in index.tolist()]))
-        last = numbers[-1] == blocks - 1
-        trace = Trace(tick=lambda moved=len(rows) * last: tick(moved))  # type: ignore[misc]
+        moved = len(rows) if numbers[-1] == blocks - 1 else 0  # a problem is as far as its last part
+        trace = Trace(tick=partial(tick, moved))
         started = time.perf_counter()
         x = sample(
             counted,

@@ -92,8 +92,8 @@ _ALL = (
     ),
     Protocol(
         "sw1_ratio", "SW1/floor", "SW$_1$ / floor", "", (0, _INF), "one", 2, "image", None, None,
-        "sliced Wasserstein-1 distance from the exact posterior (500 directions, as many exact draws) over that between "
-        "two sets of exact draws",
+        "sliced Wasserstein-1 distance from the exact posterior (500 directions, as many exact draws), over the one "
+        "between two sets of exact draws",
     ),
     Protocol(
         "log_evidence_gap", "evidence gap", "evidence gap", "nat", (-_INF, _INF), "lower", 2, "image", None, None,
