@@ -102,7 +102,7 @@ def choices(group: str) -> list[str]:
 
 def runs(folder: Path) -> list[Path]:
     """The folders of all runs in `folder/results`, by number of particles."""
-    found = (folder / "results" / "runs").glob("*")
+    found = (folder / "results" / "runs").glob("[!.]*")  # the view of the store is hidden
 
     def particles(run: Path) -> int:
         asked = run / "requested.json"  # absent where a process was killed before it could ask

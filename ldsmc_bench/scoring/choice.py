@@ -18,8 +18,9 @@ from ldsmc_bench.scoring.reference import TRUTHS, made_beforehand, reference_of
 from ldsmc_bench.scoring.sets import few, set_metrics
 from ldsmc_bench.scoring.spaces import space_for
 
-LPIPS_SMALLEST = 64  # pixels: its networks halve an image four or five times
-NIQE_SMALLEST = 192  # pixels: four of its blocks
+SMALLEST = 32  # pixels: below that, a picture is none that these networks know
+LPIPS_SMALLEST = 64  # its networks halve an image four or five times
+NIQE_SMALLEST = 192  # four of its blocks
 
 Summary = Mapping[str, Any]
 
@@ -28,6 +29,8 @@ def suited(side: int) -> list[str]:
     """The metrics with a network, by name, that images of this side can have."""
     if side == IMAGE_SIZE:
         return ["toyfaces_perceptual", "toyfaces_fid", "toyfaces_kid"]
+    if side < SMALLEST:
+        return []
     lpips = ["lpips_vgg", "lpips_alex"] if side >= LPIPS_SMALLEST else []
     return [*lpips, *(["niqe"] if side >= NIQE_SMALLEST else []), "fid_clean", "kid_clean"]
 
@@ -44,13 +47,14 @@ def image_metrics(side: int, device: torch.device) -> dict[str, ImageMetric]:
 def set_scores(
     dataset: str, images: Tensor, truths: Iterable[Tensor], device: torch.device, before: Summary | None
 ) -> dict[str, Any]:
-    """The set metrics of a run's images, uint8 (n,3,S,S), see `set_metrics`; none where Inception was not fetched.
+    """The set metrics of a run's images, uint8 (n,3,S,S), see `set_metrics`; none of small images, nor where
+    Inception was not fetched.
 
     They are taken from the summary that the run has already, where that is of as many images (a success is never
     replaced, so of the same), the same network and the same reference.
     """
     side = images.shape[-1]
-    space = space_for(side, device)
+    space = space_for(side, device) if suited(side) else None
     if space is None:
         return {"warning": None}
     made = made_beforehand(dataset, side, space)
@@ -100,7 +104,7 @@ def lacking(side: int, summary: Summary) -> str | None:
     incomplete = [name for name in absent if PROTOCOLS[name].per == "image"]
     if incomplete:
         parts = ", ".join(f"{PROTOCOLS[name].label} of {counts[name]}" for name in incomplete)
-        return f"of {summary['n']} images there is {parts}; what can be had, brings: {rescore}"
+        return f"of {summary['n']} images there is only {parts}; what can be filled in, is by: {rescore}"
     return None
 
 

@@ -28,7 +28,7 @@ def load_inception(path: Path, device: torch.device) -> nn.Module:
             network = InceptionV3W(str(path.parent), download=False)
         return network.eval().requires_grad_(False).to(device)
     except (RuntimeError, AttributeError, ValueError) as error:
-        line = str(error).splitlines()[0].strip()
+        line = (str(error).splitlines() or [type(error).__name__])[0].strip()
         raise UserError(
             f"{path}: not the scripted Inception network ({line}): python -m ldsmc_bench.fetch metric=inception --force"
         ) from error

@@ -1,4 +1,4 @@
-"""LPIPS (Zhang et al. 2018) by its authors' package, their weights from the cache: `lpips_vgg`, `lpips_alex`."""
+"""LPIPS (Zhang et al. 2018) by its authors' package: `lpips_vgg`, `lpips_alex`; the networks' weights are fetched."""
 
 import warnings
 from pathlib import Path
@@ -27,7 +27,7 @@ def load_lpips(net: Literal["vgg", "alex"], path: Path) -> lpips.LPIPS:
             for number, layer in part.named_children():
                 layer.load_state_dict(_below(weights, f"features.{number}."))
     except Exception as error:
-        line = str(error).splitlines()[-1].strip()
+        line = (str(error).splitlines() or [type(error).__name__])[-1].strip()
         raise UserError(
             f"{path}: not torchvision's weights of this network ({line}): "
             f"python -m ldsmc_bench.fetch metric=lpips_{net} --force"
