@@ -97,7 +97,7 @@ def curves(runs: pd.DataFrame, axis: str) -> Iterator[tuple[str, pd.DataFrame]]:
 
     With each comes what tells it from the other curves of its method on the same task, "" where there is no other.
     """
-    if axis not in runs:
+    if axis not in runs or runs[axis].isna().all():
         return
     runs = runs[runs[axis].notna()]
     same = [name for name in settings(runs) if name not in (axis, "seed", "variant")]

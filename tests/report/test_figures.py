@@ -41,6 +41,7 @@ def test_a_curve_joins_runs_that_differ_in_one_thing_alone(results: Path) -> Non
     shape = {label: list(zip(runs["particles"], runs["seed"], strict=True)) for label, runs in found}
     assert shape == {"steps=20": [(1, 0), (5, 0), (5, 1), (10, 0)], "steps=50": [(1, 0), (5, 0), (10, 0)]}
     assert list(curves(frame.runs(results), "sample.s")) == []
+    assert list(curves(frame.runs(results).assign(**{"sample.s": None}), "sample.s")) == []
 
 
 def test_names_tell_runs_of_a_method_apart_and_say_no_more(results: Path) -> None:
