@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ldsmc_bench.rescore", description=__doc__)
     parser.add_argument("results_dir", nargs="?", default="results", help="the folder that holds runs/ and logs/")
     parser.add_argument("--root", help="where the pictures of the data set are, if not where they were")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda")
     options = parser.parse_args(arguments)
-    device = torch.device(options.device)
-    known: dict[int, dict[str, ImageMetric]] = {}
-
-    def metrics(side: int) -> dict[str, ImageMetric]:
-        if side not in known:
-            known[side] = image_metrics(side, device)
-        return known[side]
-
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    metrics = cache(lambda side: image_metrics(side, device))  # networks are loaded once, for all runs
     code = 0
     try:
         configurations = configured(Path(options.results_dir))

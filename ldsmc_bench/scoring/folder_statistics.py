@@ -21,15 +21,14 @@ KERNEL = 5000  # pictures whose features are kept: KID takes time and memory by 
 CHUNK = 256
 
 
-def statistics_of_folder(dataset: str, root: str, side: int, device: str) -> tuple[Path, Reference]:
+def statistics_of_folder(dataset: str, root: str, side: int) -> tuple[Path, Reference]:
     """Make and cache the statistics of all pictures below `root`, read as runs read them.
 
     Raises UserError where Inception was not fetched, or the folder has fewer than two pictures or an unreadable one.
     """
     if dataset in ("folder", "toyfaces"):
         raise UserError(f"--dataset {dataset}: has its own reference already; name another data set, such as ffhq")
-    on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    space = clean_space(torch.device("cuda" if on_gpu else "cpu"))
+    space = clean_space(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     if space is None:
         raise UserError(f"FID needs its network: {command(['fid_clean'])}")
     reference = folder_reference(space, dataset, root, side)

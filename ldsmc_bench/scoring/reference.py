@@ -118,7 +118,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dataset", help="the data set whose runs are compared with it, such as ffhq")
     parser.add_argument("--folder", help="the folder of its pictures, subfolders included")
     parser.add_argument("--size", type=int, default=256, help="side of the runs' images (default: 256)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     parser.add_argument("--faces", type=int, default=FACES, help="without --folder: validation faces to draw")
     parser.add_argument("--out", type=Path, default=STATISTICS, help="without --folder: where the file goes")
     options = parser.parse_args(arguments)
@@ -147,7 +146,7 @@ def _of_toyfaces(options: argparse.Namespace) -> tuple[Path, Reference]:
 def _of_folder(options: argparse.Namespace) -> tuple[Path, Reference]:
     from ldsmc_bench.scoring.folder_statistics import statistics_of_folder
 
-    return statistics_of_folder(options.dataset, options.folder, options.size, options.device)
+    return statistics_of_folder(options.dataset, options.folder, options.size)
 
 
 if __name__ == "__main__":

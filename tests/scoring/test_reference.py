@@ -80,7 +80,7 @@ def test_the_digest_is_that_of_names_and_pixels(folder: Path, tmp_path: Path) ->
 def test_the_command_keeps_what_runs_on_that_data_set_find(
     fetched: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert reference.main(["--dataset", "ffhq", "--folder", str(folder), "--size", "80", "--device", "cpu"]) == 0
+    assert reference.main(["--dataset", "ffhq", "--folder", str(folder), "--size", "80"]) == 0
     assert "7 pictures of ffhq at 80x80" in capsys.readouterr().out
     images = as_read(folder, 80)
     found = set_scores("ffhq", images, [], CPU, None)
@@ -114,7 +114,7 @@ def test_what_cannot_be_made_is_one_line(
 @pytest.mark.usefixtures("fetched")
 def test_a_folder_without_enough_pictures_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "pictures").mkdir()
-    command = ["--dataset", "ffhq", "--folder", str(tmp_path / "pictures"), "--device", "cpu"]
+    command = ["--dataset", "ffhq", "--folder", str(tmp_path / "pictures")]
     assert reference.main(command) == 2
     assert "no pictures" in capsys.readouterr().err
     Image.new("RGB", (90, 90)).save(tmp_path / "pictures" / "one.png")
