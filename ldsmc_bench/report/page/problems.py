@@ -79,6 +79,8 @@ def _loads(jobs: Iterable[Path]) -> Iterator[Mapping[str, Any]]:
 
 def _dataset(wanted: Mapping[str, Any], loads: Sequence[Mapping[str, Any]]) -> Any:
     """The data set of that name and digest. Raises UserError where none of the ways leads to it."""
+    if wanted["name"] == "mixture":
+        raise UserError("dataset=mixture: what is measured are vectors, not pictures")
     if wanted["name"] == "toyfaces":
         loads = [{"_target_": "ldsmc_bench.problem.datasets.toyfaces", "split": split} for split in SPLITS]
     why = f"dataset={wanted['name']}: no log in results/logs tells where its pictures lie"

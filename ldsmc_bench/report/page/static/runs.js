@@ -7,13 +7,18 @@ function taskOf(run) {
   return `${run.task} ${run.dataset}`;
 }
 
+/** How good a mean is as it is printed: what reads alike is equally good. */
+function printed(column, mean) {
+  return merit(column, Number(mean.toFixed(column.digits)));
+}
+
 function noteBest(runs) {
   bestOf = new Map();
   for (const run of runs) {
     for (const [key, [mean]] of Object.entries(run.values)) {
       if (COLUMN.get(key).cost) continue; // the cheapest is not the best
       const name = `${taskOf(run)} ${key}`;
-      bestOf.set(name, Math.max(bestOf.get(name) ?? -Infinity, merit(COLUMN.get(key), mean)));
+      bestOf.set(name, Math.max(bestOf.get(name) ?? -Infinity, printed(COLUMN.get(key), mean)));
     }
   }
 }
@@ -21,7 +26,7 @@ function noteBest(runs) {
 function meanCell(run, column) {
   if (run.values[column.key] === undefined) return run.skipped ? element("abbr", { title: run.skipped }, "skipped") : "–";
   const [mean, error] = run.values[column.key];
-  const best = merit(column, mean) === bestOf.get(`${taskOf(run)} ${column.key}`);
+  const best = printed(column, mean) === bestOf.get(`${taskOf(run)} ${column.key}`);
   const value = element(best ? "b" : "span", { class: best ? "best" : null }, number(mean, column.digits));
   const told = error !== null && !(column.cost && error < 0.5 * 10 ** -column.digits); // counts mostly do not vary
   return element("span", { class: "mean" }, value,
