@@ -16,15 +16,18 @@ Picture = NDArray[np.uint8]  # (h,w,3)
 def posed_pictures(problem: Problem, ids: Sequence[str]) -> dict[str, tuple[Picture, Picture]]:
     """Truth and measurement of images, made again from the configuration, on the CPU; unreadable ones are left out.
 
-    Raises UserError where the configuration is no longer valid here, a data set's folder gone for example.
+    Raises UserError where that is not possible here, a data set's folder gone for example.
     """
-    from omegaconf import OmegaConf
+    import torch  # takes seconds: not before there is a picture to show
 
-    from ldsmc_bench.pose import pose  # loads torch, which takes seconds: not before there is a picture to show
+    from ldsmc_bench.pose import pose
     from ldsmc_bench.report.sheet import measurement_pictures
-    from ldsmc_bench.settings import checked, made
+    from ldsmc_bench.settings import Settings, made
 
-    settings = checked(OmegaConf.create(problem["config"] | {"device": "cpu"}))
+    # Checked by the run that noted it; the sampler, which may be anybody's module, plays no part.
+    config = problem["config"]
+    keys = ("n_images", "seed", "batch_size", "shard", "shards", "precision")
+    settings = Settings(config, sample={}, device=torch.device("cpu"), **{key: config[key] for key in keys})
     posed = pose(settings, made(settings.config["dataset"]["load"]), ids)
     if posed.measurement is None:
         return {}

@@ -112,7 +112,7 @@ class Sending:
             return {}
         try:
             return posed_pictures(self.problem, ids)
-        except Exception as error:  # the data may be gone, or the sampler's module: the numbers go out all the same
+        except Exception as error:  # the data may be gone: the numbers go out all the same
             why = " ".join(str(error).split())
             print(f"warning: W&B's panel has no truth and no measurement ({why})", file=sys.stderr)
             return {}

@@ -26,7 +26,7 @@ from ldsmc_bench.report.wandb_follow import follow, quiet
 from ldsmc_bench.report.wandb_mirror import finish, mirrored
 from ldsmc_bench.report.wandb_part import Part, keep_problem
 from ldsmc_bench.report.wandb_rows import Rows
-from tests.commands import configured
+from tests.commands import configured, records, runs, tiny
 from tests.report.wandb_server import serving
 
 RUN_ID = "ldsmc-box-toyfaces-0123456789ab"
@@ -535,3 +535,20 @@ sys.exit("wandb" in sys.modules or "torch" in sys.modules)
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert not (store.root.parent.parent / "wandb").exists()
+
+
+def test_a_command_mirrors_its_run(tmp_path: Path) -> None:
+    """From the command line to W&B's file, a failed image and the last of a sweep's runs included."""
+    overrides = ("wandb.mode=offline", "method.sample._target_=tests.samplers.one_nan", "-m", "particles=1,2")
+    assert tiny(tmp_path, *overrides).code == 1
+    (first, second) = runs(tmp_path)
+    until(lambda: all((tmp_path / "results" / "wandb" / f"{run.name}.json").exists() for run in (first, second)))
+    folders = {
+        folder.name.split("-", 3)[3]: folder for folder in (tmp_path / "results" / "wandb").glob("offline-run-*")
+    }
+    assert folders.keys() == {first.name, second.name}
+    (row, *rest) = history_of(records_of(folders[second.name]))
+    (record, _) = records(second).values()
+    assert row["image/psnr"] == record["metrics"]["psnr"]
+    assert row["panel/00.caption"] == f"{IDS[0]}: truth | measurement | reconstruction (ldsmc N=2)"
+    assert [item.get("smc/entropy") for item in rest] == [*record["diagnostics"]["entropy"], None]
