@@ -335,7 +335,7 @@ def test_a_wrong_layout_is_named_by_file_and_key(tmp_path: Path, text: str, line
 def test_the_layouts_of_this_project_are_sound() -> None:
     layouts = {layout.name: layout for layout in load_layouts(CONF / "table")}
     assert [metric.name for metric in layouts["ffhq"].metrics] == ["fid_clean", "niqe", "lpips_vgg"]
-    assert layouts["exactness"].runs == {"dataset": "mixture"}
+    assert [metric.digits for metric in layouts["exactness"].metrics] == [2] * 4
 
 
 def test_without_latex_what_is_missing_is_told(
