@@ -1,5 +1,6 @@
 """Samplers that go wrong: LD-SMC with a flaw, given to a run as `method.sample._target_=tests.samplers.<name>`."""
 
+import json
 import os
 import time
 from functools import wraps
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ldsmc_bench.cluster.notes import this_job
 from ldsmc_bench.errors import Unsupported
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
@@ -15,7 +17,7 @@ from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.sampling import ldsmc
 from ldsmc_bench.sampling.trace import Trace
 
-UNLUCKY = "test-000001"
+UNLUCKY, HELD = "test-000001", "test-000002"
 
 
 @wraps(ldsmc.sample)
@@ -73,13 +75,30 @@ def only_steps(prior: Prior, measurement: Measurement, noise: Noise, trace: Trac
     return x
 
 
-def unhurried(
-    prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, *, particles: int, steps: int
-) -> Tensor:
-    """As `only_steps`, but each step takes UNHURRIED seconds of the environment, so that it can be disturbed."""
+def gated(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, *, particles: int, steps: int) -> Tensor:
+    """As `only_steps`, but it comes to the image HELD only when the folder GATES has a file named by its particles. Who
+    is at which images is told in the file `log` there."""
+    if gates := os.environ.get("GATES"):
+        told = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "SLURMD_NODENAME")}
+        told["job"] = this_job()
+        with open(f"{gates}/log", "a") as file:
+            file.write(json.dumps({**told, "pid": os.getpid(), "particles": particles, "ids": noise.image_ids}) + "\n")
+        while HELD in noise.image_ids and not os.path.exists(f"{gates}/{particles}"):
+            time.sleep(0.05)
     x = measurement.y * particles
     for _ in range(steps):
-        time.sleep(float(os.environ.get("UNHURRIED", "0")))
         x = x + 0.1 * noise.normal("z", x.shape[1:]).to(x)
         trace(0)
     return x
+
+
+@wraps(gated)
+def raising(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, **options: Any) -> Tensor:
+    """A mistake of a programmer."""
+    raise ZeroDivisionError("a mistake of a programmer")
+
+
+@wraps(gated)
+def dying(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, **options: Any) -> Tensor:
+    """A process that ends without a word."""
+    os._exit(7)
