@@ -139,6 +139,8 @@ def _resolved(cfg: DictConfig) -> dict[str, Any]:
             raise UserError(
                 f"variant={cfg.variant}: {cfg.method.name} has no such variant; {nearest(str(cfg.variant), variants)}"
             )
+        if cfg.task.name != (measured_by := cfg.dataset.get("task", cfg.task.name)):
+            raise UserError(f"task={cfg.task.name}: dataset={cfg.dataset.name} is measured by task={measured_by} alone")
         return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
         raise UserError(one_line(error)) from error

@@ -16,14 +16,16 @@ from ldsmc_bench.composition import CONF
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.problem.measurement import measure
-from ldsmc_bench.settings import Settings, checked, keywords, made
+from ldsmc_bench.settings import Settings, checked, keywords, made, telling
 from tests.commands import choices, configured
 
+IMAGES = [dataset for dataset in choices("dataset") if dataset != "mixture"]
 # What three of them decide together is a row of conf/tuned, and these are looked at by themselves.
 PAIRS = [
     *product(choices("method"), choices("task"), ["toyfaces"]),
-    *product(choices("method"), ["sr8"], choices("dataset")),
-    *product(["ldsmc"], choices("task"), choices("dataset")),
+    *product(choices("method"), ["sr8"], IMAGES),
+    *product(["ldsmc"], choices("task"), IMAGES),
+    *product(choices("method"), ["linear"], ["mixture"]),
 ]
 
 
@@ -41,7 +43,9 @@ def test_every_pair_composes_and_passes_its_checks(method: str, task: str, datas
     assert sample.keywords == settings.sample
 
 
-TUNED = sorted(path for path in (CONF / "tuned").glob("*/*.yaml") if path.parent.name != "toyfaces_grid")
+TUNED = sorted(
+    path for path in (CONF / "tuned").glob("*/*.yaml") if path.parent.name not in ("toyfaces_grid", "mixture")
+)
 
 
 @pytest.mark.parametrize("tuned", TUNED, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -83,7 +87,7 @@ def test_every_variant_computes_something_else(method: str) -> None:
 
 @pytest.mark.parametrize("task", choices("task"))
 def test_every_task_measures_an_image_of_every_prior(task: str) -> None:
-    for prior in choices("prior"):
+    for prior in [prior for prior in choices("prior") if prior != "mixture"]:
         cfg = configured(f"task={task}", f"prior={prior}")
         side = cfg.prior.image_size
         measurement = measure(
@@ -109,12 +113,24 @@ def test_every_dataset_loads_or_says_what_it_lacks(dataset: str, tmp_path: Path)
         assert "dataset." in str(error) and len(str(error).splitlines()) == 1
         return
     assert data.name == dataset
-    assert data.load(data.ids[0]).shape == (3, cfg.prior.image_size, cfg.prior.image_size)
+    assert data.load(data.ids[0]).shape == (cfg.dataset.get("dx", 3), cfg.prior.image_size, cfg.prior.image_size)
+
+
+def test_vectors_are_measured_by_their_own_task_alone() -> None:
+    assert checked(configured("dataset=mixture")).config["task"]["name"] == "linear"
+    with pytest.raises(UserError, match="task=box: dataset=mixture is measured by task=linear alone"):
+        checked(configured("dataset=mixture", "task=box"))
+
+
+def test_an_argument_at_a_samplers_own_default_names_no_run() -> None:
+    sample = checked(configured("variant=paper")).config["method"]["sample"]
+    assert not {"twist", "islands", "evidence"} & telling(sample).keys() and "kappa1" in telling(sample)
+    assert telling(sample | {"islands": 2}).keys() - telling(sample).keys() == {"islands"}
 
 
 @pytest.mark.parametrize("prior", choices("prior"))
 def test_every_prior_loads_or_says_in_one_line_what_it_lacks(prior: str) -> None:
-    cfg = configured(f"prior={prior}")
+    cfg = configured(f"prior={prior}", *(["dataset=mixture"] if prior == "mixture" else []))
     try:
         loaded = made(cfg.prior.load)
     except UserError as error:
@@ -122,7 +138,8 @@ def test_every_prior_loads_or_says_in_one_line_what_it_lacks(prior: str) -> None
         assert len(str(error).splitlines()) == 1
     else:
         assert loaded.image_size == cfg.prior.image_size
-        assert loaded.decode(torch.zeros(1, *loaded.shape)).shape == (1, 3, loaded.image_size, loaded.image_size)
+        decoded = loaded.decode(torch.zeros(1, *loaded.shape))
+        assert decoded.shape == (1, cfg.dataset.get("dx", 3), loaded.image_size, loaded.image_size)
 
 
 @pytest.mark.parametrize("experiment", ["ffhq", "imagenet"])

@@ -27,6 +27,7 @@ class MixturePrior:
     kind: str
     dx: int
     seed: int
+    meaning: str  # what all the numbers below are made of
     alpha_bar: Tensor
     log_weights: Tensor
     means: Tensor
@@ -43,8 +44,7 @@ class MixturePrior:
 
     @property
     def digest(self) -> str:
-        meaning = f"{self.kind} dx={self.dx} seed={self.seed} {self.alpha_bar.tolist()}"
-        return hashlib.sha256(meaning.encode()).hexdigest()
+        return hashlib.sha256(self.meaning.encode()).hexdigest()
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
         dtype = torch.promote_types(dtype, torch.float32)
@@ -113,7 +113,8 @@ def mixture(kind: str, dx: int, seed: int, steps: int, sigma_min: float, sigma_m
     """The mixtures that the problems are drawn from, with the schedule `karras` for `steps` steps."""
     alpha_bar = karras(steps, sigma_min, sigma_max)
     log_weights, means, spikes, variances = tables(kind, dx, seed, (0,))
-    return MixturePrior(kind, dx, seed, alpha_bar, log_weights, means, spikes, variances)
+    meaning = f"{kind} dx={dx} seed={seed} steps={steps} sigma={sigma_min:g}..{sigma_max:g}"
+    return MixturePrior(kind, dx, seed, meaning, alpha_bar, log_weights, means, spikes, variances)
 
 
 def tables(kind: str, dx: int, seed: int, numbers: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
