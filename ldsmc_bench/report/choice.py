@@ -33,7 +33,7 @@ def swept(runs: pd.DataFrame, key: str) -> pd.DataFrame:
     """The runs of which there are others that differ in `key`, and but for the seed in nothing else."""
     if not len(runs):
         return runs
-    others = ["method", *(name for name in settings(runs) if name != key)]
+    others = ["method", *(name for name in settings(runs) if name not in (key, "variant"))]
     values = _texts(runs, key).groupby(_fingerprint(runs, others)).transform("nunique")
     return runs[values > 1]
 
@@ -49,7 +49,7 @@ def told_apart(runs: pd.DataFrame, keys: Sequence[str]) -> list[str]:
     """The settings, as few as will do, that tell runs apart which agree in `keys` and still are not one run in several
     seeds; `run_id` at last, for runs that differ in nothing that is known."""
     said: list[str] = []
-    whole = _fingerprint(runs, settings(runs))
+    whole = _fingerprint(runs, [name for name in settings(runs) if name != "variant"])  # which is but a label
     for name in settings(runs):
         group = _fingerprint(runs, [*keys, *said])
         if whole.groupby(group).nunique().max() == 1:

@@ -180,6 +180,13 @@ def test_a_variant_is_said_instead_of_what_it_stands_for(tmp_path: Path) -> None
     assert table_of(tmp_path).split == ("variant",)
 
 
+def test_a_variant_that_is_but_another_word_parts_nothing(tmp_path: Path) -> None:
+    for seed, variant in enumerate(("default", "paper")):
+        made(tmp_path, "ldsmc", "box", psnr([20.0, 21.0]), seed=seed, variant=variant, chain="paper")
+    table = table_of(tmp_path)
+    assert table.split == () and lines(table)[0]["seeds"] == "2"
+
+
 def test_a_seed_that_is_not_done_waits(tmp_path: Path) -> None:
     made(tmp_path, "ldsmc", "box", psnr([20.0, 21.0, 22.0]))
     made(tmp_path, "ldsmc", "box", psnr([30.0]), seed=1, wanted=3)
