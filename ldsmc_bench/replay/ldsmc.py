@@ -17,7 +17,9 @@ from ldsmc_bench.sampling import fits, ldsmc
 from ldsmc_bench.sampling.chain import CHAINS
 from ldsmc_bench.sampling.guidance import guided_mean, look_ahead, residual
 from ldsmc_bench.sampling.trace import Trace
+from ldsmc_bench.sampling.twist import gaussian
 
+WEIGHED = {"z": "z", "mean": "pi_mean", "log_weights": "log_weights"}  # our names and the recorded ones
 DRAWS = {
     "init": "init_noise",
     "auxiliary": "auxiliary_noise",
@@ -29,7 +31,7 @@ DRAWS = {
 def replay(recording: Recording, facts: dict[str, Any], folder: Path) -> dict[str, float]:
     """Run LD-SMC on the recorded draws: the largest deviation of each quantity, relative to its largest value.
 
-    `step/...` are guided proposals, each from its recorded latents.
+    `step/...` follow from recorded inputs alone: proposals, and what weights are made of, each from its latents.
     """
     steps, particles = facts["schedule_steps"], facts["particles"]
     chosen = released("method=ldsmc", f"steps={steps}", f"particles={particles}")
@@ -43,7 +45,7 @@ def replay(recording: Recording, facts: dict[str, Any], folder: Path) -> dict[st
 
     worst: dict[str, float] = defaultdict(float, x_rec=deviation(x_rec, recording["x_rec"]))
     for k in range(steps):
-        for name, recorded in (("z", "z"), ("mean", "pi_mean"), ("log_weights", "log_weights")):
+        for name, recorded in WEIGHED.items():
             if f"weights/{k:03d}/{recorded}" in recording:
                 reference = recording[f"weights/{k:03d}/{recorded}"]
                 mine = trace.values[name][k].reshape(reference.shape)
@@ -54,7 +56,21 @@ def replay(recording: Recording, facts: dict[str, Any], folder: Path) -> dict[st
         heaviest = trace.values["log_weights"][0].argmax() if particles > 1 else torch.tensor(0)
         z_0 = trace.values["z"][0][heaviest][None]
         worst |= compared_latent_fit(prior, measurement, z_0, recording["x_rec_opt"])
-    return dict(worst) | guided_steps(prior, measurement, recording, chosen)
+    if "aux/ys" in recording:
+        worst["ys"] = labels(prior, measurement, recording, chosen, trace.values["start"][0])
+    worst |= guided_steps(prior, measurement, recording, chosen)
+    return dict(worst) | weighed_steps(prior, measurement, recording, chosen)
+
+
+def labels(
+    prior: Prior, measurement: Measurement, recording: Recording, chosen: Mapping[str, Any], start: Tensor
+) -> float:
+    """The largest deviation of the labels y_1..y_T that follow from `start`, our z_0, and the recorded draws."""
+    moves = CHAINS[chosen["chain"]](prior.alpha_bar, chosen["steps"], chosen["eta"])
+    draws = iter(of(recording, DRAWS["auxiliary"]))
+    latents = ldsmc.label_latents(moves, start, lambda: next(draws))
+    ys = {k: measurement.operator(prior.decode(z)) for k, z in latents.items()}
+    return max(deviation(y, recording["aux/ys"][k][None]) for k, y in ys.items())
 
 
 def guided_steps(
@@ -83,6 +99,39 @@ def guided_steps(
             if reference is not None:
                 worst[f"step/{name}"] = max(worst[f"step/{name}"], deviation(ours, reference))
     return worst
+
+
+def weighed_steps(
+    prior: Prior, measurement: Measurement, recording: Recording, chosen: Mapping[str, Any]
+) -> dict[str, float]:
+    """What the weights are made of, from the latents that they were recorded at; k = T is the first weighting."""
+    rows = CHAINS[chosen["chain"]](prior.alpha_bar, chosen["steps"], chosen["eta"]).rows
+    worst: dict[str, float] = defaultdict(float)
+    for k in range(chosen["steps"] + 1):
+        recorded = recording_at(recording, "weights/first" if k == chosen["steps"] else f"weights/{k:03d}")
+        if "z" not in recorded:
+            continue
+        ours: dict[str, Tensor] = {}
+        if k > 0:
+            y_0 = measurement.select(torch.zeros(len(recorded["z"]), dtype=torch.long))
+            ahead = look_ahead(prior, recorded["z"], rows[k], gradient=False)
+            error = residual(prior, y_0, ahead.z0_hat)
+            exponent, *_ = gaussian(error, torch.tensor([1 - rows[k].a], dtype=torch.float64))
+            ours = {"z0_hat": ahead.z0_hat, "log_lik_y0": exponent / error[0].numel()}
+        if 0 < k < chosen["steps"]:
+            ours |= {"prior_mean": ahead.mean, "prior_std": torch.tensor(rows[k].sigma)}
+        if k < chosen["steps"]:
+            ours["pi_std"] = torch.tensor(rows[k + 1].sigma)
+        for name in ours.keys() & recorded.keys():
+            worst[f"step/weights/{name}"] = max(
+                worst[f"step/weights/{name}"], deviation(ours[name].expand_as(recorded[name]), recorded[name])
+            )
+    return dict(worst)
+
+
+def recording_at(recording: Recording, prefix: str) -> Recording:
+    """The tensors under a prefix, by the rest of their names."""
+    return {key.removeprefix(f"{prefix}/"): value for key, value in recording.items() if key.startswith(f"{prefix}/")}
 
 
 def compared_latent_fit(prior: Prior, measurement: Measurement, z_0: Tensor, x_rec_opt: Tensor) -> dict[str, float]:

@@ -248,7 +248,9 @@ def sample(
         fit = FITS[pixel_fit if measurement.operator.linear else "adamw"]
         x_0 = fit(measurement, prior.decode(draw("init")))
         # (2) z_{1:T} | z_0                                                                                    (Eq. 2)
-        latents = label_latents(moves, prior.encode(x_0), lambda: draw("auxiliary"))
+        start = prior.encode(x_0)
+        trace.note(0, start=start)
+        latents = label_latents(moves, start, lambda: draw("auxiliary"))
     z_0, log_total = island(latents)
     log_evidences = [log_total]
     for _ in range(islands - 1):

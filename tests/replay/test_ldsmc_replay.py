@@ -19,7 +19,8 @@ def test_the_released_variant_repeats_the_recorded_run() -> None:
     recording, facts = read(TRACE)
     del recording["x_rec_opt"]  # two costly fits; the command below does them
     worst = replay(recording, facts, CHECKPOINT)
-    steps = {"step/prior_mean", "step/z0_hat", "step/mean"}
+    weights = ("z0_hat", "log_lik_y0", "prior_mean", "prior_std", "pi_std")
+    steps = {"step/prior_mean", "step/z0_hat", "step/mean", *(f"step/weights/{name}" for name in weights)}
     assert {"x_rec", "z", "mean", "log_weights", *steps} == set(worst)
     assert max(worst[name] for name in ("x_rec", "z", "mean", *steps)) < 1e-5
     assert worst["log_weights"] < 1e-3  # the recorded ones are float32, of size 30 with differences below 1
