@@ -31,6 +31,17 @@ lint: $(READY)  ## ruff and mypy
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
+exactness: $(READY)  ## which samplers reach the exact posterior as particles are added: runs and figure, about 10 minutes
+	@for shard in 0 1; do OMP_NUM_THREADS=1 $(MAKE) --no-print-directory exactness-shard SHARD=$$shard & done; wait
+	$(RUN) -m ldsmc_bench.report.exactness --out results/figures/exactness.png
+
+EXACTNESS := $(RUN) -m ldsmc_bench experiment=exactness shards=2 shard=$(SHARD) -m
+exactness-shard:
+	$(EXACTNESS) method=ldsmc variant=exact particles=1,10,100,1000
+	$(EXACTNESS) method=ldsmc variant=paper,released particles=1,10,100,200
+	$(EXACTNESS) method=ltds,pfld variant=default particles=10,100
+	$(EXACTNESS) method=dps,latent_dps,psld,latent_daps,resample variant=default particles=1
+
 figures: $(READY)  ## curves, cost fronts and ESS from the store, into results/figures
 	$(RUN) -m ldsmc_bench.report.figures
 
@@ -46,4 +57,4 @@ tables-pdf: $(READY)  ## and as one PDF, where pdflatex is installed
 status: $(READY)  ## what is done, missing and failed
 	$(RUN) -m ldsmc_bench.status
 
-.PHONY: help setup run test test-slow lint tables tables-pdf status figures page
+.PHONY: exactness exactness-shard help setup run test test-slow lint tables tables-pdf status figures page
