@@ -80,7 +80,7 @@ def outcome(method: str, task: str, candidate: int, results_dir: Path) -> tuple[
     settings = checked(cfg)
     dataset, prior = (made(settings.config[part]["load"]) for part in ("dataset", "prior"))
     summary = results_dir / "runs" / run_id(identified(settings, dataset, prior)) / "summary.json"
-    values = json.loads(summary.read_bytes()) if summary.exists() else {"n": 0}
+    values: dict[str, Any] = json.loads(summary.read_bytes()) if summary.exists() else {"n": 0}
     if values["n"] < settings.n_images:
         raise UserError(
             f"{method}, {task}: {values['n']} of {settings.n_images} images; first: "
