@@ -66,7 +66,7 @@ def code(config: Mapping[str, Any]) -> dict[str, str]:
     tops = {module.split(".")[0] for module in named} | {"ldsmc_bench", "baselines"}
     places = [str(Path(__file__).parent.parent), *sys.path]
     found: dict[str, str] = {}
-    left = ["ldsmc_bench.batch", "ldsmc_bench.scoring.choice", *named]
+    left = ["ldsmc_bench.batch", "ldsmc_bench.known", "ldsmc_bench.scoring.choice", *named]
     while left:
         module = left.pop()
         path = _file(module, places) if module not in found and _counts(module, tops) else None

@@ -31,5 +31,9 @@ def stoppable() -> Iterator[None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    while frame is not None:
+        if frame.f_code.co_name == "checkpoint_and_try_requeue":
+            return  # submitit is about to queue the job again, which must not be cut short; then it ends the process
+        frame = frame.f_back
     print(f"\nstopped by {signal.Signals(number).name}; the same command goes on from here", file=sys.stderr)
     sys.exit(128 + number)

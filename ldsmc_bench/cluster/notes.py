@@ -1,7 +1,7 @@
 """What is noted of SLURM's jobs.
 
-By the launcher, in a sweep's `submitted.json`: what it submitted. By a job, in `jobs/<shard>-of-<shards>.json` of the run
-that it works on: that it has begun; the latest job of a shard stands there.
+By the launcher, in a sweep's `submitted.json`: what it submitted. By a job, in `jobs/<shard>-of-<shards>.json` of the
+run that it works on: that it has begun; the latest job of a shard stands there.
 """
 
 import json

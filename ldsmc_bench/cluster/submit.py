@@ -38,7 +38,7 @@ def submit(launcher: BaseSubmititLauncher, sweep: Sequence[Sequence[str]], first
     loader, points = launcher.hydra_context.config_loader, dict(enumerate(sweep, start=first))
     same: dict[str, int] = {}
     for number, overrides in points.items():
-        same.setdefault(_work(loader.load_sweep_config(config, list(overrides)), overrides), number)
+        same.setdefault(work(loader.load_sweep_config(config, list(overrides)), overrides), number)
 
     state, executor = Singleton.get_state(), _executor(launcher.params)
     arguments = [(list(points[n]), "hydra.sweep.dir", n, f"job_id_for_{n}", state) for n in same.values()]
@@ -73,7 +73,7 @@ def submit(launcher: BaseSubmititLauncher, sweep: Sequence[Sequence[str]], first
         publish(_outcome(folder, job), json.dumps({"run_id": None, "error": why}).encode())
 
 
-def _work(config: DictConfig, overrides: Sequence[str]) -> str:
+def work(config: DictConfig, overrides: Sequence[str]) -> str:
     """What a job would do. A method reads particles and steps through its sampler's arguments, if it reads them."""
     keys = [key for key in config if key not in ("hydra", "method", "particles", "steps", "variant")]
     try:

@@ -141,7 +141,7 @@ def answers(*command: str) -> bool:
     return subprocess.run(command, capture_output=True, timeout=20).returncode == 0
 
 
-def until(holds: Callable[[], object], seconds: float = 300, what: str = "") -> None:
+def until(holds: Callable[[], object], seconds: float = 180, what: str = "") -> None:
     """Wait for something to hold. Raises TimeoutError, with `what` was waited for."""
     end = time.monotonic() + seconds
     while not holds():

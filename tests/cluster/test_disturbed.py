@@ -68,7 +68,8 @@ def after(
     os.kill(held[KILLED]["pid"], signal.SIGKILL)
     slurm("scontrol", "requeue", jobs[REQUEUED])
     slurm("scancel", jobs[CANCELLED])
-    slurm("scontrol", "update", f"JobId={jobs[TIMED_OUT]}", "TimeLimit=1")
+    minutes = int(slurm("squeue", "-h", "-o", "%M", "-j", jobs[TIMED_OUT]).split(":")[0])
+    slurm("scontrol", "update", f"JobId={jobs[TIMED_OUT]}", f"TimeLimit={minutes + 2}")
     slurm("sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
     survivors = [number for number in ALL if number != BEREFT]
     until(lambda: not any(alive(held[number]) for number in survivors), what="the end of the disturbed jobs")
