@@ -162,7 +162,8 @@ def scatter(draws: Tensor, posterior: GaussianMixture) -> NDArray[np.uint8]:
     plane = posterior.sample(50_000, torch.Generator().manual_seed(0))[:, [0, -1 if draws.shape[1] == 1 else 1]].numpy()
     middle, reach = np.median(plane, axis=0), np.abs(plane - np.median(plane, axis=0)).max() * 1.3
     edges = np.linspace(-reach, reach, SIDE + 1)
-    density, _, _ = np.histogram2d(*(plane - middle).T, bins=[edges, edges])
+    across, up = (plane - middle).T
+    density, _, _ = np.histogram2d(across, up, bins=[edges, edges])
     shade = np.sqrt(density / density.max())[..., None]
     picture = 255 - shade * (255 - np.array([40, 90, 170]))
     points = draws.double()[:1000, [0, -1 if draws.shape[1] == 1 else 1]].numpy() - middle

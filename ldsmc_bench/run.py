@@ -10,11 +10,12 @@ import yaml
 from omegaconf import DictConfig
 
 from ldsmc_bench.batch import keep_unrestored, rehearse, restore, score_and_keep
+from ldsmc_bench.calibration import calibrated
 from ldsmc_bench.cluster.notes import note
 from ldsmc_bench.code_digest import agree_on_code
 from ldsmc_bench.known import repeat_and_keep
 from ldsmc_bench.pose import pixels, pose
-from ldsmc_bench.prior.interface import Prior
+from ldsmc_bench.prior.interface import Calibrated, Prior
 from ldsmc_bench.prior.mixture import MixturePrior
 from ldsmc_bench.prior.random_weights import learned, unscored
 from ldsmc_bench.problem.datasets import Dataset
@@ -63,6 +64,8 @@ def run(cfg: DictConfig) -> Store:
         if batches:
             prior = prior.to(settings.device, settings.network_dtype)
             metrics = image_metrics(prior.image_size, settings.device) if learned(prior) else None
+            if settings.sample.get("twist") == "cal" and not isinstance(prior, Calibrated):
+                prior = calibrated(settings, prior)
             sample = made(settings.config["method"]["sample"])
             with closing(Progress(settings, batches)) as progress:
                 for batch in batches:

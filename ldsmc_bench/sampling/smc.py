@@ -33,7 +33,8 @@ class Weights:
 
 def normalised(log_weights: Tensor) -> Weights:
     """Weights (B,N) from their logarithms; -inf is a particle of weight zero."""
-    return uniform(*log_weights.shape, log_weights.device).times(log_weights)
+    images, particles = log_weights.shape
+    return uniform(images, particles, log_weights.device).times(log_weights)
 
 
 def uniform(images: int, particles: int, device: torch.device | str = "cpu") -> Weights:
@@ -49,10 +50,10 @@ def resampled(weights: Weights, ancestors: Callable[[Tensor], Tensor], below: fl
     so does one whose weights are not finite (a run that blew up): it fails alone.
     A share of 1 resamples at every step, whatever the ESS.
     """
-    particles = weights.log.shape[1]
+    images, particles = weights.log.shape
     due = weights.ess < below * particles * (1 + 1e-9)
-    equal = uniform(*weights.log.shape, due.device).log
-    stay = torch.arange(particles, device=due.device).expand(len(due), -1)
+    equal = uniform(images, particles, due.device).log
+    stay = torch.arange(particles, device=due.device).expand(images, -1)
     drawn = ancestors(torch.where(finite(weights)[:, None], weights.log, equal).exp())
     chosen = torch.where(due[:, None], drawn, stay)
     return chosen, Weights(torch.where(due[:, None], equal, weights.log), weights.log_mean), due
