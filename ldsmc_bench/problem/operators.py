@@ -52,9 +52,8 @@ class Invertible(Operator, Protocol):
 
         `delta` (at least 0; one for all, or one a row (B,1,1,1)) is the variance of the noise over that of the image,
         both about their means: what y holds less of than noise is left out. With 0 it is the Moore-Penrose inverse,
-        A(pinv(y)) = y for every y in A's
-        range; the blurs, which keep next to nothing of fine detail, document what they leave out instead. A non-linear
-        operator gives a right inverse.
+        A(pinv(y)) = y for every y in A's range; the blurs, which keep next to nothing of fine detail, document what
+        they leave out instead. A non-linear operator gives a right inverse.
         """
         ...
 

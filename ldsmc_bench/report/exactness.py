@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import yaml
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -61,8 +62,9 @@ def medians(results_dir: Path) -> tuple[Lines, str]:
         names = [name for name in METRICS if all(name in row for row in rows)]
         line = _line(wanted.method, wanted.variant)
         lines[line][wanted.particles] = {name: statistics.median(row[name] for row in rows) for name in names}
-    steps = next(wanted.steps for (_, wanted), problems in zip(found, sets, strict=True) if problems == shown)
-    return lines, f"{records} Gaussian mixtures, {steps} steps"
+    store, wanted = next(pair for pair, problems in zip(found, sets, strict=True) if problems == shown)
+    draws = {len(np.load(path, mmap_mode="r")) for path in (store.root / "draws").glob("*.npy")}
+    return lines, f"{records} Gaussian mixtures, {wanted.steps} steps, {max(draws, default=0)} draws each"
 
 
 def draw(lines: Lines, problems: str) -> Figure:
