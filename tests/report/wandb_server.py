@@ -50,7 +50,7 @@ class Server(ThreadingHTTPServer):
         return {
             **{"id": "b", "name": run, "displayName": run, "config": "{}", "tags": [], "notes": ""},
             **{"historyLineCount": max(lines) + 1, "historyTail": last, "eventsLineCount": 0, "eventsTail": "[]"},
-            **{"logLineCount": 0, "summaryMetrics": json.dumps(self.summary.get(run, {})), "wandbConfig": "{\"t\": 1}"},
+            **{"logLineCount": 0, "summaryMetrics": json.dumps(self.summary.get(run, {})), "wandbConfig": '{"t": 1}'},
         }
 
     def stream(self, run: str, files: dict[str, Any]) -> None:
