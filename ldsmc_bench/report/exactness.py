@@ -109,7 +109,7 @@ def _problems(store: Store) -> str:
 
 def _line(method: str, variant: str | None) -> str:
     name = called("method", method)
-    return f"{name}, {variant}" if method == "ldsmc" else name
+    return name if method != "ldsmc" and variant in (None, "default") else f"{name}, {variant}"
 
 
 def _rank(line: str) -> tuple[int, int]:
