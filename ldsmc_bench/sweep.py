@@ -26,6 +26,8 @@ def job(cfg: DictConfig) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     outcome: dict[str, Any] = {"run_id": None, "error": None}
     try:
+        if cfg.launch == "detached" and HydraConfig.get().runtime.choices.get("hydra/launcher") != "slurm":
+            raise UserError("launch=detached: only SLURM goes on without this command; add hydra/launcher=slurm")
         with stoppable():
             from ldsmc_bench.run import run
 

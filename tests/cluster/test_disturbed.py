@@ -80,7 +80,7 @@ def after(
     resubmitted = sweep(folder, f"particles={CANCELLED}", f"n_images={N}", *SLURM)
     until(lambda: len(told(folder, particles=BEREFT, ids=[HELD])) == 2, what="the double of the job without a node")
     open_gates(folder, BEREFT)
-    assert resubmitted.done().code == 0
+    assert resubmitted.done(900).code == 0
     until(lambda: all((run / "summary.json").exists() for run in runs(folder)), what="summaries of all runs")
     until(lambda: slurm("squeue", "-h") == "" and not alive(held[BEREFT]), what="the end of all jobs")
     return by_particles(folder)

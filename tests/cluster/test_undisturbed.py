@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(slurm_cluster: Cluster, folder: Path) -> Done:
     """Two runs in two shards each, two jobs at once."""
     points = ("particles=1,2", "shard=range(2)", "shards=2", "n_images=4", "hydra.launcher.array_parallelism=2")
-    return sweep(folder, *points, *SLURM).done()
+    return sweep(folder, *points, *SLURM).done(900)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_failed_points_are_told_with_their_logs_and_take_nothing_from_others(
     slurm_cluster: Cluster, tmp_path: Path
 ) -> None:
     targets = ",".join(f"tests.samplers.{name}" for name in ("raising", "gated", "dying"))
-    done = sweep(tmp_path, f"method.sample._target_={targets}", "n_images=2", *SLURM).done()
+    done = sweep(tmp_path, f"method.sample._target_={targets}", "n_images=2", *SLURM).done(900)
     assert done.code == 1
     raised, died = done.errors
     assert "samplers.raising: ZeroDivisionError: a mistake of a programmer (log: " in raised
