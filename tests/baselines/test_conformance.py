@@ -228,8 +228,6 @@ def test_gradients_reach_nothing_but_what_it_moves(subject: Callable[..., Subjec
 def test_it_beats_the_pseudo_inverse(subject: Callable[..., Subject], task: str) -> None:
     """In the perceptual distance, on eight faces. Minutes for each method: without `--method`, of LD-SMC alone."""
     settings = subject(task, TUNED).settings
-    if task == "gaussian_deblur" and "pixel" not in settings.config["prior"]["name"]:
-        pytest.xfail("out of reach in latents: on 64 faces the autoencoder alone has 0.057, the pseudo-inverse 0.053")
     dataset, prior = (made(settings.config[part]["load"]) for part in ("dataset", "prior"))
     posed = pose(settings, dataset, dataset.ids[:8])
     assert posed.measurement is not None
@@ -238,6 +236,10 @@ def test_it_beats_the_pseudo_inverse(subject: Callable[..., Subject], task: str)
     ours, plain = (
         perceptual_distance(network, pixels(image) / 255, truths).mean() for image in (x, naive(posed.measurement))
     )
+    if task == "gaussian_deblur" and "pixel" not in settings.config["prior"]["name"] and ours >= plain:
+        pytest.xfail(
+            "hardly in reach in latents: on 64 faces the autoencoder alone has 0.057, the pseudo-inverse 0.053"
+        )
     assert ours < plain
 
 
