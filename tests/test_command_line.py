@@ -123,6 +123,7 @@ def test_the_files_are_those_of_the_contract(literal: Done, folder: Path) -> Non
     assert [json.loads((run / "summary.json").read_text())["particles"] for run in runs(folder)] == [1, 5, 10]
     for run in runs(folder):
         assert {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()} == {
+            "code.json",
             "config.yaml",
             "requested.json",
             "summary.json",

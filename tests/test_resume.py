@@ -124,7 +124,7 @@ def wait_for(running: Running, condition: Callable[[], bool]) -> None:
 
 
 def test_stopped_by_ctrl_c(undisturbed: Path, tmp_path: Path) -> None:
-    done = tiny(tmp_path, *FOUR, first=partial(end_at, 5, signal.SIGINT))
+    done = tiny(tmp_path, *FOUR, first=partial(end_at, 9, signal.SIGINT))
     assert done.code == 1
     assert done.err.splitlines()[-1] == "stopped; the same command goes on from here"
     assert "Traceback" not in done.err

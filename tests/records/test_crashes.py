@@ -299,6 +299,8 @@ def test_kill_9_and_resume_until_done(tmp_path):
         before = finished_files(store)
         with ready_writer(tmp_path, "one", count) as process:
             go(process)
+            while process.poll() is None and len(finished_files(store)) == len(before):
+                time.sleep(0.001)
             time.sleep(delays.uniform(0.0, 0.03))
             process.send_signal(signal.SIGKILL)
         partial += 0 < len(finished(store)) < count
