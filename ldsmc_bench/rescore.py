@@ -4,9 +4,8 @@ After metrics' files were fetched, or a data set's reference statistics made. Wh
 """
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tqdm import tqdm
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.pose import pixels
 from ldsmc_bench.problem.datasets import Dataset
+from ldsmc_bench.records.jobs import jobs
 from ldsmc_bench.records.store import Store, amend, outcomes, read, read_image, runs
 from ldsmc_bench.run import conclude
 from ldsmc_bench.scoring.choice import image_metrics
@@ -63,6 +63,8 @@ def rescored(
         return "nothing is scored"
     if cfg is None:
         raise UserError("logs/ does not tell where its data set is; give the command of this run again, then this one")
+    if cfg.dataset.name == "mixture":
+        return "scored by its draws, not by its pictures"
     dataset = loaded(cfg, root)
     amended = 0
     for record in tqdm(records, desc=store.run_id, leave=False):
@@ -83,7 +85,7 @@ def rescored(
 def configured(results_dir: Path) -> dict[str, DictConfig]:
     """How each run was asked for, from the logs of its jobs: of several, the one with most images."""
     found: dict[str, DictConfig] = {}
-    for run_id, folder in _jobs(results_dir / "logs"):
+    for run_id, folder in jobs(results_dir):
         cfg = OmegaConf.load(folder / ".hydra" / "config.yaml")
         assert isinstance(cfg, DictConfig)
         if run_id not in found or found[run_id].n_images <= cfg.n_images:
@@ -97,13 +99,6 @@ def loaded(cfg: DictConfig, root: str | None) -> Dataset:
         OmegaConf.update(cfg, "dataset.root", root)
     node: Any = OmegaConf.to_container(cfg.dataset.load, resolve=True)
     return made(node)
-
-
-def _jobs(logs: Path) -> Iterator[tuple[str, Path]]:
-    for path in sorted(logs.glob("**/outcome.json")):
-        run_id = json.loads(path.read_text())["run_id"]
-        if run_id and (path.parent / ".hydra" / "config.yaml").exists():
-            yield run_id, path.parent
 
 
 def _picture(store: Store, image_id: str) -> Tensor:

@@ -103,3 +103,18 @@ def test_pictures_that_have_moved_are_found_by_root(
 def test_a_results_folder_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert rescore.main([str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.startswith("error: results_dir=")
+
+
+def test_runs_scored_by_their_draws_and_damaged_logs_take_nothing_from_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixture = ("dataset=mixture", "variant=exact", "dataset.repetitions=50", "n_images=1")
+    assert tiny(tmp_path, *mixture).code == 0
+    damaged = tmp_path / "results" / "logs" / "zzz"
+    damaged.mkdir()
+    (damaged / "outcome.json").write_text('{"run_')
+    (run,) = (tmp_path / "results" / "runs").glob("ldsmc-*")
+    before = records(run)
+    assert rescore.main([str(tmp_path / "results")]) == 0
+    assert capsys.readouterr().out == f"{run.name}: scored by its draws, not by its pictures\n"
+    assert records(run) == before

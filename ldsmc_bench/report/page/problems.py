@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ldsmc_bench.errors import UserError
+from ldsmc_bench.records.jobs import jobs
 
 Pictures = dict[str, NDArray[np.uint8]]  # by image id, (H,W,3)
 UNREAD = {"noise_std": 0.0, "poisson_rate": 1.0}  # the one of both that a run does not read is not in its config.yaml
@@ -60,11 +61,8 @@ def asked(results_dir: Path) -> Callable[[str], Sequence[Mapping[str, Any]]]:
     A run's own config.yaml has no such thing: where pictures lie is not part of a run's identity.
     """
     found: dict[str, list[Path]] = {}
-    for outcome in sorted((results_dir / "logs").glob("**/outcome.json"), reverse=True):
-        try:
-            found.setdefault(json.loads(outcome.read_bytes())["run_id"], []).append(outcome.parent)
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
+    for run_id, folder in reversed(jobs(results_dir)):
+        found.setdefault(run_id, []).append(folder)
     return lambda run_id: list(_loads(found.get(run_id, [])))
 
 
