@@ -7,9 +7,7 @@ that is too small makes them vary wildly, one that is too large does little harm
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,6 +17,7 @@ from ldsmc_bench.noise import Noise
 from ldsmc_bench.pose import pose
 from ldsmc_bench.prior.cache import cache_folder
 from ldsmc_bench.prior.interface import Prior
+from ldsmc_bench.prior.wrapped import Wrapped
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.operators import Operator
 from ldsmc_bench.records.identity import canonical
@@ -32,45 +31,10 @@ SAFETY = 3.0
 
 
 @dataclass(frozen=True)
-class CalibratedPrior:
+class CalibratedPrior(Wrapped):
     """Looks like `prior`; `table` has the mean squares at some alpha_bar, both falling as noise falls."""
 
-    prior: Prior
     table: tuple[tuple[float, float], ...]  # (alpha_bar, mean square of an entry of y), alpha_bar rising
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.prior.shape
-
-    @property
-    def image_size(self) -> int:
-        return self.prior.image_size
-
-    @property
-    def alpha_bar(self) -> Tensor:
-        return self.prior.alpha_bar
-
-    @property
-    def digest(self) -> str:
-        return self.prior.digest
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> Self:
-        return replace(self, prior=self.prior.to(device, dtype))
-
-    def conditioned(self, labels: Sequence[int] | None) -> Self:
-        return replace(self, prior=self.prior.conditioned(labels))
-
-    def eps(self, z: Tensor, t: Tensor) -> Tensor:
-        return self.prior.eps(z, t)
-
-    def eps_and_variance(self, z: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self.prior.eps_and_variance(z, t)
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.prior.encode(x)
-
-    def decode(self, z: Tensor) -> Tensor:
-        return self.prior.decode(z)
 
     def unexplained(self, operator: Operator, a: float) -> Tensor:
         """Of an entry of y, (1,): between levels in proportion to log(1/alpha_bar - 1), times the safety factor."""

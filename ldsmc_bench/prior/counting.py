@@ -1,60 +1,35 @@
 """A prior that counts what is asked of it: rows through each network, forward and backward."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.prior.interface import Calibrated, Prior
+from ldsmc_bench.prior.interface import Calibrated
+from ldsmc_bench.prior.wrapped import Wrapped
 from ldsmc_bench.problem.operators import Operator
 
 
 @dataclass(frozen=True)
-class Counted:
+class Counted(Wrapped):
     """Looks like `prior` to a sampler; `calls` tallies rows (images x particles), as `denoiser_forward` and so on."""
 
-    prior: Prior
     calls: Counter[str] = field(default_factory=Counter)
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.prior.shape
-
-    @property
-    def image_size(self) -> int:
-        return self.prior.image_size
-
-    @property
-    def alpha_bar(self) -> Tensor:
-        return self.prior.alpha_bar
-
-    @property
-    def digest(self) -> str:
-        return self.prior.digest
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> Self:
-        return replace(self, prior=self.prior.to(device, dtype))
-
-    def conditioned(self, labels: Sequence[int] | None) -> Self:
-        return replace(self, prior=self.prior.conditioned(labels))
-
     def eps(self, z: Tensor, t: Tensor) -> Tensor:
-        return self._counted("denoiser", self.prior.eps(z, t))
+        return self._counted("denoiser", super().eps(z, t))
 
     def eps_and_variance(self, z: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
-        eps, variance = self.prior.eps_and_variance(z, t)
+        eps, variance = super().eps_and_variance(z, t)
         return self._counted("denoiser", eps), variance
 
     def encode(self, x: Tensor) -> Tensor:
-        z = self.prior.encode(x)
+        z = super().encode(x)
         return z if z is x else self._counted("encoder", z)  # a pixel prior's codec is no network
 
     def decode(self, z: Tensor) -> Tensor:
-        x = self.prior.decode(z)
+        x = super().decode(z)
         return x if x is z else self._counted("decoder", x)
 
     def unexplained(self, operator: Operator, a: float) -> Tensor:
