@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from ldsmc_bench.report.figures_data import Problem, half_interval, metrics_of, of_set, passes
 from ldsmc_bench.report.figures_style import grid, legend, styles
@@ -35,6 +36,10 @@ def draw(problem: Problem, cost: str) -> Figure | None:
     for (metric, of), panel in zip(points.items(), panels, strict=True):
         _panel(panel, of, metric)
         panel.set_xscale("log")
+        decades = math.log10(of["cost"].max() / of["cost"].min())
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.5 else (1,)))
+        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+        panel.xaxis.set_minor_formatter(NullFormatter())  # its own labels would overlap
         panel.set_xlabel(COSTS[cost], fontsize=7)
     legend(figure, panels)
     return figure
