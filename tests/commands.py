@@ -59,7 +59,8 @@ def start(
     """Start `python -m <module> <arguments>` in `folder`; `first` is called in the new process before anything else."""
     number = next(_numbers)
     out, err = (folder / f".{number}.{name}" for name in ("out", "err"))
-    process = _processes.Process(target=_main, args=(folder, module, arguments, out, err, first))
+    environment = dict(os.environ)  # as a command has it: the server keeps that of the moment when it was started
+    process = _processes.Process(target=_main, args=(folder, module, arguments, out, err, first, environment))
     process.start()
     return Running(process, out, err)
 
@@ -75,8 +76,16 @@ def tiny(folder: Path, *arguments: str, **how: Any) -> Done:
 
 
 def _main(
-    folder: Path, module: str, arguments: Sequence[str], out: Path, err: Path, first: Callable[[], object] | None
+    folder: Path,
+    module: str,
+    arguments: Sequence[str],
+    out: Path,
+    err: Path,
+    first: Callable[[], object] | None,
+    environment: dict[str, str],
 ) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
     for path, descriptor in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     os.chdir(folder)
