@@ -5,7 +5,6 @@ and of how far the estimated log-evidence falls short, where a method estimates 
 """
 
 import argparse
-import io
 import statistics
 import sys
 from collections import Counter, defaultdict
@@ -19,10 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.records.publish import replace, writing
 from ldsmc_bench.records.status import requested
 from ldsmc_bench.records.store import Store, read, runs
-from ldsmc_bench.report.figures_style import LOOK, legend, plain_grid, style
+from ldsmc_bench.report.figures_style import LOOK, legend, plain_grid, save, style
 from ldsmc_bench.report.names import METHODS, called
 
 Lines = Mapping[str, Mapping[int, Mapping[str, float]]]  # median by line, particles and metric
@@ -90,16 +88,6 @@ def draw(lines: Lines, problems: str) -> Figure:
     return figure
 
 
-def save(path: Path, figure: Figure) -> Path:
-    """Write the figure as a PNG. Raises UserError where it cannot be written."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=160)
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace(path, file.getvalue())
-    return path
-
-
 def _problems(store: Store) -> str:
     """What a run has in common with those that it may be compared with: its data set and its prior, whose digest tells
     the steps too."""
@@ -129,12 +117,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the figure and print its numbers; the exit code is 2 where there are no runs."""
     parser = argparse.ArgumentParser(prog="python -m ldsmc_bench.report.exactness", description=__doc__)
     parser.add_argument("--results-dir", type=Path, default=Path("results"), help="the folder that holds runs/")
-    parser.add_argument("--out", type=Path, default=Path("results/figures/exactness.png"))
+    parser.add_argument(
+        "--out", type=Path, default=Path("results/figures/exactness.png"), help="the PNG; a PDF goes beside it"
+    )
     options = parser.parse_args(arguments)
     try:
         lines, problems = medians(options.results_dir)
         with rc_context(LOOK):
-            path = save(options.out, draw(lines, problems))
+            path = save(draw(lines, problems), options.out.parent, options.out.stem)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -5,7 +5,6 @@ left out is told, with the reason.
 """
 
 import argparse
-import io
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,10 +16,9 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.records.publish import replace, writing
 from ldsmc_bench.report import figures_ess, figures_fronts, figures_sweep, frame
 from ldsmc_bench.report.figures_data import AXES, Problem
-from ldsmc_bench.report.figures_style import LOOK
+from ldsmc_bench.report.figures_style import LOOK, save
 
 EXACT = "mixture"  # judged by the distance to the exact posterior, which has a figure of its own
 
@@ -78,7 +76,7 @@ def figures(results_dir: Path) -> Iterator[str]:
                 figure = kind.draw(problem)
                 if figure is not None:
                     none = False
-                    yield f"figure: {_saved(figure, results_dir / 'figures', problem, kind.end)}"
+                    yield f"figure: {save(figure, results_dir / 'figures', _named(problem, kind.end))}"
         if none:
             yield f"left out: {kind.what}: {kind.why_none}"
 
@@ -97,18 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _saved(figure: Figure, folder: Path, problem: Problem, end: str) -> Path:
-    """Both files, each whole or not at all; the same figure gives the same bytes. Returns the path of the PNG."""
-    name = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", part) for part in (problem.task, problem.dataset, end))
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once, for both
-        for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
-            file = io.BytesIO()
-            figure.savefig(file, format=suffix, dpi=200, metadata=metadata)
-            replace(folder / f"{name}.{suffix}", file.getvalue())
-    return folder / f"{name}.png"
+def _named(problem: Problem, end: str) -> str:
+    return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", part) for part in (problem.task, problem.dataset, end))
 
 
 if __name__ == "__main__":

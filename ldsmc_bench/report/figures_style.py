@@ -1,11 +1,14 @@
-"""How figures look: colours that colour-blind eyes tell apart, with dashes and markers that survive a grey print."""
+"""How figures look and are written: colours that colour-blind eyes tell apart, dashes and markers for a grey print."""
 
+import io
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, TypedDict
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ldsmc_bench.records.publish import replace, writing
 from ldsmc_bench.report.names import METHODS
 from ldsmc_bench.scoring.protocols import Protocol
 
@@ -80,3 +83,17 @@ def legend(figure: Figure, panels: Sequence[Axes]) -> None:
         figure.get_figheight() + 0.16 * (-(-len(found) // columns) - 1)
     )  # its rows take no panel's room
     figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=7)
+
+
+def save(figure: Figure, folder: Path, name: str) -> Path:
+    """Write `name`.pdf and `name`.png, each whole or not at all; the same figure gives the same bytes. Returns the path
+    of the PNG. Raises UserError where they cannot be written."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, for both
+        for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+            file = io.BytesIO()
+            figure.savefig(file, format=suffix, dpi=200, metadata=metadata)
+            replace(folder / f"{name}.{suffix}", file.getvalue())
+    return folder / f"{name}.png"
