@@ -15,8 +15,8 @@ from baselines.psld import Chain, Glue, levels, lift, moved, norms
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
-from ldsmc_bench.sampling import smc
-from ldsmc_bench.sampling.arguments import Count, Fraction, NonNegative, Positive
+from ldsmc_bench.sampling import fits, smc
+from ldsmc_bench.sampling.arguments import Count, Fraction, Natural, NonNegative, Positive
 from ldsmc_bench.sampling.path import unmoved
 from ldsmc_bench.sampling.trace import Trace
 
@@ -36,6 +36,8 @@ def sample(
     chain: Chain,
     glue: Glue,
     prediction_noise: bool,
+    latent_fit_iterations: Natural,
+    latent_fit_lr: Positive,
     cauchy: Positive,
     weigh_until: Fraction,
     every: Fraction,
@@ -46,7 +48,7 @@ def sample(
 ) -> Tensor:
     """Restore the images of `measurement`: (B,3,H,W), about [-1,1].
 
-    `steps` to `prediction_noise` are PSLD's. `cauchy` is the scale of the likelihood. Particles are weighed for the
+    `steps` to `latent_fit_lr` are PSLD's. `cauchy` is the scale of the likelihood. Particles are weighed for the
     first `weigh_until` of the steps; between two selections lie `every` of them (0: there is one at every step). A
     selection drops the lightest `prune` of the particles or, where that is 0, resamples an image whose ESS is below
     `resample_below` of its particles. `collapse` leaves the heaviest alone at the last step that weighs.
@@ -93,13 +95,18 @@ def sample(
         trace(len(rows) - step, z=z, **diagnostics)
 
     # the heaviest; among the equally heavy the one that fits best
-    x = prior.decode(z)
-    if weights.log.shape[1] == 1:
-        return x
-    fit = norms(y.y - y.operator(x)).reshape(images, -1)
-    heavy = weights.log > weights.log.max(dim=1, keepdim=True).values - 1e-9
-    best = torch.where(heavy, fit, torch.inf).argmin(dim=1, keepdim=True)
-    return x[smc.rows_of(best, fit.shape[1])]
+    if weights.log.shape[1] > 1:
+        x = prior.decode(z)
+        trace.note(0, spread=x.reshape(images, -1, *x.shape[1:]).std(dim=1, correction=0))
+        fit = norms(y.y - y.operator(x)).reshape(images, -1)
+        heavy = weights.log > weights.log.max(dim=1, keepdim=True).values - 1e-9
+        best = torch.where(heavy, fit, torch.inf).argmin(dim=1, keepdim=True)
+        chosen = smc.rows_of(best, fit.shape[1])
+        if latent_fit_iterations == 0:
+            return x[chosen]
+        z = z[chosen]
+    z = fits.latent_fit(prior, measurement, z, latent_fit_iterations, lr=latent_fit_lr)
+    return prior.decode(z)
 
 
 def heaviest(weights: smc.Weights, kept: int) -> tuple[Tensor, smc.Weights, Tensor]:

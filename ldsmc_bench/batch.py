@@ -23,19 +23,22 @@ from ldsmc_bench.sampling.trace import Trace
 from ldsmc_bench.scoring.paired import ImageMetric, paired_metrics
 from ldsmc_bench.settings import Settings
 
-TRACED = ("ess", "resampled", "log_evidence", "log_weights")  # what becomes diagnostics, the last as its entropy
+# What becomes diagnostics, `log_weights` as their entropy; and what becomes a picture.
+TRACED = ("ess", "resampled", "log_evidence", "log_weights", "spread")
 
 
 @dataclass(frozen=True)
 class Restored:
     """What a sampler made of one image: pixels, or None where they are not finite; its cost and its diagnostics.
 
-    `skipped` says why the method cannot do this task at all.
+    `spread`: how far its particles differ, where the sampler says so. `skipped` says why the method cannot do this task
+    at all.
     """
 
     pixels: Tensor | None  # uint8 (3,S,S)
     cost: dict[str, float]
     diagnostics: dict[str, list[float]]
+    spread: Tensor | None = None  # uint8 (S,S), standard deviations in the pixels' units
     skipped: str | None = None
 
 
@@ -94,10 +97,11 @@ def sampled(
         cost["peak_memory_mb"] = torch.cuda.max_memory_allocated(settings.device) / 2**20
     for step, log_weights in trace.values.pop("log_weights", {}).items():
         trace.values["entropy"][step] = entropy(log_weights)
+    spreads = [one for spread in trace.values.pop("spread", {}).values() for one in grey(spread)] or [None] * images
     diagnostics = trace.per_image() or [{} for _ in posed.ids]
     return [
-        Restored(pixels(x) if torch.isfinite(x).all() else None, cost, diagnosis)
-        for x, diagnosis in zip(x_hat, diagnostics, strict=True)
+        Restored(pixels(x) if torch.isfinite(x).all() else None, cost, diagnosis, spread)
+        for x, diagnosis, spread in zip(x_hat, diagnostics, spreads, strict=True)
     ]
 
 
@@ -105,6 +109,11 @@ def entropy(log_weights: Tensor) -> Tensor:
     """Shannon entropy (B,) of weights from their logarithms (B,N), known up to a constant: 0 where one has all, to
     log N where all are equal."""
     return torch.special.entr(torch.softmax(log_weights.double(), dim=1)).sum(dim=1)
+
+
+def grey(spread: Tensor) -> Tensor:
+    """Standard deviations (B,3,S,S) in [-1,1] as those of 8-bit images, uint8 (B,S,S): colours' root mean square."""
+    return (spread.float().square().mean(dim=1).sqrt() * 127.5).nan_to_num(255).round().clamp(0, 255).byte().cpu()
 
 
 def score_and_keep(
@@ -138,7 +147,9 @@ def score_and_keep(
         if wrong := not_finite(kept):
             keep_unrestored(store, settings, "failed", {posed.ids[i]: f"{wrong} is not finite"})
         else:
-            keep(store, record(store, settings, posed.ids[i], status="ok", **kept), picture(image))
+            spread = restored[i].spread
+            row = record(store, settings, posed.ids[i], status="ok", **kept)
+            keep(store, row, picture(image), None if spread is None else spread.numpy())
 
 
 def not_finite(outcome: dict[str, dict[str, Any]]) -> str | None:

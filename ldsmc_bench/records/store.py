@@ -3,6 +3,7 @@
     config.yaml              the resolved configuration, written once
     records/<image_id>.json  what became of an image: `ok`, or `failed` or `skipped` with the reason
     images/<image_id>.png    the 8-bit picture that the metrics were computed from
+    spread/<image_id>.png    how far particles differ, where there were several: standard deviations, in the same units
     summary.json             once the run is complete
 
 Any number of processes, on any number of machines, may write one run at once, and any may be killed at any moment. The
@@ -44,6 +45,11 @@ def record_path(store: Store, image_id: str) -> Path:
 def image_path(store: Store, image_id: str) -> Path:
     """Where the picture of an image is, or would be. Raises ValueError for an id that cannot name a file."""
     return store.root / "images" / f"{_safe(image_id)}.png"
+
+
+def spread_path(store: Store, image_id: str) -> Path:
+    """Where the particles' spread of an image is, or would be. Raises ValueError for an id that cannot name a file."""
+    return store.root / "spread" / f"{_safe(image_id)}.png"
 
 
 def runs(results_dir: str | Path) -> list[Store]:
@@ -114,29 +120,46 @@ def read_image(store: Store, image_id: str) -> NDArray[np.uint8]:
         raise UserError(f"{path} is absent or damaged: remove {record} too and run again to make both anew") from error
 
 
-def keep(store: Store, record: Record, image: NDArray[np.uint8] | None = None) -> bool:
-    """Keep an image's record and its picture, uint8 (H,W,3). True if they stand, False if a success was there before.
+def read_spread(store: Store, image_id: str) -> NDArray[np.uint8] | None:
+    """The particles' spread, uint8 (H,W); None where none was kept."""
+    try:
+        with Image.open(spread_path(store, image_id)) as picture:
+            return np.array(picture)
+    except (OSError, SyntaxError):
+        return None
 
-    The picture comes first, so that a record always finds its picture. Two processes may make pictures that differ by a
-    rounding (another GPU): that of the record stays. Raises UserError when the disk is full or the folder cannot be
+
+def keep(
+    store: Store, record: Record, image: NDArray[np.uint8] | None = None, spread: NDArray[np.uint8] | None = None
+) -> bool:
+    """Keep an image's record, its picture, uint8 (H,W,3), and its particles' `spread`, uint8 (H,W). True if they stand,
+    False if a success was there before.
+
+    Pictures come first, so that a record always finds them. Two processes may make pictures that differ by a rounding
+    (another GPU): those of the record stay. Raises UserError when the disk is full or the folder cannot be
     written (nothing finished is touched), ValueError for a record or a picture not as promised.
     """
     data = encode(record)
     if record["run_id"] != store.run_id:
         raise ValueError(f"the record of {record['image_id']} belongs to run {record['run_id']}, not {store.run_id}")
-    png = None if image is None else _png(image)
-    path, picture = record_path(store, record["image_id"]), image_path(store, record["image_id"])
+    path, pictures = record_path(store, record["image_id"]), {}
+    if image is not None:
+        pictures[image_path(store, record["image_id"])] = _png(image, colours=(3,))
+    if spread is not None:
+        pictures[spread_path(store, record["image_id"])] = _png(spread, colours=())
     with writing(store.root):
         if status_of(path) == "ok":
             return False
         if record["status"] != "ok":
             return _keep_failure(path, data)
-        if png is not None:
+        for picture, png in pictures.items():
+            picture.parent.mkdir(exist_ok=True)
             publish(picture, png)
         stands = _keep_success(path, data)
-        # A process that was killed or came second may have left another picture: the one whose record stands decides.
-        if stands and png is not None and picture.read_bytes() != png:
-            replace(picture, png)
+        # A process that was killed or came second may have left other pictures: the one whose record stands decides.
+        for picture, png in pictures.items():
+            if stands and picture.read_bytes() != png:
+                replace(picture, png)
         return stands
 
 
@@ -223,10 +246,10 @@ def _is_record(name: str) -> bool:
     return name.endswith(".json") and not name.startswith(".")
 
 
-def _png(image: NDArray[np.uint8]) -> bytes:
+def _png(image: NDArray[np.uint8], colours: tuple[int, ...]) -> bytes:
     """The same bytes for the same picture: a fixed effort of compression, no text, no time."""
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"a picture is uint8 (H,W,3), not {image.dtype} {image.shape}")
+    if image.dtype != np.uint8 or image.ndim < 2 or image.shape[2:] != colours:
+        raise ValueError(f"a picture is uint8 {('H', 'W', *colours)}, not {image.dtype} {image.shape}")
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG", compress_level=6)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""The pictures that W&B shows of an image, side by side: truth, measurement, reconstruction."""
+"""The pictures that W&B shows of an image, side by side: truth, measurement, reconstruction, particles' spread."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,7 @@ from PIL import Image
 from ldsmc_bench.report.wandb_part import Problem
 
 MARGIN = 4
+AMPLIFIED = 4  # times: particles seldom differ by more than a quarter of the range
 
 Picture = NDArray[np.uint8]  # (h,w,3)
 
@@ -34,6 +35,12 @@ def posed_pictures(problem: Problem, ids: Sequence[str]) -> dict[str, tuple[Pict
     columns = [posed.truths, measurement_pictures(posed.measurement)]
     truths, measurements = ([picture.permute(1, 2, 0).numpy() for picture in column] for column in columns)
     return dict(zip(posed.ids, zip(truths, measurements, strict=True), strict=True))
+
+
+def amplified(spread: NDArray[np.uint8]) -> Picture:
+    """Standard deviations (h,w) in grey: black where all particles agree, white where they differ most."""
+    grey = np.minimum(spread.astype(np.int64) * AMPLIFIED, 255).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)
 
 
 def strip(pictures: Sequence[Picture]) -> Picture:

@@ -15,8 +15,8 @@ import yaml
 from ldsmc_bench.records.identity import canonical
 from ldsmc_bench.records.record import Record
 from ldsmc_bench.records.status import requested
-from ldsmc_bench.records.store import Store, read, read_image
-from ldsmc_bench.report.wandb_panel import Picture, posed_pictures, strip
+from ldsmc_bench.records.store import Store, read, read_image, read_spread
+from ldsmc_bench.report.wandb_panel import AMPLIFIED, Picture, amplified, posed_pictures, strip
 from ldsmc_bench.report.wandb_part import PANEL, Mode, Part, complete, problem, remember, rows_path
 from ldsmc_bench.report.wandb_rows import UNKNOWN, Rows
 
@@ -96,7 +96,8 @@ class Sending:
         self.run.log(row, step=self.rows.add(image_id))
 
     def _picture(self, record: Record, panel: Sequence[str]) -> wandb.Image:
-        """Truth, measurement, reconstruction; the last alone where the others cannot be made again."""
+        """Truth, measurement, reconstruction and the spread of particles, where there were several; the first two are
+        left out where they cannot be made again."""
         image_id = record["image_id"]
         if self.posed is None:
             self.posed = self._posed(self.part.ids(panel))
@@ -104,6 +105,9 @@ class Sending:
         if image_id in self.posed:
             truth, measurement = self.posed[image_id]
             pictures = {"truth": truth, "measurement": measurement, **pictures}
+        spread = read_spread(self.part.store, image_id)
+        if spread is not None:
+            pictures[f"particles' spread x{AMPLIFIED}"] = amplified(spread)
         caption = f"{image_id}: {' | '.join(pictures)} ({record['method']} N={record['particles']})"
         return wandb.Image(strip(list(pictures.values())), caption=caption)
 
@@ -148,8 +152,9 @@ def summary_values(summary: Mapping[str, Any]) -> dict[str, Any]:
         for end, value in (("", mean["mean"]), ("_se", mean["se"]))
     }
     sets = {f"sets/{name}": value for name, value in summary["sets"].items()}
+    networks = {f"networks/{name}": digest for name, digest in summary.get("networks", {}).items()}
     counts = {key: summary[key] for key in ("n", "n_failed", "n_skipped")}
-    return {name: value for name, value in {**counts, **means, **sets}.items() if value is not None}
+    return {name: value for name, value in {**counts, **means, **sets, **networks}.items() if value is not None}
 
 
 def _opened(part: Part, mode: Mode) -> wandb.Run:

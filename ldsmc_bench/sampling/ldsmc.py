@@ -60,6 +60,7 @@ def sample(
     switch_inclusive: bool,
     last_move: Literal["prior", "guided"],
     choose: Literal["draw", "argmax"],
+    latent_fit_lr: Positive = fits.LR,
     twist: Twist = "paper",
     floor: Literal["size"] | Positive | None = None,
     gain: Gain = "paper",
@@ -78,10 +79,10 @@ def sample(
     `pixel_fit` is how labels start: where A is not linear, "adamw" in any case. `resample_below` is the share of N
     under which the ESS triggers resampling (1: at every step).
 
-    What has a default is the paper's unless it is given. `twist`, `floor`: the uncertainty of pbar(y_0|z_k) and its
-    least exponent (`twisted`; "size": 10 d_y + 500). `gain`, `clip`: the guidance in place of Eq. 7's, without labels
-    (`twisted_mean`). A share `defensive` of the moves is not guided. With `labels_in_target` false labels guide, but do
-    not weigh.
+    What has a default is the paper's unless it is given. `latent_fit_lr`: the step size of the final fit. `twist`,
+    `floor`: the uncertainty of pbar(y_0|z_k) and its least exponent (`twisted`; "size": 10 d_y + 500). `gain`, `clip`:
+    the guidance in place of Eq. 7's, without labels (`twisted_mean`). A share `defensive` of the moves is not guided.
+    With `labels_in_target` false labels guide, but do not weigh.
     `conditional` sweeps after the first have the path they start from among their particles. `islands` of N particles
     run one after the other, each with a z_0 that stands for it by its evidence. `evidence` lets out the estimate of
     log p(y_0), a number for each island. Raises UserError for labels with another gain than the paper's.
@@ -209,7 +210,10 @@ def sample(
             if k == 0 or (labelled and labels_in_target):
                 noisy = variance_at(1 - (moves.rows[k] if k in moves.rows else moves.rows[1]).a)
                 variance = noise_variance(y_0) if k == 0 and final_variance == "noise" else noisy
-                factor = factor + log_likelihood(residual(prior, y_k, z), variance)
+                x = prior.decode(z)
+                factor = factor + log_likelihood(y_k.y - y_k.operator(x), variance)
+                if k == 0 and particles > 1:
+                    trace.note(0, spread=x.reshape(images, particles, *x.shape[1:]).std(dim=1, correction=0))
             if k > 0:
                 log_y0 = log_twist(psi)
                 factor = factor + log_y0
@@ -263,8 +267,7 @@ def sample(
         for number, log_evidence in enumerate(log_evidences):
             trace.note(number, log_evidence=log_evidence)
     # (4) final latent optimisation, where the task wants it                                                   (App. A)
-    if latent_fit_iterations > 0:
-        z_0 = fits.latent_fit(prior, measurement, z_0, latent_fit_iterations)
+    z_0 = fits.latent_fit(prior, measurement, z_0, latent_fit_iterations, lr=latent_fit_lr)
     return prior.decode(z_0)
 
 

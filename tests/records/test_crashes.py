@@ -222,7 +222,7 @@ def test_writers_whose_steps_mix_in_any_order(tmp_path, monkeypatch, before):
         if before == "a failure":
             keep(store, row("a", "failed", writer="before"))
         if before == "a picture":
-            image_path(store, "a").write_bytes(store_module._png(picture("a", "before")))
+            image_path(store, "a").write_bytes(store_module._png(picture("a", "before"), colours=(3,)))
         records = [row("a", status, writer=str(index)) for index, status in enumerate(statuses)]
         stands = write_together(store, records, seed, 0.0, monkeypatch)
         (record,) = read(store)

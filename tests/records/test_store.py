@@ -23,8 +23,10 @@ from ldsmc_bench.records.store import (
     outcomes,
     read,
     read_image,
+    read_spread,
     record_path,
     runs,
+    spread_path,
     write_summary,
 )
 from tests.records.kept import RUN, hidden, picture, row, snapshot
@@ -93,10 +95,20 @@ def test_a_record_that_the_user_removed_is_made_anew(tmp_path, store):
 
 
 def test_the_picture_of_a_killed_process_gives_way_to_the_picture_of_the_record(store):
-    other = store_module._png(picture("a", "killed"))
+    other = store_module._png(picture("a", "killed"), colours=(3,))
     image_path(store, "a").write_bytes(other)
     assert keep(store, row("a"), picture("a"))
     assert np.array_equal(read_image(store, "a"), picture("a"))
+
+
+def test_the_spread_of_particles_is_kept_beside_the_picture_of_the_record(store):
+    assert read_spread(store, "a") is None
+    first, second = (np.full((8, 8), value, np.uint8) for value in (3, 200))
+    assert keep(store, row("a"), picture("a"), first)
+    assert not keep(store, row("a"), picture("a"), second)
+    assert np.array_equal(read_spread(store, "a"), first)
+    spread_path(store, "a").write_bytes(b"damaged")
+    assert read_spread(store, "a") is None
 
 
 @pytest.mark.parametrize("text", ["", "{", json.dumps(row("a"))[:-1], "[]", '{"run_id": "x"}', "\udcff"])

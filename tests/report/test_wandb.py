@@ -116,7 +116,8 @@ def picture(image: int) -> np.ndarray:
 
 
 def conclude(store: Store) -> None:
-    write_summary(store, summarise(read(store), {"toyfaces_fid": 3.25, "reference": "toyfaces", "warning": None}))
+    summary = summarise(read(store), {"toyfaces_fid": 3.25, "reference": "toyfaces", "warning": None})
+    write_summary(store, {**summary, "networks": {"toyfaces_fid": "12ab"}})
 
 
 def mirror(store: Store, config: dict[str, Any] = OFFLINE, live: bool = False) -> None:
@@ -183,7 +184,7 @@ def test_a_run_is_sent_while_it_grows(empty: Store, capfd: pytest.CaptureFixture
     def batch(images: Sequence[int]) -> None:
         known.append(rows_of(empty))
         for image in images:
-            keep(empty, row(image), picture(image))
+            keep(empty, row(image), picture(image), np.full((64, 64), 20, np.uint8))
 
     def end() -> None:
         batch(order[14:])
@@ -224,6 +225,7 @@ def test_a_run_is_sent_while_it_grows(empty: Store, capfd: pytest.CaptureFixture
     assert summary["metrics/psnr"] == pytest.approx(psnr.mean())
     assert summary["metrics/psnr_se"] == pytest.approx(psnr.std(ddof=1) / 18**0.5)
     assert (summary["cost/seconds"], summary["sets/toyfaces_fid"]) == (1.5, 3.25)
+    assert summary["networks/toyfaces_fid"] == "12ab"
     assert (summary["n"], summary["n_failed"], summary["running/psnr"]) == (18, 1, pytest.approx(psnr.mean()))
     assert "image/psnr" not in summary
 
@@ -237,11 +239,13 @@ def test_a_run_is_sent_while_it_grows(empty: Store, capfd: pytest.CaptureFixture
     shown = [key for item in images for key in item if key.endswith(".path")]
     assert shown == [f"panel/{i:02d}.path" for i in order if i < 16]
     (panel,) = [item for item in images if "panel/03.path" in item]
-    assert panel["panel/03.caption"] == f"{IDS[3]}: truth | measurement | reconstruction (ldsmc N=5)"
+    places = "truth | measurement | reconstruction | particles' spread x4"
+    assert panel["panel/03.caption"] == f"{IDS[3]}: {places} (ldsmc N=5)"
     pixels = np.asarray(Image.open(folder / "files" / panel["panel/03.path"]))
     truth, measured, restored = (pixels[:, start : start + 64] for start in (0, 68, 136))
     np.testing.assert_array_equal(truth, toyfaces.array(IDS[3]))
     np.testing.assert_array_equal(restored, picture(3))
+    np.testing.assert_array_equal(pixels[:, 204:268], np.full((64, 64, 3), 4 * 20))
     hole = (measured == 128).all(axis=2)
     assert 0.1 < hole.mean() < 0.5
     assert np.abs(measured.astype(int) - truth)[~hole].mean() < 10
@@ -554,5 +558,7 @@ def test_a_command_mirrors_its_run(tmp_path: Path) -> None:
     (row, *rest) = history_of(records_of(folders[second.name]))
     (record, _) = records(second).values()
     assert row["image/psnr"] == record["metrics"]["psnr"]
-    assert row["panel/00.caption"] == f"{IDS[0]}: truth | measurement | reconstruction (ldsmc N=2)"
+    assert (
+        row["panel/00.caption"] == f"{IDS[0]}: truth | measurement | reconstruction | particles' spread x4 (ldsmc N=2)"
+    )
     assert [item.get("smc/entropy") for item in rest] == [*record["diagnostics"]["entropy"], None]

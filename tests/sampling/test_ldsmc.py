@@ -1,6 +1,7 @@
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from gaussian import GaussianPrior, masked
@@ -129,6 +130,16 @@ def test_diagnostics_hold_the_ess_of_every_step() -> None:
     assert len(tables) == 3
     assert all(len(table["ess"]) == len(table["resampled"]) == 8 for table in tables)
     assert all(1 - 1e-9 <= value <= 3 + 1e-9 for table in tables for value in table["ess"])
+
+
+def test_spread_is_that_of_the_particles_images() -> None:
+    trace = Trace(keep=("spread", "z"))
+    sample(PRIOR, masked(3), Noise(0, IDS, "test"), trace, **choices("default"))
+    particles = PRIOR.decode(trace.values["z"][0]).numpy().reshape(3, 3, 3, 8, 8)
+    assert np.allclose(trace.values["spread"][0].numpy(), particles.std(axis=1)) and particles.std() > 0
+    alone = Trace(keep=("spread",))
+    sample(PRIOR, masked(3), Noise(0, IDS, "test"), alone, **choices("default", particles=1))
+    assert not alone.values
 
 
 def calls(variant: str, **changes: Any) -> dict[str, float]:
