@@ -18,9 +18,9 @@ from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
-from ldsmc_bench.sampling.arguments import Count, Fraction, Natural, NonNegative
+from ldsmc_bench.sampling import fits
+from ldsmc_bench.sampling.arguments import Count, Fraction, Natural, NonNegative, Positive
 from ldsmc_bench.sampling.chain import Row, spaced, table
-from ldsmc_bench.sampling.fits import latent_fit
 from ldsmc_bench.sampling.guidance import data_gradient, residual, squared, unit_clipped
 from ldsmc_bench.sampling.trace import Trace
 
@@ -41,12 +41,14 @@ def sample(
     transition: Transition,
     clip: bool,
     latent_fit_iterations: Natural,
+    latent_fit_lr: Positive,
 ) -> Tensor:
     """Restore the images of `measurement`: (B,3,H,W), about [-1,1].
 
     `zeta` is the paper's zeta', `scaling` what it multiplies (see `shift`). `transition`: ancestral sampling with that
     variance (see `spread`), or DDIM with this number as its eta. `clip` keeps x0_hat in [-1,1], which only pixels have
-    as their range. `latent_fit_iterations` of fitting the result to y at the end (LD-SMC, App. A).
+    as their range. `latent_fit_iterations` of fitting the result to y at the end, of size
+    `latent_fit_lr` (LD-SMC, App. A).
     Raises UserError for `clip` with a latent prior.
     """
     if clip and prior.shape != (3, prior.image_size, prior.image_size):
@@ -64,8 +66,7 @@ def sample(
         move = moved(prior, measurement, x, row, draw(), zeta=zeta, scaling=scaling, transition=transition, clip=clip)
         x = move.x
         trace(k, x=x, out=move.out, x0_hat=move.x0_hat)
-    if latent_fit_iterations > 0:
-        x = latent_fit(prior, measurement, x, latent_fit_iterations)
+    x = fits.latent_fit(prior, measurement, x, latent_fit_iterations, lr=latent_fit_lr)
     return prior.decode(x)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
+from ldsmc_bench.sampling import fits
 from ldsmc_bench.sampling.arguments import Count, Fraction, Natural, Positive
 from ldsmc_bench.sampling.guidance import data_gradient, residual, unit_clipped
 from ldsmc_bench.sampling.trace import Trace
@@ -61,6 +62,8 @@ def sample(
     timesteps: Literal["schedule", "linear_vp"],
     likelihood: Literal["half", "whole"],
     clip: Literal["none", "value", "norm"],
+    latent_fit_iterations: Natural,
+    latent_fit_lr: Positive,
 ) -> Tensor:
     """Restore the images of `measurement`: (B,3,H,W), about [-1,1].
 
@@ -69,8 +72,9 @@ def sample(
     with its gradient. `step_size` of MCMC falls to a share `step_decay` of itself; `momentum` 0 is Langevin's dynamics.
     `data_std` is the likelihood's standard deviation. `likelihood`: half for the gradient of ||y - A(D(z))||^2 / 2,
     whole for the public code's without the half; `clip` bounds it, by entry or by norm. `timesteps`: how a noise level
-    becomes a training step (`schedule_steps`, `linear_vp_steps`). The denoiser is never differentiated, and any
-    operator will do that autograd passes through.
+    becomes a training step (`schedule_steps`, `linear_vp_steps`). At the end the result is fitted to y by
+    `latent_fit_iterations` steps of size `latent_fit_lr` (LD-SMC, App. A; not LatentDAPS' own). The denoiser is never
+    differentiated, and any operator will do that autograd passes through.
     """
     y, m = measurement.y, momentum
     to_step = STEPS[timesteps](prior.alpha_bar)
@@ -111,6 +115,7 @@ def sample(
         # z ~ N(z_0, sigma_{k+1}^2 I)
         z = x + (to_step(level.after).sigma if level.after > 0 else 0.0) * draw("level")
         trace(len(levels) - 1 - k, z_0=x, z0_hat=z_0)
+    z = fits.latent_fit(prior, measurement, z, latent_fit_iterations, lr=latent_fit_lr)
     return prior.decode(z)
 
 

@@ -15,7 +15,7 @@ from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.sampling import ldsmc
-from ldsmc_bench.sampling.arguments import Count, Fraction, Natural, NonNegative
+from ldsmc_bench.sampling.arguments import Count, Fraction, Natural, NonNegative, Positive
 from ldsmc_bench.sampling.trace import Trace
 
 
@@ -30,6 +30,7 @@ def sample(
     eta: Fraction,
     kappa1: NonNegative,
     latent_fit_iterations: Natural,
+    latent_fit_lr: Positive,
     chain: Literal["paper", "released"],
     temperature: ldsmc.Temperature,
     final_variance: Literal["noise", "schedule"],
@@ -51,6 +52,7 @@ def sample(
         eta=eta,
         kappa1=kappa1,
         latent_fit_iterations=latent_fit_iterations,
+        latent_fit_lr=latent_fit_lr,
         chain=chain,
         temperature=temperature,
         final_variance=final_variance,

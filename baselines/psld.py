@@ -20,7 +20,8 @@ from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.operators import Invertible
-from ldsmc_bench.sampling.arguments import Count, Fraction, NonNegative
+from ldsmc_bench.sampling import fits
+from ldsmc_bench.sampling.arguments import Count, Fraction, Natural, NonNegative, Positive
 from ldsmc_bench.sampling.chain import Row, grid, released_rows, table
 from ldsmc_bench.sampling.guidance import look_ahead
 from ldsmc_bench.sampling.trace import Trace
@@ -44,12 +45,15 @@ def sample(
     chain: Chain,
     glue: Glue,
     prediction_noise: bool,
+    latent_fit_iterations: Natural,
+    latent_fit_lr: Positive,
 ) -> Tensor:
     """Restore the images of `measurement`: (B,3,H,W), about [-1,1].
 
     `omega` weighs the distance from the measurement (the paper's eta), `gamma` that of gluing; `eta` is DDIM's.
     `chain`: its levels (see `levels`). `glue`: how a measurement becomes an image (see `lift`).
-    `prediction_noise` adds fresh noise of the measurement's level to A(D(z0_hat)) before it is compared.
+    `prediction_noise` adds fresh noise of the measurement's level to A(D(z0_hat)) before it is compared. At the end the
+    result is fitted to y by `latent_fit_iterations` steps of size `latent_fit_lr` (LD-SMC, App. A; not PSLD's own).
     Raises Unsupported where `glue` has no meaning for the task.
     """
     put_in_place = lift(measurement, prior.image_size, glue, method="psld")
@@ -65,6 +69,7 @@ def sample(
         move = moved(prior, measurement, z, row, put_in_place, omega=omega, gamma=gamma, error=error)
         z = move.mean + row.sigma * draw("proposal", *prior.shape)
         trace(k, z=z, z0_hat=move.z0_hat)
+    z = fits.latent_fit(prior, measurement, z, latent_fit_iterations, lr=latent_fit_lr)
     return prior.decode(z)
 
 

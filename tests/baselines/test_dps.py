@@ -22,7 +22,7 @@ from tests.sampling.gaussian import GaussianPrior, masked
 
 IDS = ("a", "b", "c")
 DPS: dict[str, Any] = {"steps": 8, "zeta": 0.5, "scaling": "norm", "transition": "small", "clip": False}
-DPS |= {"latent_fit_iterations": 0}
+DPS |= {"latent_fit_iterations": 0, "latent_fit_lr": 0.005}
 
 
 @dataclass(frozen=True)

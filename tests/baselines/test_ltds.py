@@ -20,6 +20,7 @@ from ldsmc_bench.settings import checked
 from tests.commands import configured
 from tests.sampling.gaussian import GaussianPrior, masked
 
+NO_FIT = {"latent_fit_iterations": 0, "latent_fit_lr": 0.005}
 IDS = ("a", "b", "c")
 VARIANTS = ("default", "paper", "released")
 
@@ -61,8 +62,13 @@ def test_any_number_of_steps(variant: str, steps: int) -> None:
 def test_with_one_particle_it_is_ldps() -> None:
     prior, y = replace(Prior(), alpha_bar=scaled_linear(12)), masked(3)
     options = choices("default", particles=1, steps=12)
-    ldps: dict[str, Any] = {"zeta": options["kappa1"], "scaling": "unit_clip", "transition": 1.0, "clip": False}
-    x = dps.sample(prior, y, Noise(0, IDS, "test"), Trace(), steps=12, latent_fit_iterations=0, **ldps)
+    ldps: dict[str, Any] = {
+        "zeta": options["kappa1"],
+        "scaling": "unit_clip",
+        "transition": 1.0,
+        "clip": False,
+    } | NO_FIT
+    x = dps.sample(prior, y, Noise(0, IDS, "test"), Trace(), steps=12, **ldps)
     assert torch.allclose(sample(prior, y, Noise(0, IDS, "test"), Trace(), **options), x, atol=1e-6)
 
 

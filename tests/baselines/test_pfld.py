@@ -21,6 +21,7 @@ from tests.sampling.gaussian import GaussianPrior, masked
 
 PRIOR = GaussianPrior(bend=0.2)
 VARIANTS = ("paper", "early")
+FIT = ("latent_fit_iterations", "latent_fit_lr")
 IDS = ("a", "b", "c")
 
 
@@ -65,9 +66,9 @@ class Only(Noise):
     ],
 )
 def test_one_particle_is_psld(variant: str, shared: dict[str, Any]) -> None:
-    options = choices(variant, particles=1, **shared)
+    options = choices(variant, particles=1, latent_fit_iterations=3, **shared)
     alone = pfld.sample(PRIOR, masked(3), Noise(0, IDS, "test"), Trace(), **options)
-    common = {key: options[key] for key in ("steps", "omega", "gamma")} | shared
+    common = {key: options[key] for key in ("steps", "omega", "gamma", *FIT)} | shared
     assert torch.equal(alone, psld.sample(PRIOR, masked(3), Noise(0, IDS, "test"), Trace(), **common))
 
 
@@ -109,7 +110,8 @@ def test_without_weights_the_best_fitting_of_independent_runs_is_returned() -> N
     together = pfld.sample(PRIOR, y, Noise(0, IDS, "test"), Trace(), **options)
     alone = []
     for particle in range(4):
-        common = {key: options[key] for key in ("steps", "eta", "omega", "gamma", "chain", "glue", "prediction_noise")}
+        names = ("steps", "eta", "omega", "gamma", "chain", "glue", "prediction_noise", *FIT)
+        common = {key: options[key] for key in names}
         alone.append(psld.sample(PRIOR, y, Only(particle), Trace(), **common))
     fits = torch.stack([(y.y - y.operator(x)).flatten(1).norm(dim=1) for x in alone])
     best = torch.stack(alone)[fits.argmin(dim=0), torch.arange(3)]
