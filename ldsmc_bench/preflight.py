@@ -11,7 +11,7 @@ import runpy
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -72,6 +72,10 @@ def _plan(cfg: DictConfig, made: dict[str, Any], plans: dict[str, Plan], *, esti
     from ldsmc_bench.settings import made as make
 
     settings = checked(cfg)
+    for name in fetched(settings.config):
+        if name not in made:
+            made[name] = compared(name)
+            print(made[name])
     for part in ("dataset", "prior"):
         key = json.dumps(settings.config[part]["load"], sort_keys=True)
         if key not in made:
@@ -101,6 +105,32 @@ def _plan(cfg: DictConfig, made: dict[str, Any], plans: dict[str, Plan], *, esti
     else:
         seconds = None
     plans[name] = Plan(settings.labels, len(ids) - len(done), seconds, min(settings.batch_size, len(ids)))
+
+
+def fetched(config: Mapping[str, Any]) -> list[str]:
+    """The fetched files that a run reads, as `prior=ldm_ffhq`: its prior's, where the command gives no path, and those
+    of its metrics. The shipped ones are compared with their digests whenever they are loaded."""
+    from ldsmc_bench.fetch.sources import SOURCES
+    from ldsmc_bench.scoring.choice import suited
+    from ldsmc_bench.scoring.protocols import PROTOCOLS
+
+    prior = config["prior"]
+    own = f"prior={prior['name']}"
+    weights = [own] if own in SOURCES and prior["path"] is None and not prior["random_weights"] else []
+    metrics = [PROTOCOLS[metric].fetched for metric in suited(prior["image_size"])]
+    return [*weights, *dict.fromkeys(file for file in metrics if file)]
+
+
+def compared(name: str) -> str:
+    """What a fetched file is, in a line. Raises UserError where it is not what it was when it came; a metric may lack
+    its file, since all else can be scored without."""
+    from ldsmc_bench.fetch.obtain import verified
+    from ldsmc_bench.fetch.places import place
+    from ldsmc_bench.fetch.sources import SOURCES
+
+    if name.startswith("metric=") and not place(name, SOURCES[name]).is_file():
+        return f"warning: {name} is not in the cache, so its columns stay empty: python -m ldsmc_bench.fetch {name}"
+    return f"{name}: SHA-256 {verified(name)[:12]}, as it came"
 
 
 def _judged(short: Sequence[Any], dataset: Any, prior: Any, steps: int) -> float:

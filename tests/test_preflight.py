@@ -2,7 +2,15 @@
 
 from pathlib import Path
 
-from tests.commands import start
+import pytest
+
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.fetch.digests import check, record
+from ldsmc_bench.fetch.places import place
+from ldsmc_bench.fetch.sources import SOURCES
+from ldsmc_bench.preflight import compared, fetched
+from ldsmc_bench.settings import checked
+from tests.commands import configured, start
 
 LOOK = (
     *("--config-dir", str(Path(__file__).parent / "cluster" / "conf"), "task=box", "-m", "shard=range(2)", "shards=2"),
@@ -26,3 +34,30 @@ def test_what_would_fail_is_told_once_and_points_of_the_same_work_are_counted(tm
     assert done.code == 1
     assert done.errors == ["error: steps=0: must be a whole number of at least 1 (8 points)"]
     assert "8 points are 6 jobs and 0 runs" in done.out
+
+
+def test_the_fetched_files_of_a_campaign_are_those_of_its_prior_and_its_metrics() -> None:
+    def files(*overrides: str) -> list[str]:
+        return fetched(checked(configured(*overrides)).config)
+
+    metrics = ["metric=lpips_vgg", "metric=lpips_alex", "metric=niqe", "metric=inception"]
+    assert files("dataset=ffhq", "dataset.root=x") == ["prior=ldm_ffhq", *metrics]
+    assert files("dataset=ffhq", "dataset.root=x", "prior.path=/my/own") == metrics
+    assert files("dataset=ffhq", "dataset.root=x", "prior.random_weights=true") == metrics
+    assert files() == files("dataset=mixture", "variant=exact") == []
+
+
+def test_what_was_fetched_is_compared_with_what_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LDSMC_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match=r"not in the cache \(.*\): python -m ldsmc_bench.fetch prior=ldm_ffhq"):
+        compared("prior=ldm_ffhq")
+    assert compared("metric=niqe").startswith("warning: metric=niqe is not in the cache")
+    for name in ("prior=ldm_ffhq", "metric=niqe"):
+        path = place(name, SOURCES[name])
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"weights")
+        record(path, check(path, path), "a publisher")
+        assert compared(name) == f"{name}: SHA-256 {check(path, path)[:12]}, as it came"
+        path.write_bytes(b"damaged")
+        with pytest.raises(UserError, match=f"its SHA-256 is .*, but was .*to replace it: .* {name} --force"):
+            compared(name)

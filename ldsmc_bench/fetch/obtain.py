@@ -14,8 +14,8 @@ from ldsmc_bench.errors import UserError
 from ldsmc_bench.fetch.archive import unpack
 from ldsmc_bench.fetch.digests import check, record
 from ldsmc_bench.fetch.download import NotOffered, Patience, download, forget
-from ldsmc_bench.fetch.places import in_words, part_of, place
-from ldsmc_bench.fetch.sources import Source
+from ldsmc_bench.fetch.places import in_words, known, part_of, place, where
+from ldsmc_bench.fetch.sources import SOURCES, Source, Sources
 from ldsmc_bench.prior.cache import cache_folder
 
 
@@ -54,6 +54,12 @@ def obtain(name: str, source: Source, way: Way) -> str:
             f"{name}: {error.filename or path.parent}: {error.strerror or error};"
             " make room or give permission there, or choose another folder with LDSMC_CACHE"
         ) from error
+
+
+def verified(name: str, sources: Sources = SOURCES) -> str:
+    """SHA-256 of a fetched file, read anew. Raises UserError, with the command that helps, where it is absent, or is
+    neither what first came nor what its publisher says."""
+    return _present(name, known(name, sources), where(name, sources))
 
 
 def by_hand(name: str, source: Source) -> str:
