@@ -64,7 +64,7 @@ def run(cfg: DictConfig) -> Store:
         if batches:
             prior = prior.to(settings.device, settings.network_dtype)
             metrics = image_metrics(prior.image_size, settings.device) if learned(prior) else None
-            if settings.sample.get("twist") == "cal" and not isinstance(prior, Calibrated):
+            if settings.sample.get("twist") in ("cal", "ray") and not isinstance(prior, Calibrated):
                 prior = calibrated(settings, prior)
             sample = made(settings.config["method"]["sample"])
             with closing(Progress(settings, batches)) as progress:

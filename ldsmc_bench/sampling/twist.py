@@ -16,7 +16,7 @@ from ldsmc_bench.prior.interface import Calibrated, Prior
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.sampling.guidance import LookAhead
 
-Twist = Literal["cal", "tmpd", "tds", "paper"]
+Twist = Literal["cal", "ray", "tmpd", "tds", "paper"]
 LEAST = 1e-8  # of a variance
 
 
@@ -35,8 +35,9 @@ def twisted(
 
     V is noise_std^2 I and what z0_hat leaves open: "cal" has the mean square that the prior was found to leave open,
     "tmpd" the covariance of z_0 given z by Tweedie's formula (Boys et al. 2023; it costs a backward pass for each entry
-    of y), "tds" (1 - a) I; "paper" is (1 - a) I without the noise's part. Below -`floor` the exponent is -`floor`,
-    which bounds the weights; the gradient is kept. Raises UserError where the prior was not calibrated.
+    of y), "ray" the form of "cal" in the size that "tmpd" has along `error` (ours; one backward pass), "tds" (1 - a) I;
+    "paper" is (1 - a) I without the noise's part. Below -`floor` the exponent is -`floor`, which bounds the weights;
+    the gradient is kept. Raises UserError where the prior was not calibrated.
     """
     exponent, log_scale, pull = gaussian(error.detach(), _variance(prior, y_0, ahead, error, a, twist))
     bounded = exponent if floor is None else exponent.clamp(min=-floor)
@@ -80,8 +81,10 @@ def _variance(prior: Prior, y_0: Measurement, ahead: LookAhead, error: Tensor, a
         left = _tweedie(ahead, error, a)
     elif isinstance(prior, Calibrated):
         left = prior.unexplained(y_0.operator, a)
+        if twist == "ray":
+            left = _along(ahead, error, a, left)
     else:
-        raise UserError("method.sample.twist=cal: this prior was not calibrated; use tds, tmpd or paper")
+        raise UserError(f"method.sample.twist={twist}: this prior was not calibrated; use tds, tmpd or paper")
     groups = noise.reshape(len(left), -1)[:, 0]
     if left.ndim == 1:
         return groups + left
@@ -100,3 +103,17 @@ def _tweedie(ahead: LookAhead, error: Tensor, a: float) -> Tensor:
     left = (1 - a) / a**0.5 * through @ at_z0.mT
     values, vectors = torch.linalg.eigh((left + left.mT) / 2)
     return (vectors * values.clamp(min=0)[:, None]) @ vectors.mT
+
+
+def _along(ahead: LookAhead, error: Tensor, a: float, left: Tensor) -> Tensor:
+    """`left`, (G,) or (G,d,d), for each row (R,) or (R,d,d), times what makes e^T left e that of B C B^T above, which
+    is 0 or more, for the direction e of `error`."""
+    direction = error.detach() / error.detach().flatten(1).norm(dim=1).clamp(min=LEAST).reshape(-1, 1, 1, 1)
+    through, at_z0 = torch.autograd.grad(error, (ahead.z, ahead.z0_hat), direction, retain_graph=True)
+    found = (1 - a) / a**0.5 * (through * at_z0).double().flatten(1).sum(dim=1).clamp(min=0)
+    left = left.repeat_interleave(len(error) // len(left), dim=0)
+    if left.ndim == 1:
+        return found
+    e = direction.flatten(1).double()
+    known = torch.einsum("ri,rij,rj->r", e, left, e).clamp(min=LEAST)
+    return left * (found / known)[:, None, None]

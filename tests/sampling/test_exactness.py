@@ -97,6 +97,7 @@ HARMLESS: dict[str, dict[str, Any]] = {
     "stratified": {"resample": "stratified"},
     "residual": {"resample": "residual"},
     "tmpd": {"twist": "tmpd"},
+    "ray": {"twist": "ray"},
     "tds": {"twist": "tds", "gain": "sigma2"},
     "clipped": {"clip": 2.0},
     "no defence, no floor": {"defensive": 0.0, "floor": None},
