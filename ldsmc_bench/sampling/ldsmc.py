@@ -102,7 +102,7 @@ def sample(
     def draw(name: str, *shape: int) -> Tensor:
         return noise.normal(name, (*shape, *prior.shape)).to(device, dtype).reshape(-1, *prior.shape)
 
-    def compared(ahead: LookAhead) -> Tensor:
+    def compared(y_0: Measurement, ahead: LookAhead) -> Tensor:
         """y_0 - A(D(z0_hat)) with its graph: decoded once, for the weights now and the guidance of the next move."""
         with torch.enable_grad():
             return residual(prior, y_0, ahead.z0_hat)
@@ -158,7 +158,7 @@ def sample(
         # z_T ~ N(0, I); w_T = p(y_T|z_T) pbar(y_0|z_T)                                                (Eq. 6, t = T)
         z, row = held(draw("proposal", particles), moves.moves), moves.rows[moves.moves]
         ahead = look_ahead(prior, z, row)
-        error = compared(ahead)
+        error = compared(y_0, ahead)
         psi = twisted(prior, y_0, ahead, error, row.a, twist, least)
         weights, stay = smc.uniform(images, particles, device), unmoved(images, particles, device)
         if path is not None:
@@ -171,22 +171,31 @@ def sample(
                 weights = weights.times(log_likelihood(apart, variance_at(1 - row.a)))
 
         for k in reversed(range(moves.moves)):
-            # m_k = mu - gamma_k grad log pbar(y_0|z_{k+1}) - lambda_k grad log q(y_k|z_{k+1})         (Eq. 7, App. D)
-            y_k = label(latents, k) if labelled and (weighted or k < switch) else y_0
-            mean, mu, sigma = ahead.mean, ahead.mean, ahead.sigma
-            if k > 0 or sigma > 0 or last_move == "guided":
-                if gain == "paper":
-                    labels, kappa = (y_k, kappa2) if k < switch else (None, kappa1)
-                    mean = guided_mean(prior, ahead, error, labels, kappa, rho)
-                else:
-                    mean = twisted_mean(ahead, error, psi.pull, moves.rows[k + 1], gain, clip)
-
             # resample, and carry along everything that the next weight divides by
             ancestors, due = stay, torch.zeros(images, dtype=torch.bool, device=device)
             if weighted and (resample_first or k < moves.moves - 1):
                 ancestors, weights, due = smc.resampled(weights, draw_ancestors, resample_below)
-                rows = smc.rows_of(ancestors)
-                mean, mu, log_y0 = mean[rows], mu[rows], log_y0.gather(1, ancestors)
+                log_y0 = log_y0.gather(1, ancestors)
+            rows = smc.rows_of(ancestors)
+
+            # m_k = mu - gamma_k grad log pbar(y_0|z_{k+1}) - lambda_k grad log q(y_k|z_{k+1})         (Eq. 7, App. D)
+            y_k = label(latents, k) if labelled and (weighted or k < switch) else y_0
+            mu, sigma = ahead.mean[rows], ahead.sigma
+            mean = mu
+            if k > 0 or sigma > 0 or last_move == "guided":
+                labels, kappa = (y_k, kappa2) if k < switch else (None, kappa1)
+                pull, place = psi.pull, rows
+                alive, places = smc.distinct(ancestors) if weighted else (stay, stay)
+                if 2 * alive.shape[1] <= particles:
+                    # few live on: looking ahead from them again costs less than the gradients of those that do not
+                    survivors, place = smc.rows_of(alive, particles), smc.rows_of(places, alive.shape[1])
+                    ahead = look_ahead(prior, z[survivors], moves.rows[k + 1])
+                    error = compared(y_0.select(survivors), ahead)
+                    pull, labels = pull[survivors], labels and labels.select(survivors)
+                if gain == "paper":
+                    mean = guided_mean(prior, ahead, error, labels, kappa, rho)[place]
+                else:
+                    mean = twisted_mean(ahead, error, pull, moves.rows[k + 1], gain, clip)[place]
 
             # z_k ~ N(m_k, sigma^2 I)
             centre = mean
@@ -199,7 +208,7 @@ def sample(
             if k in moves.rows and (k > 0 or weighted):
                 ahead = look_ahead(prior, z, moves.rows[k], gradient=k > 0)
             if k > 0:
-                error = compared(ahead)
+                error = compared(y_0, ahead)
                 psi = twisted(prior, y_0, ahead, error, moves.rows[k].a, twist, least)
             if not weighted:
                 trace(k, z=z, mean=mean)

@@ -78,6 +78,19 @@ def rows_of(ancestors: Tensor, particles: int | None = None) -> Tensor:
     return (ancestors + first[:, None]).reshape(-1)
 
 
+def distinct(ancestors: Tensor) -> tuple[Tensor, Tensor]:
+    """The different ones among the ancestors (B,n) of each image, (B,u), and where among them each one is, (B,n).
+
+    u is that of the image with most; where there are fewer, the last is repeated. Waits for the device.
+    """
+    ordered, order = ancestors.sort(dim=1)
+    place = torch.diff(ordered, dim=1, prepend=ordered[:, :1]).ne(0).cumsum(dim=1)
+    places = torch.empty_like(place).scatter(1, order, place)
+    most = int(place.max()) + 1
+    last = ordered[:, -1:].repeat(1, most)
+    return last.scatter(1, place, ordered), places
+
+
 # Schemes map weights (B,N), up to a constant an image, and uniforms (B,N) in [0,1) to ancestors (B,N), such that
 # a particle of normalised weight w has N w offspring on average. They raise ValueError for weights that are none.
 # With uniforms (B,n) multinomial draws n.

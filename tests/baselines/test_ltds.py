@@ -75,7 +75,7 @@ def test_with_one_particle_it_is_ldps() -> None:
 def test_cost_is_that_of_one_look_ahead_a_particle_and_step() -> None:
     """A decode of z0_hat serves the weights and the guidance; nothing is encoded, no label decoded."""
     counted = Counted(Prior())
-    restored("paper", prior=counted, particles=5, steps=10)
+    restored("paper", prior=counted, particles=5, steps=10, temperature="mean")
     cost = counted.per_image(3)
     assert cost["denoiser_forward"] == cost["denoiser_backward"] + 5 == 50
     assert cost["decoder_forward"] == 50 + 5 + 1  # p(y|z_0) of every particle, and the result

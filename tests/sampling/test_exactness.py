@@ -64,11 +64,8 @@ def test_the_chosen_particle_has_the_posteriors_moments(problem: Known) -> None:
 
 
 LINES = {
-    "log pbar(y_0|z) not gathered": (
-        "mean[rows], mu[rows], log_y0.gather(1, ancestors)",
-        "mean[rows], mu[rows], log_y0",
-    ),
-    "mu not gathered": ("mean[rows], mu[rows], log_y0.gather", "mean[rows], mu, log_y0.gather"),
+    "log pbar(y_0|z) not gathered": ("                log_y0 = log_y0.gather(1, ancestors)\n", ""),
+    "mu not gathered": ("mu, sigma = ahead.mean[rows], ahead.sigma", "mu, sigma = ahead.mean, ahead.sigma"),
     "weights not reset": ("ancestors, weights, due = smc.resampled", "ancestors, _, due = smc.resampled"),
     "no p/pi": ("if sigma > 0:\n                towards", "if sigma < 0:\n                towards"),
     "first weight forgotten": ("            weights = weights.times(log_y0)\n", ""),

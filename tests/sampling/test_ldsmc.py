@@ -13,6 +13,7 @@ from ldsmc_bench.prior.counting import Counted
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.nonlinear import Overexposed, PhaseRetrieval
 from ldsmc_bench.problem.operators import Operator
+from ldsmc_bench.sampling import smc
 from ldsmc_bench.sampling.fits import pixel_fit
 from ldsmc_bench.sampling.guidance import residual, squared
 from ldsmc_bench.sampling.ldsmc import FITS, sample
@@ -161,10 +162,33 @@ def test_cost_of_a_single_particle() -> None:
 def test_cost_of_weights() -> None:
     """Each weight adds D(z_k) for every particle and one label an image; the decode of z0_hat is shared."""
     n = 5
-    cost = calls("paper", particles=n, steps=10, s=0.3)
+    cost = calls("paper", particles=n, steps=10, s=0.3, temperature="mean")  # weights nearly alike: most live on
     assert cost["denoiser_forward"] == 10 * n
     assert cost["decoder_forward"] == 1 + 10 * n + (10 - 1 + 1) + 11 * n + 2 * n + 1
     assert cost["decoder_backward"] == 9 * n + 2 * n
+
+
+def test_no_gradient_is_taken_of_what_has_no_offspring() -> None:
+    """Where at most half of an image's particles live on, they alone look ahead again, with a gradient."""
+    n = 8
+    cost, plain = (calls("paper", particles=n, steps=10, s=None, temperature=t) for t in ("sum", 1e9))
+    assert plain["denoiser_backward"] == 9 * n == plain["denoiser_forward"] - n
+    again = cost["denoiser_forward"] - plain["denoiser_forward"]
+    assert 0 < again == cost["decoder_forward"] - plain["decoder_forward"]
+    whole = (cost["denoiser_backward"] - again) / n  # moves that so many live on for that all guide as before
+    assert whole in range(9) and again <= (9 - whole) * n / 2
+    assert cost["decoder_backward"] == cost["denoiser_backward"]
+
+
+def test_the_second_look_ahead_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variant in ("paper", "exact"):
+        options = {"particles": 8, "steps": 12, "twist": "paper"}
+        with_it, costs = restored(variant, **options), calls(variant, **options)
+        with monkeypatch.context() as patched:
+            patched.setattr(smc, "distinct", lambda ancestors: (ancestors, torch.zeros_like(ancestors)))
+            without, plain = restored(variant, **options), calls(variant, **options)
+        assert costs["denoiser_backward"] < plain["denoiser_backward"]
+        assert torch.allclose(with_it, without, atol=1e-9)
 
 
 def test_labels_come_from_the_papers_forward_chain() -> None:

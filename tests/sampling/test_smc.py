@@ -117,3 +117,11 @@ def test_a_threshold_of_one_always_resamples() -> None:
 
 def test_rows_of_ancestors_stay_within_their_image() -> None:
     assert smc.rows_of(torch.tensor([[1, 1, 0], [2, 0, 0]])).tolist() == [1, 1, 0, 5, 3, 3]
+
+
+def test_distinct_ancestors_and_where_each_is_among_them() -> None:
+    ancestors = torch.tensor([[3, 1, 3, 3], [0, 0, 0, 0], [2, 3, 0, 2]])
+    alive, places = smc.distinct(ancestors)
+    assert torch.equal(alive.gather(1, places), ancestors)
+    assert alive.shape == (3, 3)  # as many as the third image has
+    assert [sorted(set(row)) for row in alive.tolist()] == [[1, 3], [0], [0, 2, 3]]
