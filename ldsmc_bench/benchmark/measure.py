@@ -1,0 +1,161 @@
+"""One line of the benchmark: a short chain is timed, its operations are counted, and both are told for 1000 steps."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from ldsmc_bench.batch import allow_tf32
+from ldsmc_bench.benchmark import machine, public_order
+from ldsmc_bench.benchmark.case import Case, case
+from ldsmc_bench.benchmark.course import Estimate, extrapolated, middle
+from ldsmc_bench.benchmark.stopwatch import Stopwatch, Timed
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.prior.interface import Prior
+from ldsmc_bench.sampling.trace import Trace
+
+Sampler = Callable[..., Tensor]
+PUBLIC_ORDER = ("variant=released", "method.sample.latent_fit_iterations=0")  # on both sides of a comparison
+rate = cache(machine.matrix_rate)
+
+
+@dataclass(frozen=True)
+class Line:
+    """What was measured of a point, an image's share at 1000 steps: seconds, of which `outside` (a share) are outside
+    the networks; operations; MB at the most. `seconds` divides into the entries of Estimate."""
+
+    order: str  # ours, or the public code's
+    method: str
+    variant: str
+    task: str
+    prior: str
+    precision: str
+    particles: int
+    batch: int
+    measured_steps: int
+    seconds: Estimate
+    pflop: float
+    flops: float  # a second
+    matrix_rate: float  # the machine's, of the same units
+    memory_mb: float
+    outside: float
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def measured(overrides: Sequence[str], images: int | None = None) -> Line:
+    """This project's sampler at one point."""
+    posed = case(overrides, images)
+    return line("ours", posed, posed.sample, posed.prior)
+
+
+def measured_public(overrides: Sequence[str]) -> Line:
+    """The same work in the public code's order: one image, fp32."""
+    posed = case([*(one for one in overrides if not one.startswith("precision=")), "precision=fp32"], 1)
+    arguments = posed.settings.sample | posed.sample.keywords  # type: ignore[attr-defined]
+
+    def sample(*given: Any) -> Tensor:
+        return public_order.sample(*given, **arguments)
+
+    return line("public", posed, sample, public_order.thawed(posed.prior))
+
+
+def line(order: str, posed: Case, sample: Sampler, prior: Prior) -> Line:
+    """Warm up, time one pass, and count another."""
+    settings, device = posed.settings, posed.settings.device
+    allow_tf32(settings.precision == "tf32")
+    timed(posed, sample, prior)
+    before = machine.memory_begins(device)
+    whole, inside = timed(posed, sample, prior)
+    memory = machine.memory_peak(device) - (0.0 if device.type == "cuda" else before)
+    of = middle(settings.labels["method"])
+    found = (whole, inside, counted(posed, sample, prior))
+    seconds, networks, operations = (extrapolated(intervals, posed.long, posed.short, of) for intervals in found)
+    images = len(posed.ids)
+    return Line(
+        order=order,
+        method=settings.labels["method"],
+        variant=settings.config["variant"],
+        task=settings.labels["task"],
+        prior=settings.config["prior"]["name"],
+        precision=settings.precision,
+        particles=settings.labels["particles"],
+        batch=images,
+        measured_steps=posed.short.steps,
+        seconds=Estimate(*(value / images for value in asdict(seconds).values())),
+        pflop=operations.whole / 1e15,
+        flops=operations.whole * images / seconds.whole,
+        matrix_rate=rate(device, settings.precision),
+        memory_mb=memory,
+        outside=1 - networks.whole / seconds.whole,
+    )
+
+
+def timed(posed: Case, sample: Sampler, prior: Prior) -> tuple[list[float], list[float]]:
+    """Seconds of each interval of a pass, and how many of them networks took."""
+    watch = Stopwatch(posed.settings.device)
+    trace = Trace(tick=watch.tick)
+    noise, watched = posed.noise(), Timed(prior, watch=watch)
+    watch.tick()
+    sample(watched, posed.measurement, noise, trace)
+    watch.tick()
+    return watch.intervals()
+
+
+def counted(posed: Case, sample: Sampler, prior: Prior) -> list[float]:
+    """Floating-point operations of each interval of the first image's pass: of products of matrices, convolutions and
+    attention."""
+    one = replace(posed, ids=posed.ids[:1], measurement=posed.measurement.select(torch.tensor([0])))
+    watched = Timed(
+        prior.conditioned([0]), watch=Stopwatch(posed.settings.device)
+    )  # PyTorch's counter wants no leaves as inputs
+    with FlopCounterMode(display=False, custom_mapping=_attention_on_cpu()) as mode:
+        totals = [0]
+        sample(watched, one.measurement, one.noise(), Trace(tick=lambda: totals.append(mode.get_total_flops())))
+        totals.append(mode.get_total_flops())
+    return [float(after - before) for before, after in pairwise(totals)]
+
+
+def _attention_on_cpu() -> dict[Any, Any]:
+    """The CPU's fused attention, which PyTorch's counter does not know: two products forward, five backward."""
+    aten = torch.ops.aten
+
+    def forward(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+        return _product(query, key[-2]) + _product((*query[:-1], key[-2]), value[-1])
+
+    def backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+        return 3 * _product(query, key[-2]) + 2 * _product((*query[:-1], key[-2]), value[-1])
+
+    names = ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention_for_cpu_backward")
+    return {getattr(aten, name): count for name, count in zip(names, (forward, backward), strict=True)}
+
+
+def _product(left: Sequence[int], columns: int) -> int:
+    """A batch of products: rows x inner of `left` by `columns`."""
+    return 2 * int(torch.Size(left).numel()) * columns
+
+
+def ratios(ours: Line, public: Line) -> dict[str, float]:
+    """How many times as long the public order takes an image, with and without what comes before the first step."""
+    apart = [one.seconds.whole - one.seconds.start for one in (public, ours)]
+    return {
+        "batch": ours.batch,
+        "whole": public.seconds.whole / ours.seconds.whole,
+        "without_start": apart[0] / apart[1],
+        "operations": public.pflop / ours.pflop,
+    }
+
+
+def comparable(overrides: Sequence[str]) -> list[str]:
+    """A point as both sides of a comparison compute it. Raises UserError for another method than LD-SMC."""
+    if any(one.startswith("method=") and one != "method=ldsmc" for one in overrides):
+        raise UserError("--baseline: the public order is that of LD-SMC's code; leave other methods out")
+    return [*overrides, *PUBLIC_ORDER]

@@ -1,0 +1,52 @@
+"""A chain of 1000 steps told from a short one whose times are made up."""
+
+import pytest
+
+from ldsmc_bench.benchmark.course import Kinds, extrapolated, long_and_short, middle
+from ldsmc_bench.errors import UserError
+
+START, STEP, LABELLED, LAST, AFTER = 5.0, 0.25, 0.5, 0.125, 2.0
+
+
+def intervals(steps: int, switch: int) -> list[float]:
+    """What a clock would show, move by move from k = steps-1 on."""
+    moves = [LABELLED if k < switch else STEP for k in reversed(range(1, steps))]
+    return [START + moves[0], *moves[1:], LAST, AFTER]
+
+
+@pytest.mark.parametrize("s", [None, 0.0, 0.1, 0.333, 0.9, 1.0])
+@pytest.mark.parametrize("inclusive", [False, True])
+@pytest.mark.parametrize("steps", [6, 7, 8, 13])
+def test_a_long_chain_is_the_sum_of_its_parts(s: float | None, inclusive: bool, steps: int) -> None:
+    long, short, changes = long_and_short({"s": s, "switch_inclusive": inclusive}, steps)
+    if s is not None:  # the sampler's own rule
+        assert round(changes["s"] * steps) + inclusive == pytest.approx(short.switch, abs=1)
+        assert round(s * 1000) + inclusive == pytest.approx(long.switch, abs=1)
+    told = extrapolated(intervals(short.steps, short.switch), long, short)
+    assert told.whole == pytest.approx(sum(intervals(1000, long.switch)))
+    assert (told.start, told.end) == (START, LAST + AFTER)
+
+
+def test_both_kinds_occur_twice_between_the_first_and_the_last_move() -> None:
+    for steps in range(6, 30):
+        _, short, _ = long_and_short({"s": 0.333, "switch_inclusive": True}, steps)
+        assert short.switch - 1 >= 2 and steps - 1 - short.switch >= 2
+
+
+def test_one_slow_step_is_outvoted_but_counts_where_steps_differ_by_design() -> None:
+    times = [STEP] * 10
+    times[4] = 50.0
+    assert middle("ldsmc")(times) == STEP
+    assert middle("resample")(times) == pytest.approx((9 * STEP + 50) / 10)
+
+
+def test_a_chain_with_more_moves_than_steps_has_more_at_1000_too() -> None:
+    told = extrapolated([1.0] * 13, Kinds(1000, 0), Kinds(6, 0))  # 12 moves and what comes after
+    assert told.whole == pytest.approx(2000 + 1)
+
+
+def test_too_few_steps_and_several_sweeps_are_refused() -> None:
+    with pytest.raises(UserError, match="steps=5: a chain is measured on at least 6"):
+        long_and_short({"s": 0.3}, 5)
+    with pytest.raises(UserError, match="gibbs_iterations"):
+        extrapolated([1.0] * 17, Kinds(1000, 300), Kinds(8, 4))
