@@ -13,5 +13,4 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "method" in metafunc.fixturenames:
         chosen = metafunc.config.getoption("--method", default=None)
-        every = ["ldsmc"] if metafunc.definition.get_closest_marker("slow") else choices("method")
-        metafunc.parametrize("method", [chosen] if chosen else every, scope="module")
+        metafunc.parametrize("method", [chosen] if chosen else choices("method"), scope="module")

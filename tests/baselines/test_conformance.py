@@ -226,7 +226,7 @@ def test_gradients_reach_nothing_but_what_it_moves(subject: Callable[..., Subjec
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["box", "freeform", "gaussian_deblur", "sr4"])
 def test_it_beats_the_pseudo_inverse(subject: Callable[..., Subject], task: str) -> None:
-    """In the perceptual distance, on eight faces. Minutes for each method: without `--method`, of LD-SMC alone."""
+    """In the perceptual distance, on eight faces."""
     settings = subject(task, TUNED).settings
     dataset, prior = (made(settings.config[part]["load"]) for part in ("dataset", "prior"))
     posed = pose(settings, dataset, dataset.ids[:8])
