@@ -35,7 +35,7 @@ class Tiny:
         return self
 
     def eps(self, z: Tensor, t: Tensor) -> Tensor:
-        places = self.unet(z).flatten(2).mT[:, None]
+        places = self.unet(z).flatten(2).mT[:, None].contiguous()  # or there would be no fused attention
         return F.scaled_dot_product_attention(places, places, places)[:, 0].mT.reshape(z.shape)
 
     def decode(self, z: Tensor) -> Tensor:
