@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import torch
 from matplotlib import rc_context
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from ldsmc_bench.benchmark import machine
 from ldsmc_bench.benchmark.case import case
@@ -35,6 +36,7 @@ GRIDS: dict[str, Grid] = {
 }
 ALONE = {"particles": 1, "images at once": 1, "steps": 8}  # what stands still while another grows
 FINISHED = 100_000
+SPREAD = 3  # times as much: past it, an axis is logarithmic
 MEMORY = {"cuda": "peak memory [MB]", "cpu": "memory of a pass [MB]"}
 
 
@@ -128,10 +130,21 @@ def draw(points: Sequence[Point], title: str, device: str, path: Path) -> Path:
             panel.xaxis.set_major_locator(FixedLocator([at for at, _ in found]))
             panel.xaxis.set_minor_locator(NullLocator())
             panel.set_xticklabels([f"{at}" for at, _ in found])
-            panel.set_ylim(bottom=0)
+            _scale(panel, [y for _, y in known])
             if i >= len(axes):
                 panel.set_xlabel(axis)
         return save(figure, path.parent, path.stem)
+
+
+def _scale(panel: Axes, values: Sequence[float]) -> None:
+    """Logarithmic where there is growth, which is then a slope; from 0 where there is little."""
+    if max(values) > SPREAD * min(values) > 0:
+        panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_locator(NullLocator())
+    else:
+        panel.set_ylim(0, 1.15 * max(values))
 
 
 def told(points: Sequence[Point]) -> list[str]:
