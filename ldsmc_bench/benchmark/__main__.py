@@ -46,12 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _lines(options: argparse.Namespace) -> dict[str, Any]:
     from ldsmc_bench.benchmark import machine
     from ldsmc_bench.benchmark.case import case, points
-    from ldsmc_bench.benchmark.measure import Line, comparable, measured, measured_public, ratios
+    from ldsmc_bench.benchmark.measure import ROUNDS, Line, comparable, measured, ours, public, ratios
     from ldsmc_bench.benchmark.overhead import overhead, told
     from ldsmc_bench.benchmark.table import compared, table
 
     lines: list[Line] = []
-    publics: dict[tuple[str, ...], Line] = {}
     found: list[dict[str, Any]] = []
     said: list[str] = []
     sweep = points(options.overrides)
@@ -60,24 +59,19 @@ def _lines(options: argparse.Namespace) -> dict[str, Any]:
     device = case(sweep[0]).settings.device
     for point in sweep:
         if not options.baseline:
-            lines.append(measured(point))
+            lines += measured([ours(point)])
             continue
         both = comparable(point)
-        same = tuple(one for one in both if one.partition("=")[0] not in ("precision", "batch_size"))
-        ours = [measured(both)]
-        if ours[0].batch > 1:
-            ours.append(measured(both, 1))
-        new = same not in publics
-        if new:
-            publics[same] = measured_public(same)
-        lines += [*ours, *([publics[same]] if new else [])]
-        found += [ratios(one, publics[same]) | {"particles": one.particles, "precision": one.precision} for one in ours]
-        said += [compared(one, ratio) for one, ratio in zip(ours, found[-len(ours) :], strict=True)]
+        batches = [ours(both), ours(both, 1)] if case(both).settings.batch_size > 1 else [ours(both)]
+        *own, other = measured([*batches, public(both)])
+        lines += [*own, other]
+        found += [ratios(one, other) | {"particles": one.particles, "precision": one.precision} for one in own]
+        said += [compared(one, ratio) for one, ratio in zip(own, found[-len(own) :], strict=True)]
     print(table(lines))
     print("\n".join(["", *said]) if said else "")
     print(
-        f"measured on {machine.described(device)}: {lines[0].measured_steps} steps after a warm-up, medians of each "
-        f"kind of step; a matrix product {lines[0].matrix_rate / 1e9:.4g} GFLOP/s; {machine.memory_words(device)}"
+        f"measured on {machine.described(device)}: {lines[0].measured_steps} steps, {ROUNDS} times in turns, medians "
+        f"by kind of step; a matrix product {lines[0].matrix_rate / 1e9:.4g} GFLOP/s; {machine.memory_words(device)}"
     )
     told_of = overhead() if options.overhead else None
     if told_of:

@@ -54,6 +54,17 @@ def middle(method: str) -> Callable[[Sequence[float]], float]:
     return fmean if method in UNEVEN else median
 
 
+def with_labels(
+    intervals: Sequence[float], labels: int, of: Callable[[Sequence[float]], float] = median
+) -> Sequence[float]:
+    """The intervals of a chain, of a pass where `labels` of them, after the first, are a label each that is made before
+    the chain begins: what comes before its first step then has as many labels as the long chain."""
+    if labels == 0:
+        return intervals
+    each, after = intervals[1 : labels + 1], intervals[labels + 1 :]
+    return [intervals[0] + STEPS * of(each) + after[0], *after[1:]]
+
+
 def extrapolated(
     intervals: Sequence[float], long: Kinds, short: Kinds, of: Callable[[Sequence[float]], float] = median
 ) -> Estimate:

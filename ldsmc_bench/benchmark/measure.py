@@ -1,9 +1,11 @@
 """One line of the benchmark: a short chain is timed, its operations are counted, and both are told for 1000 steps."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from itertools import pairwise
+from statistics import median
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ldsmc_bench.batch import allow_tf32
 from ldsmc_bench.benchmark import machine, public_order
 from ldsmc_bench.benchmark.case import Case, case
-from ldsmc_bench.benchmark.course import Estimate, extrapolated, middle
+from ldsmc_bench.benchmark.course import Estimate, extrapolated, middle, with_labels
 from ldsmc_bench.benchmark.stopwatch import Stopwatch, Timed
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.prior.interface import Prior
@@ -21,6 +23,7 @@ from ldsmc_bench.sampling.trace import Trace
 
 Sampler = Callable[..., Tensor]
 PUBLIC_ORDER = ("variant=released", "method.sample.latent_fit_iterations=0")  # on both sides of a comparison
+ROUNDS = 3
 rate = cache(machine.matrix_rate)
 
 
@@ -51,13 +54,23 @@ class Line:
         return asdict(self)
 
 
-def measured(overrides: Sequence[str], images: int | None = None) -> Line:
+@dataclass(frozen=True)
+class Runner:
+    """What a line is measured of."""
+
+    order: str
+    posed: Case
+    sample: Sampler
+    prior: Prior
+
+
+def ours(overrides: Sequence[str], images: int | None = None) -> Runner:
     """This project's sampler at one point."""
     posed = case(overrides, images)
-    return line("ours", posed, posed.sample, posed.prior)
+    return Runner("ours", posed, posed.sample, posed.prior)
 
 
-def measured_public(overrides: Sequence[str]) -> Line:
+def public(overrides: Sequence[str]) -> Runner:
     """The same work in the public code's order: one image, fp32."""
     posed = case([*(one for one in overrides if not one.startswith("precision=")), "precision=fp32"], 1)
     arguments = posed.settings.sample | posed.sample.keywords  # type: ignore[attr-defined]
@@ -65,23 +78,37 @@ def measured_public(overrides: Sequence[str]) -> Line:
     def sample(*given: Any) -> Tensor:
         return public_order.sample(*given, **arguments)
 
-    return line("public", posed, sample, public_order.thawed(posed.prior))
+    return Runner("public", posed, sample, public_order.thawed(posed.prior))
 
 
-def line(order: str, posed: Case, sample: Sampler, prior: Prior) -> Line:
-    """Warm up, time one pass, and count another."""
-    settings, device = posed.settings, posed.settings.device
-    allow_tf32(settings.precision == "tf32")
-    timed(posed, sample, prior)
-    before = machine.memory_begins(device)
-    whole, inside = timed(posed, sample, prior)
-    memory = machine.memory_peak(device) - (0.0 if device.type == "cuda" else before)
+def measured(runners: Sequence[Runner]) -> list[Line]:
+    """A line for each: all are warmed up, then timed in turns, so that another load of the machine meets them alike,
+    and their operations counted in the end. A moment's time is the median of its rounds."""
+    memories, rounds = dict[int, float](), defaultdict[int, list[tuple[list[float], list[float]]]](list)
+    for number in range(1 + ROUNDS):
+        for i, runner in enumerate(runners):
+            settings = runner.posed.settings
+            allow_tf32(settings.precision == "tf32")
+            before = machine.memory_begins(settings.device)
+            passed = timed(runner.posed, runner.sample, runner.prior)
+            memories[i] = machine.memory_peak(settings.device) - (0.0 if settings.device.type == "cuda" else before)
+            if number > 0:
+                rounds[i].append(passed)
+    return [_line(runner, rounds[i], memories[i]) for i, runner in enumerate(runners)]
+
+
+def _line(runner: Runner, rounds: Sequence[tuple[list[float], list[float]]], memory: float) -> Line:
+    posed, settings = runner.posed, runner.posed.settings
+    whole, inside = ([median(values) for values in zip(*lists, strict=True)] for lists in zip(*rounds, strict=True))
     of = middle(settings.labels["method"])
-    found = (whole, inside, counted(posed, sample, prior))
-    seconds, networks, operations = (extrapolated(intervals, posed.long, posed.short, of) for intervals in found)
+    found = (whole, inside, counted(posed, runner.sample, runner.prior))
+    labels = posed.short.steps if runner.order == "public" else 0
+    seconds, networks, operations = (
+        extrapolated(with_labels(intervals, labels, of), posed.long, posed.short, of) for intervals in found
+    )
     images = len(posed.ids)
     return Line(
-        order=order,
+        order=runner.order,
         method=settings.labels["method"],
         variant=settings.config["variant"],
         task=settings.labels["task"],
@@ -93,7 +120,7 @@ def line(order: str, posed: Case, sample: Sampler, prior: Prior) -> Line:
         seconds=Estimate(*(value / images for value in asdict(seconds).values())),
         pflop=operations.whole / 1e15,
         flops=operations.whole * images / seconds.whole,
-        matrix_rate=rate(device, settings.precision),
+        matrix_rate=rate(settings.device, settings.precision),
         memory_mb=memory,
         outside=1 - networks.whole / seconds.whole,
     )
@@ -144,12 +171,10 @@ def _product(left: Sequence[int], columns: int) -> int:
 
 
 def ratios(ours: Line, public: Line) -> dict[str, float]:
-    """How many times as long the public order takes an image, with and without what comes before the first step."""
-    apart = [one.seconds.whole - one.seconds.start for one in (public, ours)]
+    """How many times as long the public order takes an image, and how many times as many operations."""
     return {
         "batch": ours.batch,
-        "whole": public.seconds.whole / ours.seconds.whole,
-        "without_start": apart[0] / apart[1],
+        "seconds": public.seconds.whole / ours.seconds.whole,
         "operations": public.pflop / ours.pflop,
     }
 

@@ -69,8 +69,8 @@ def sample(
     **choices: Any,
 ) -> Tensor:
     """Restore the image of `measurement`: (1,3,H,W), about [-1,1]. The arguments, and the names of what is drawn, are
-    those of `sampling.ldsmc.sample`. Raises UserError for a choice that is not the released variant's, ValueError for
-    several images."""
+    those of `sampling.ldsmc.sample`; before the first label and after each the trace ticks as well. Raises UserError
+    for a choice that is not the released variant's, ValueError for several images."""
     _expect_released(choices)
     if len(measurement.y) != 1:
         raise ValueError("the public code restores one image at a time")
@@ -111,13 +111,16 @@ def sample(
     # labels: all of them, one by one
     start = prior.encode(FITS[pixel_fit if operator.linear else "adamw"](measurement, prior.decode(draw("init"))))
     u = draw("auxiliary")
+    trace.tick()
     labels = {steps: operator(prior.decode(u))}
+    trace.tick()
     for k in reversed(range(1, steps)):
         row = moves.label_rows[k]
         direction = (u - row.a**0.5 * start) / (1 - row.a) ** 0.5
         u = row.a_prev**0.5 * start + max(0.0, 1 - row.a_prev - row.sigma**2) ** 0.5 * direction
         u = u + row.sigma * draw("auxiliary")
         labels[k] = operator(prior.decode(u))
+        trace.tick()
     labels[0] = y
 
     # the first particles and their weights, which are computed for a single particle too

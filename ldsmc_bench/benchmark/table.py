@@ -43,7 +43,6 @@ def table(lines: Sequence[Line]) -> str:
 def compared(ours: Line, ratio: Mapping[str, float]) -> str:
     """How much longer the public order takes than one of our lines."""
     return (
-        f"N={ours.particles} {ours.precision}: the public order takes {ratio['whole']:.2f} times as long as ours with "
-        f"batch {ours.batch} ({ratio['without_start']:.2f} without what comes before the first step; "
-        f"{ratio['operations']:.2f} times the operations)"
+        f"N={ours.particles} {ours.precision}: the public order takes {ratio['seconds']:.2f} times as long as ours with"
+        f" batch {ours.batch}, and {ratio['operations']:.2f} times the operations"
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ldsmc_bench.benchmark.course import Kinds, extrapolated, long_and_short, middle
+from ldsmc_bench.benchmark.course import Kinds, extrapolated, long_and_short, middle, with_labels
 from ldsmc_bench.errors import UserError
 
 START, STEP, LABELLED, LAST, AFTER = 5.0, 0.25, 0.5, 0.125, 2.0
@@ -50,3 +50,10 @@ def test_too_few_steps_and_several_sweeps_are_refused() -> None:
         long_and_short({"s": 0.3}, 5)
     with pytest.raises(UserError, match="gibbs_iterations"):
         extrapolated([1.0] * 17, Kinds(1000, 300), Kinds(8, 4))
+
+
+def test_labels_that_come_before_the_chain_are_as_many_as_its_steps() -> None:
+    chain = intervals(8, 4)
+    each = [0.5, 0.5, 7.0, 0.5, 0.5, 0.5, 0.5, 0.5]  # one is slow
+    assert with_labels([3.0, *each, *chain], len(each)) == [3.0 + 1000 * 0.5 + chain[0], *chain[1:]]
+    assert with_labels(chain, 0) == chain
