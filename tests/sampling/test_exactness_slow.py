@@ -26,13 +26,14 @@ def evidence_of_the_chain(problem: Known, steps: int, draws: int) -> tuple[float
     return float(likelihood.mean()), float(likelihood.std() / likelihood.mean() / draws**0.5)
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", range(6))
 def test_the_evidence_of_a_mixture_is_unbiased(number: int) -> None:
     """Where the estimates vary little enough for their mean to be seen."""
     problem = known("lattice", number, steps=20)
-    truth, error = evidence_of_the_chain(problem, 20, 300_000)
-    _, log_evidences, _ = runs(problem, 400, particles=100, steps=20)
-    assert log_evidences.std() < 0.5
+    truth, error = evidence_of_the_chain(problem, 20, 1_000_000)
+    _, log_evidences, _ = runs(problem, 1000, particles=100, steps=20)
+    if (spread := float(log_evidences.std())) >= 0.5:
+        pytest.skip(f"the log-evidence of this problem varies by {spread:.2f}: its mean is carried by runs not seen")
     ratio = torch.exp(log_evidences) / truth
     tolerance = 4 * (float(ratio.var()) / len(ratio) + error**2) ** 0.5 + 0.02
     assert abs(float(ratio.mean()) - 1) <= tolerance
