@@ -48,6 +48,7 @@ def replay(recording: Recording, facts: dict[str, Any], folder: Path) -> Worst:
         compare(worst, "step/", recording, i, row, {ours: getattr(move, ours) for ours in RECORDED})
 
     runs: list[Worst] = []
+    finals: list[torch.Tensor] = []
     for relative in MOVED:
         trace = Trace(keep=None)
         noise = RecordedNoise({"proposal": [recording["x_T"] * (1 + relative), *draws]})
@@ -56,9 +57,10 @@ def replay(recording: Recording, facts: dict[str, Any], folder: Path) -> Worst:
         for i, (k, row) in enumerate(reversed(list(enumerate(rows)))):
             compare(run, "", recording, i, row, {ours: trace.values[ours][k] for ours in RECORDED})
         runs.append(run)
+        finals.append(x_final)
         if max(run.values()) < ALIKE:
             break
-    return worst | judged(runs)
+    return worst | judged(runs, max(deviation(x, finals[0]) for x in finals))
 
 
 def compare(worst: Worst, prefix: str, recording: Recording, i: int, row: Row, values: dict[str, torch.Tensor]) -> None:
@@ -71,15 +73,14 @@ def compare(worst: Worst, prefix: str, recording: Recording, i: int, row: Row, v
         worst[prefix + theirs] = max(worst.get(prefix + theirs, 0.0), apart)
 
 
-def judged(runs: list[Worst]) -> Worst:
-    """The deviations of the run that follows the recorded one best. Where none does and they scatter as widely among
-    themselves, the run is chaotic: that is told and not judged."""
+def judged(runs: list[Worst], scatter: float) -> Worst:
+    """The deviations of the run that follows the recorded one best. Where none does and they end as far from each
+    other, `scatter`, the run is chaotic: that is told and not judged."""
     best = min(runs, key=lambda run: max(run.values()))
-    scatter = max(run["x_final"] for run in runs) - min(run["x_final"] for run in runs)
     if max(best.values()) >= ALIKE and scatter > best["x_final"] / 10:
         print(
             f"whole run: x_final {best['x_final']:.2g} apart, not judged: chaotic (starts that are moved by 1e-7 end "
-            f"{scatter:.2g} nearer or farther); single steps are judged",
+            f"{scatter:.2g} away); single steps are judged",
             file=sys.stderr,
         )
         return {}

@@ -45,7 +45,7 @@ def run(x_final: float) -> dict[str, float]:
 
 def test_what_rounding_decides_is_told_and_not_judged(capsys: pytest.CaptureFixture[str]) -> None:
     """A run that rounding moves as far as it is off may be the recorded one; one that stays where it is, is not."""
-    assert dps.judged([run(0.5), run(0.2), run(0.3)]) == {}
+    assert dps.judged([run(0.5), run(0.2), run(0.3)], 0.3) == {}
     assert "chaotic" in capsys.readouterr().err
-    assert dps.judged([run(0.2), run(0.201), run(0.199)]) == run(0.199)
-    assert dps.judged([run(0.2), run(1e-4)]) == run(1e-4)
+    assert dps.judged([run(0.2), run(0.201), run(0.199)], 0.002) == run(0.199)
+    assert dps.judged([run(0.2), run(1e-4)], 0.2) == run(1e-4)
