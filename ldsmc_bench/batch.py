@@ -86,7 +86,8 @@ def sampled(
     images = len(posed.ids)
     config, on_gpu = settings.config, settings.device.type == "cuda"
     counted, trace = Counted(prior.conditioned(posed.labels)), Trace(TRACED, tick=lambda: tick(images))
-    noise = Noise(settings.seed, posed.ids, f"sampler/{config['dataset']['name']}/{config['task']['name']}")
+    stream = f"sampler/{config['dataset']['name']}/{config['task']['name']}"
+    noise = Noise(settings.seed, posed.ids, stream, device=settings.device)
     allow_tf32(settings.precision == "tf32")
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(settings.device)

@@ -101,7 +101,7 @@ def repeated(
         x = sample(
             counted,
             posed.measurement.select(index).to(settings.device, settings.dtype),
-            Noise(settings.seed, ids, f"sampler/{names}", rows=BLOCK),
+            Noise(settings.seed, ids, f"sampler/{names}", rows=BLOCK, device=settings.device),
             trace,
         )
         cost = {"seconds": (time.perf_counter() - started) / len(index), **counted.per_image(len(index))}

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+CPU = torch.device("cpu")
+
 
 class Noise:
     """The random numbers of a batch of images.
@@ -17,22 +19,31 @@ class Noise:
     `stream` separates uses that must not share draws: measurements of one task, say, from a sampler's draws.
     Successive calls with one name continue that name's stream; different names are independent. B is the number of
     images times `rows`: where an image has several rows, which follow each other, it draws for all of them at once.
+    All is drawn on the CPU, where every machine draws alike, and handed out on `device`, without waiting for it.
     """
 
-    def __init__(self, seed: int, image_ids: Sequence[str], stream: str, rows: int = 1) -> None:
+    def __init__(
+        self,
+        seed: int,
+        image_ids: Sequence[str],
+        stream: str,
+        rows: int = 1,
+        device: torch.device = CPU,
+    ) -> None:
         self.seed = seed
         self.rows = rows
+        self.device = device
         self.image_ids = tuple(image_ids)
         self.stream = stream
         self._generators: dict[str, list[torch.Generator]] = {}
 
     def normal(self, name: str, shape: Sequence[int]) -> Tensor:
-        """Standard normal draws, (B, *shape), float32 on the CPU, which runs of every precision share."""
-        return torch.cat([torch.randn((self.rows, *shape), generator=generator) for generator in self._of(name)])
+        """Standard normal draws, (B, *shape), float32, which runs of every precision share."""
+        return self._placed([torch.randn((self.rows, *shape), generator=generator) for generator in self._of(name)])
 
     def uniform(self, name: str, shape: Sequence[int]) -> Tensor:
-        """Uniform draws in [0, 1), (B, *shape), float64 on the CPU."""
-        return torch.cat(
+        """Uniform draws in [0, 1), (B, *shape), float64."""
+        return self._placed(
             [torch.rand((self.rows, *shape), generator=generator, dtype=torch.float64) for generator in self._of(name)]
         )
 
@@ -43,11 +54,17 @@ class Noise:
 
     def ancestors(self, weights: Tensor, scheme: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Ancestors (B,N) by a resampling scheme; here, so that a recorded run can put its own in their place."""
-        return scheme(weights, self.uniform("ancestors", weights.shape[1:]).to(weights.device))
+        return scheme(weights, self.uniform("ancestors", weights.shape[1:]))
 
     def numpy(self, name: str) -> list[np.random.Generator]:
         """One NumPy generator an image, fresh at every call: for masks and kernels, which are drawn once."""
         return [np.random.default_rng(self._entropy(name, image_id)) for image_id in self.image_ids]
+
+    def _placed(self, drawn: list[Tensor]) -> Tensor:
+        together = torch.cat(drawn)
+        if self.device.type != "cuda":
+            return together.to(self.device)
+        return together.pin_memory().to(self.device, non_blocking=True)  # from other memory, the copy is waited for
 
     def _of(self, name: str) -> list[torch.Generator]:
         if name not in self._generators:

@@ -43,7 +43,8 @@ class VqCodec:
 
     def decode(self, z: Tensor) -> Tensor:
         latent = networks.quantise(self.codebook, z / self.scale).to(self.network.dtype)
-        return self.network.decode(latent, force_not_quantize=True, return_dict=False)[0].to(z.dtype)
+        # `network.decode` itself makes a loss of zeros on the CPU and sends it to the device, which then is waited for
+        return self.network.decoder(self.network.post_quant_conv(latent)).to(z.dtype)
 
 
 @dataclass(frozen=True)

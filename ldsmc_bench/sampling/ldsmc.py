@@ -100,7 +100,7 @@ def sample(
     )  # a row for each particle
 
     def draw(name: str, *shape: int) -> Tensor:
-        return noise.normal(name, (*shape, *prior.shape)).to(device, dtype).reshape(-1, *prior.shape)
+        return noise.normal(name, (*shape, *prior.shape)).to(dtype).reshape(-1, *prior.shape)
 
     def compared(y_0: Measurement, ahead: LookAhead) -> Tensor:
         """y_0 - A(D(z0_hat)) with its graph: decoded once, for the weights now and the guidance of the next move."""
@@ -189,6 +189,7 @@ def sample(
                 if 2 * alive.shape[1] <= particles:
                     # few live on: looking ahead from them again costs less than the gradients of those that do not
                     survivors, place = smc.rows_of(alive, particles), smc.rows_of(places, alive.shape[1])
+                    del ahead, error  # their graphs, before another is made
                     ahead = look_ahead(prior, z[survivors], moves.rows[k + 1])
                     error = compared(y_0.select(survivors), ahead)
                     pull, labels = pull[survivors], labels and labels.select(survivors)
@@ -200,7 +201,7 @@ def sample(
             # z_k ~ N(m_k, sigma^2 I)
             centre = mean
             if defensive > 0 and sigma > 0:
-                free = noise.uniform("defensive", (particles,)).reshape(-1, 1, 1, 1).to(device) < defensive
+                free = noise.uniform("defensive", (particles,)).reshape(-1, 1, 1, 1) < defensive
                 centre = torch.where(free, mu, mean)
             z = held(centre + sigma * draw("proposal", particles), k)
             if path is not None:
@@ -236,11 +237,11 @@ def sample(
         # one z_0 ~ Multi(w_0)
         one = weights.log.argmax(dim=1, keepdim=True)
         if choose == "draw":
-            one = smc.drawn(weights, noise.uniform("choice", (1,)).to(device))
+            one = smc.drawn(weights, noise.uniform("choice", (1,)))
         return z, smc.rows_of(one, particles), weights.log_mean
 
     def variance_at(level: float) -> Tensor:
-        return torch.tensor([level], dtype=torch.float64, device=device)
+        return torch.full((1,), level, dtype=torch.float64, device=device)
 
     def island(latents: Latents) -> tuple[Tensor, Tensor]:
         """Its z_0 (B,C,h,w) and its estimate of log p(y_0) (B,), which is the first sweep's."""
@@ -269,7 +270,7 @@ def sample(
     for _ in range(islands - 1):
         another, log_evidence = island(latents)
         log_total = torch.logaddexp(log_total, log_evidence)
-        taken = noise.uniform("island", ()).to(device) < torch.exp(log_evidence - log_total)
+        taken = noise.uniform("island", ()) < torch.exp(log_evidence - log_total)
         z_0 = torch.where(taken.reshape(-1, 1, 1, 1), another, z_0)
         log_evidences.append(log_evidence)
     if evidence:

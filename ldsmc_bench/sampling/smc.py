@@ -131,9 +131,12 @@ SCHEMES: dict[str, Scheme] = {
 
 
 def _edges(weights: Tensor) -> Tensor:
-    """The cumulative normalised weights; the last edge is 1."""
+    """The cumulative normalised weights; the last edge is 1. What they are is asked on the CPU alone: the answer of a
+    GPU would be waited for at every step, and `resampled` lets no others through."""
     edges = weights.cumsum(dim=1)
-    if not bool((weights >= 0).all() and torch.isfinite(edges).all() and (edges[:, -1] > 0).all()):
+    if weights.device.type == "cpu" and not bool(
+        (weights >= 0).all() and torch.isfinite(edges).all() and (edges[:, -1] > 0).all()
+    ):
         raise ValueError("weights must be numbers of at least 0, some of them above, for every image")
     return edges / edges[:, -1:]
 

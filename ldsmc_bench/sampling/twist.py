@@ -17,6 +17,7 @@ from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.sampling.guidance import LookAhead
 
 Twist = Literal["cal", "ray", "tmpd", "tds", "paper"]
+CALIBRATED = ("cal", "ray")  # those that read the prior's calibration
 LEAST = 1e-8  # of a variance
 
 
@@ -67,8 +68,10 @@ def gaussian(error: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def noise_variance(measurement: Measurement) -> Tensor:
     """noise_std^2 of each row (R,), float64, at least 1e-8."""
-    level = torch.as_tensor(measurement.noise_std, dtype=torch.float64, device=measurement.y.device)
-    return level.square().clamp(min=LEAST).expand(len(measurement.y), 1, 1, 1).flatten()
+    std, rows = measurement.noise_std, len(measurement.y)
+    if not isinstance(std, Tensor):
+        return torch.full((rows,), max(std * std, LEAST), dtype=torch.float64, device=measurement.y.device)
+    return std.double().square().clamp(min=LEAST).expand(rows, 1, 1, 1).flatten()
 
 
 def _variance(prior: Prior, y_0: Measurement, ahead: LookAhead, error: Tensor, a: float, twist: Twist) -> Tensor:
@@ -80,7 +83,7 @@ def _variance(prior: Prior, y_0: Measurement, ahead: LookAhead, error: Tensor, a
     if twist == "tmpd":
         left = _tweedie(ahead, error, a)
     elif isinstance(prior, Calibrated):
-        left = prior.unexplained(y_0.operator, a)
+        left = prior.unexplained(y_0.operator, a).to(error.device, non_blocking=True)
         if twist == "ray":
             left = _along(ahead, error, a, left)
     else:
