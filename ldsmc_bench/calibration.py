@@ -16,7 +16,7 @@ from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.pose import pose
 from ldsmc_bench.prior.cache import cache_folder
-from ldsmc_bench.prior.interface import Prior
+from ldsmc_bench.prior.interface import Calibrated, Prior
 from ldsmc_bench.prior.wrapped import Wrapped
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.operators import Operator
@@ -24,6 +24,7 @@ from ldsmc_bench.records.identity import canonical
 from ldsmc_bench.records.publish import replace as put
 from ldsmc_bench.sampling.chain import Row
 from ldsmc_bench.sampling.guidance import look_ahead
+from ldsmc_bench.sampling.twist import CALIBRATED
 from ldsmc_bench.settings import Settings, made
 
 IMAGES, LEVELS = 8, 20
@@ -44,6 +45,11 @@ class CalibratedPrior(Wrapped):
         above = int((places >= at).sum().clamp(1, len(places) - 1))  # places fall
         share = (places[above - 1] - at) / (places[above - 1] - places[above])
         return SAFETY * torch.exp(torch.lerp(logs[above - 1], logs[above], share)).reshape(1)
+
+
+def calibration_due(settings: Settings, prior: Prior) -> bool:
+    """Whether the method reads a table that the prior does not have yet."""
+    return settings.sample.get("twist") in CALIBRATED and not isinstance(prior, Calibrated)
 
 
 def calibrated(settings: Settings, prior: Prior) -> CalibratedPrior:

@@ -64,6 +64,7 @@ def _bare(cfg: DictConfig) -> DictConfig:
 def _plan(cfg: DictConfig, made: dict[str, Any], plans: dict[str, Plan], *, estimate: bool) -> None:
     """Note the run of a point among `plans`, unless it is there. Raises UserError for what would stop it."""
     from ldsmc_bench.batch import rehearse
+    from ldsmc_bench.batch_size import most
     from ldsmc_bench.records.identity import run_id
     from ldsmc_bench.records.publish import staged, writing
     from ldsmc_bench.records.store import Store, finished, read
@@ -104,7 +105,7 @@ def _plan(cfg: DictConfig, made: dict[str, Any], plans: dict[str, Plan], *, esti
         seconds = _judged(short, dataset, prior, steps)
     else:
         seconds = None
-    plans[name] = Plan(settings.labels, len(ids) - len(done), seconds, min(settings.batch_size, len(ids)))
+    plans[name] = Plan(settings.labels, len(ids) - len(done), seconds, min(most(settings), len(ids)))
 
 
 def fetched(config: Mapping[str, Any]) -> list[str]:
@@ -136,14 +137,16 @@ def compared(name: str) -> str:
 def _judged(short: Sequence[Any], dataset: Any, prior: Any, steps: int) -> float:
     """Seconds an image, from two short runs of one batch: what each step adds, and what comes on top once."""
     from ldsmc_bench.batch import sampled
+    from ldsmc_bench.batch_size import images_at_once
     from ldsmc_bench.pose import pose
+    from ldsmc_bench.prior.compiled import ready
     from ldsmc_bench.settings import made
 
     few = short[0]
-    posed = pose(few, dataset, dataset.ids[: min(few.batch_size, few.n_images)])
+    prior = ready(prior, few.device, few.network_dtype, few.compile)
+    posed = pose(few, dataset, dataset.ids[: min(images_at_once(few, prior), few.n_images)])
     if posed.unreadable:
         raise UserError(next(iter(posed.unreadable.values())))
-    prior = prior.to(few.device, few.network_dtype)
 
     def seconds(settings: Any) -> float:
         sample = made(settings.config["method"]["sample"])

@@ -10,12 +10,14 @@ import yaml
 from omegaconf import DictConfig
 
 from ldsmc_bench.batch import keep_unrestored, rehearse, restore, score_and_keep
-from ldsmc_bench.calibration import calibrated
+from ldsmc_bench.batch_size import images_at_once
+from ldsmc_bench.calibration import calibrated, calibration_due
 from ldsmc_bench.cluster.notes import note
 from ldsmc_bench.code_digest import agree_on_code
 from ldsmc_bench.known import repeat_and_keep
 from ldsmc_bench.pose import pixels, pose
-from ldsmc_bench.prior.interface import Calibrated, Prior
+from ldsmc_bench.prior.compiled import ready
+from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.prior.mixture import MixturePrior
 from ldsmc_bench.prior.random_weights import learned, unscored
 from ldsmc_bench.problem.datasets import Dataset
@@ -56,15 +58,19 @@ def run(cfg: DictConfig) -> Store:
     variant = settings.config["variant"]
     request(store, Request(ids=len(ids), dataset_size=len(dataset.ids), variant=variant, **settings.labels))
 
-    batches = unfinished(store, ids[settings.shard :: settings.shards], settings.batch_size)
+    mine = ids[settings.shard :: settings.shards]
+    done = finished(store, mine)
+    going_on = not done.issuperset(mine)
+    agree_on_code(store, settings.config, going_on=going_on)
+    if going_on:
+        prior = ready(prior, settings.device, settings.network_dtype, settings.compile)
+    batches = unfinished(mine, done, images_at_once(settings, prior)) if going_on else []
     part = Part(store, settings.shard, settings.shards)
-    agree_on_code(store, settings.config, going_on=bool(batches))
     note(store, settings.shard, settings.shards, batches)
     with mirrored(part, settings.config, ids, live=bool(batches)):
         if batches:
-            prior = prior.to(settings.device, settings.network_dtype)
             metrics = image_metrics(prior.image_size, settings.device) if learned(prior) else None
-            if settings.sample.get("twist") in ("cal", "ray") and not isinstance(prior, Calibrated):
+            if calibration_due(settings, prior):
                 prior = calibrated(settings, prior)
             sample = made(settings.config["method"]["sample"])
             with closing(Progress(settings, batches)) as progress:
@@ -105,10 +111,9 @@ def described(identity: dict[str, Any]) -> str:
     return comments + yaml.safe_dump(identity, sort_keys=False, allow_unicode=True)
 
 
-def unfinished(store: Store, ids: Sequence[str], batch_size: int) -> list[list[str]]:
-    """The batches with work left, whole: the partition of a shard is fixed, so that a resumed run repeats an
+def unfinished(ids: Sequence[str], done: set[str], batch_size: int) -> list[list[str]]:
+    """The batches of `ids` with work left, whole: the partition of a shard is fixed, so that a resumed run repeats an
     undisturbed one byte for byte."""
-    done = finished(store, ids)
     batches = [list(ids[i : i + batch_size]) for i in range(0, len(ids), batch_size)]
     return [batch for batch in batches if not done.issuperset(batch)]
 

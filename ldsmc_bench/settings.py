@@ -32,11 +32,12 @@ class Settings:
     sample: dict[str, Any]  # the sampler's arguments
     n_images: int
     seed: int
-    batch_size: int
+    batch_size: int | Literal["auto"]
     shard: int
     shards: int
     device: torch.device
     precision: str
+    compile: bool
 
     @property
     def network_dtype(self) -> torch.dtype:
@@ -63,8 +64,10 @@ def checked(cfg: DictConfig) -> Settings:
     """The settings of one run. Raises UserError that names the first wrong key and what it may be."""
     config = _resolved(cfg)
     _refuse_unknown(config)
-    for key in ("particles", "steps", "n_images", "batch_size", "shards"):
+    for key in ("particles", "steps", "n_images", "shards"):
         _require(key, config[key], Annotated[int, Between(1)])
+    _require("batch_size", config["batch_size"], Literal["auto"] | Annotated[int, Between(1)])
+    _require("compile", config["compile"], bool)
     for key in ("seed", "shard"):
         _require(key, config[key], Annotated[int, Between(0)])
     if config["shard"] >= config["shards"]:
@@ -91,7 +94,7 @@ def checked(cfg: DictConfig) -> Settings:
     return Settings(
         config=config,
         sample=sample,
-        **{key: config[key] for key in ("n_images", "seed", "batch_size", "shard", "shards", "precision")},
+        **{key: config[key] for key in ("n_images", "seed", "batch_size", "shard", "shards", "precision", "compile")},
         device=_device(config["device"]),
     )
 

@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -13,13 +12,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 from torch import Tensor
 
+from ldsmc_bench.batch_size import images_at_once
 from ldsmc_bench.benchmark.course import SHORT, UNEVEN, Kinds, long_and_short
-from ldsmc_bench.calibration import CalibratedPrior
+from ldsmc_bench.calibration import CalibratedPrior, calibration_due
 from ldsmc_bench.composition import CONF
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.pose import measured
-from ldsmc_bench.prior.interface import Calibrated, Prior
+from ldsmc_bench.prior.compiled import ready
+from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.prior.latent import LatentPrior
 from ldsmc_bench.prior.mixture import MixturePrior
 from ldsmc_bench.problem.measurement import Measurement
@@ -44,7 +45,7 @@ class Case:
 
     def noise(self) -> Noise:
         """The same at every call, so that every pass does the same work."""
-        return Noise(self.settings.seed, self.ids, "benchmark")
+        return Noise(self.settings.seed, self.ids, "benchmark", device=self.settings.device)
 
 
 def points(arguments: Sequence[str]) -> list[list[str]]:
@@ -89,14 +90,15 @@ def case(overrides: Sequence[str], images: int | None = None, side: int | None =
     """The case of one point: `images` at once (default: the batch size), of another `side` than the prior's where its
     networks allow that. Raises UserError for the user's mistakes."""
     settings = checked(composed(completed(overrides)))
-    prior = _prior(json.dumps(settings.config["prior"]["load"], sort_keys=True), settings.device, settings.precision)
+    load = json.dumps(settings.config["prior"]["load"], sort_keys=True)
+    prior = _prior(load, settings.device, settings.precision, settings.compile)
     prior = prior if side is None else resized(prior, side)
     if isinstance(prior, MixturePrior):
         raise UserError("dataset=mixture: its closed form says nothing of the speed of networks; choose another")
-    ids = [f"image-{i}" for i in range(images or settings.batch_size)]
+    ids = [f"image-{i}" for i in range(images or images_at_once(settings, prior))]
     x = 2 * Noise(settings.seed, ids, "benchmark").uniform("images", (3, prior.image_size, prior.image_size)) - 1
     measurement = measured(settings, x.float(), Noise(settings.seed, ids, "benchmark/measurement"))
-    if settings.sample.get("twist") in ("cal", "ray") and not isinstance(prior, Calibrated):
+    if calibration_due(settings, prior):
         prior = CalibratedPrior(prior, MADE_UP)
     long, short, changes = long_and_short(settings.sample, settings.sample["steps"])
     return Case(
@@ -120,9 +122,9 @@ def resized(prior: Prior, side: int) -> Prior:
 
 
 @lru_cache(maxsize=1)  # one at a time on the device
-def _prior(load: str, device: torch.device, precision: str) -> Prior:
-    prior: Any = made(json.loads(load))
-    return prior.to(device, PRECISIONS[precision])
+def _prior(load: str, device: torch.device, precision: str, compile: bool) -> Prior:
+    prior: Prior = made(json.loads(load))
+    return ready(prior, device, PRECISIONS[precision], compile)
 
 
 def _on_gpu(device: str) -> bool:

@@ -141,10 +141,10 @@ def counted(posed: Case, sample: Sampler, prior: Prior) -> list[float]:
     """Floating-point operations of each interval of the first image's pass: of products of matrices, convolutions and
     attention."""
     one = replace(posed, ids=posed.ids[:1], measurement=posed.measurement.select(torch.tensor([0])))
-    watched = Timed(
-        prior.conditioned([0]), watch=Stopwatch(posed.settings.device)
-    )  # PyTorch's counter wants no leaves as inputs
-    with FlopCounterMode(display=False, custom_mapping=_attention_on_cpu()) as mode:
+    # PyTorch's counter wants no leaves as inputs, which a watched network's are not, and sees nothing of compiled ones
+    watched = Timed(prior.conditioned([0]), watch=Stopwatch(posed.settings.device))
+    counter = FlopCounterMode(display=False, custom_mapping=_attention_on_cpu())
+    with torch.compiler.set_stance("force_eager"), counter as mode:
         totals = [0]
         sample(watched, one.measurement, one.noise(), Trace(tick=lambda: totals.append(mode.get_total_flops())))
         totals.append(mode.get_total_flops())
