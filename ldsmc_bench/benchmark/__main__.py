@@ -53,17 +53,17 @@ def _lines(options: argparse.Namespace) -> dict[str, Any]:
     lines: list[Line] = []
     found: list[dict[str, Any]] = []
     said: list[str] = []
-    sweep = points(options.overrides)
+    sweep = [comparable(point) if options.baseline else point for point in points(options.overrides)]
     for point in sweep:
         case(point)  # what is wrong with any of them is said before time is spent
     device = case(sweep[0]).settings.device
-    for point in sweep:
+    for number, point in enumerate(sweep, start=1):
+        print(f"{number} of {len(sweep)}: {' '.join(point)}", file=sys.stderr, flush=True)
         if not options.baseline:
             lines += measured([ours(point)])
             continue
-        both = comparable(point)
-        batches = [ours(both), ours(both, 1)] if case(both).settings.batch_size > 1 else [ours(both)]
-        *own, other = measured([*batches, public(both)])
+        batches = [ours(point), ours(point, 1)] if len(case(point).ids) > 1 else [ours(point)]
+        *own, other = measured([*batches, public(point)])
         lines += [*own, other]
         found += [ratios(one, other) | {"particles": one.particles, "precision": one.precision} for one in own]
         said += [compared(one, ratio) for one, ratio in zip(own, found[-len(own) :], strict=True)]
