@@ -42,6 +42,14 @@ exactness-shard:
 	$(EXACTNESS) method=ltds,pfld variant=default particles=10,100
 	$(EXACTNESS) method=dps,latent_dps,psld,latent_daps,resample variant=default particles=1
 
+PRECISION ?= fp32
+COMPILE ?= false
+speed: $(READY)  ## how fast this machine is: LD-SMC and the public order, rivals, overhead, growth; into results/speed
+	$(RUN) -m ldsmc_bench.benchmark particles=1,5 precision=$(PRECISION) compile=$(COMPILE) --baseline --overhead --json results/speed/ldsmc.json
+	$(RUN) -m ldsmc_bench.benchmark particles=1,5,10 batch_size=1 precision=$(PRECISION) compile=$(COMPILE) --json results/speed/particles.json
+	$(RUN) -m ldsmc_bench.benchmark method=latent_dps,psld precision=$(PRECISION) compile=$(COMPILE) --json results/speed/rivals.json
+	$(RUN) -m ldsmc_bench.benchmark --growth --figure results/speed/growth.png --json results/speed/growth.json
+
 figures: $(READY)  ## curves, cost fronts and ESS from the store, into results/figures
 	$(RUN) -m ldsmc_bench.report.figures
 
@@ -57,4 +65,4 @@ tables-pdf: $(READY)  ## and as one PDF, where pdflatex is installed
 status: $(READY)  ## what is done, missing and failed
 	$(RUN) -m ldsmc_bench.status
 
-.PHONY: exactness exactness-shard help setup run test test-slow lint tables tables-pdf status figures page
+.PHONY: exactness exactness-shard help setup run test test-slow lint speed tables tables-pdf status figures page
