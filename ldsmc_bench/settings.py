@@ -37,7 +37,7 @@ class Settings:
     shards: int
     device: torch.device
     precision: str
-    compile: bool
+    compile: bool = False
 
     @property
     def network_dtype(self) -> torch.dtype:

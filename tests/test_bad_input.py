@@ -59,7 +59,7 @@ WRONG = {  # a value, and what the line must say of it
     "steps=-3": "must be a whole number of at least 1",
     "steps=1001": "the prior's schedule has 1000 steps",
     "n_images=0": "must be a whole number of at least 1",
-    "batch_size=0": "must be a whole number of at least 1",
+    "batch_size=0": "must be auto or a whole number of at least 1",
     "seed=-1": "must be a whole number of at least 0",
     "shard=1": "with shards=1 the last is 0",
     "shard=2 shards=2": "with shards=2 the last is 1",

@@ -41,7 +41,7 @@ def posed(
         "dataset": config["dataset"],
         "prior": {**config["prior"], "image_size": side},
     }
-    settings = Settings(parts, {}, 1, config["seed"], 1, 0, 1, torch.device("cpu"), config["precision"], False)
+    settings = Settings(parts, {}, 1, config["seed"], 1, 0, 1, torch.device("cpu"), config["precision"])
 
     def pictures(ids: Sequence[str]) -> tuple[Pictures, Pictures]:
         given = pose(settings, dataset, [image_id for image_id in ids if image_id in known])
