@@ -1,6 +1,7 @@
 """How many images at once fit into memory that is made up."""
 
 import pytest
+import torch
 
 from ldsmc_bench import batch_size
 from ldsmc_bench.batch_size import ON_CPU, ROWS, SHARE, fitting, images_at_once, most
@@ -37,8 +38,6 @@ def test_what_was_asked_for_is_taken_and_auto_is_known_on_a_cpu() -> None:
 
 @pytest.mark.parametrize(("particles", "images"), [(1, ROWS), (5, ROWS // 5), (1000, 1)])
 def test_on_a_gpu_rows_are_bounded(particles: int, images: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
     chosen = settings(f"particles={particles}")
     object.__setattr__(chosen, "device", torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
