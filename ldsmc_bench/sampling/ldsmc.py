@@ -8,7 +8,7 @@ log p(y_0) is that of an unbiased one of p(y_0) for every N.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -30,6 +30,7 @@ from ldsmc_bench.sampling.twist import Twist, Twisted, gaussian, noise_variance,
 FITS = {"least_squares": fits.least_squares, "adamw": fits.pixel_fit}
 Temperature = Literal["sum", "mean"] | Positive
 Latents = Mapping[int, Tensor]  # z_k of one path an image, by k
+TOGETHER = 4  # rows that fill a decoder: of fewer images, labels are decoded several at once
 
 
 @torch.no_grad()
@@ -91,9 +92,10 @@ def sample(
         raise UserError(f"method.sample.gain={gain}: labels guide by the paper's; give method.sample.s=null with it")
     images, device, dtype = len(measurement.y), measurement.y.device, measurement.y.dtype
     moves = CHAINS[chain](prior.alpha_bar, steps, eta)
-    labelled = s is not None
     switch = 0 if s is None else round(s * moves.moves) + int(switch_inclusive)  # labels guide the moves k < switch
     weighted = particles > 1 or evidence
+    labels_weigh = weighted and s is not None and labels_in_target
+    appraised = weighted or gain != "paper"  # D(z0_hat) is read before guidance, which else decodes it together with mu
     least = 10 * (measurement.y[0].numel() + 50) if isinstance(floor, str) else floor
     y_0 = measurement.select(
         torch.arange(images, device=device).repeat_interleave(particles)
@@ -107,14 +109,17 @@ def sample(
         with torch.enable_grad():
             return residual(prior, y_0, ahead.z0_hat)
 
-    def label(latents: Latents, k: int) -> Measurement:
-        """y_k for every particle: y_0 is the measurement, the others are decoded only when they are read."""
-        if k == 0:
-            return y_0
-        y_k = measurement.operator(prior.decode(latents[k]))
-        if label_noise:
-            y_k = y_k + measurement.noise_std * noise.normal("labels", y_k.shape[1:]).to(y_k)
-        return replace(y_0, y=y_k.repeat_interleave(particles, dim=0))
+    def read_labels(latents: Latents) -> Iterator[Measurement]:
+        """y_k for every particle, from the first k that anything reads down to 1, decoded when they are read."""
+        first = moves.moves if labels_weigh else min(switch, moves.moves) - 1
+        several = max(1, TOGETHER // images)
+        for k in range(first, 0, -several):
+            some = torch.cat([latents[i] for i in range(k, max(0, k - several), -1)])
+            rows = torch.arange(images, device=device).repeat(len(some) // images)
+            for y_k in measurement.operator.select(rows)(prior.decode(some)).split(images):
+                if label_noise:
+                    y_k = y_k + measurement.noise_std * noise.normal("labels", y_k.shape[1:]).to(y_k)
+                yield replace(y_0, y=y_k.repeat_interleave(particles, dim=0))
 
     def tempered(log_density: Tensor, dimensions: int) -> Tensor:
         divisor = {"sum": 1.0, "mean": float(dimensions)}[temperature] if isinstance(temperature, str) else temperature
@@ -156,19 +161,20 @@ def sample(
             return torch.cat([torch.zeros_like(others[:, :1]), others], dim=1)
 
         # z_T ~ N(0, I); w_T = p(y_T|z_T) pbar(y_0|z_T)                                                (Eq. 6, t = T)
-        z, row = held(draw("proposal", particles), moves.moves), moves.rows[moves.moves]
-        ahead = look_ahead(prior, z, row)
-        error = compared(y_0, ahead)
-        psi = twisted(prior, y_0, ahead, error, row.a, twist, least)
+        z, labels = held(draw("proposal", particles), moves.moves), read_labels(latents)
+        ahead, error = look_ahead(prior, z, moves.rows[moves.moves]), None
+        if appraised:
+            error = compared(y_0, ahead)
+            psi = twisted(prior, y_0, ahead, error, moves.rows[moves.moves].a, twist, least)
         weights, stay = smc.uniform(images, particles, device), unmoved(images, particles, device)
         if path is not None:
             path.moved(moves.moves, z, stay)
         if weighted:
             log_y0 = log_twist(psi)
             weights = weights.times(log_y0)
-            if labelled and labels_in_target:
-                apart = residual(prior, label(latents, moves.moves), z)
-                weights = weights.times(log_likelihood(apart, variance_at(1 - row.a)))
+            if labels_weigh:
+                apart = residual(prior, next(labels), z)
+                weights = weights.times(log_likelihood(apart, variance_at(1 - moves.rows[moves.moves].a)))
 
         for k in reversed(range(moves.moves)):
             # resample, and carry along everything that the next weight divides by
@@ -179,23 +185,25 @@ def sample(
             rows = smc.rows_of(ancestors)
 
             # m_k = mu - gamma_k grad log pbar(y_0|z_{k+1}) - lambda_k grad log q(y_k|z_{k+1})         (Eq. 7, App. D)
-            y_k = label(latents, k) if labelled and (weighted or k < switch) else y_0
+            y_k = next(labels) if k > 0 and (k < switch or labels_weigh) else y_0
             mu, sigma = ahead.mean[rows], ahead.sigma
             mean = mu
             if k > 0 or sigma > 0 or last_move == "guided":
-                labels, kappa = (y_k, kappa2) if k < switch else (None, kappa1)
-                pull, place = psi.pull, rows
+                label, kappa = (y_k, kappa2) if k < switch else (None, kappa1)
+                target, place = y_0, rows
                 alive, places = smc.distinct(ancestors) if weighted else (stay, stay)
-                if 2 * alive.shape[1] <= particles:
-                    # few live on: looking ahead from them again costs less than the gradients of those that do not
+                few = 2 * alive.shape[1] <= particles
+                if few:
+                    # looking ahead from the few that live on again costs less than the gradients of those that do not
                     survivors, place = smc.rows_of(alive, particles), smc.rows_of(places, alive.shape[1])
                     del ahead, error  # their graphs, before another is made
-                    ahead = look_ahead(prior, z[survivors], moves.rows[k + 1])
-                    error = compared(y_0.select(survivors), ahead)
-                    pull, labels = pull[survivors], labels and labels.select(survivors)
+                    ahead, error = look_ahead(prior, z[survivors], moves.rows[k + 1]), None
+                    target, label = y_0.select(survivors), label and label.select(survivors)
                 if gain == "paper":
-                    mean = guided_mean(prior, ahead, error, labels, kappa, rho)[place]
+                    mean = guided_mean(prior, target, ahead, error, label, kappa, rho)[place]
                 else:
+                    error = compared(target, ahead) if error is None else error
+                    pull = psi.pull[survivors] if few else psi.pull
                     mean = twisted_mean(ahead, error, pull, moves.rows[k + 1], gain, clip)[place]
 
             # z_k ~ N(m_k, sigma^2 I)
@@ -208,7 +216,7 @@ def sample(
                 path.moved(k, z, ancestors)
             if k in moves.rows and (k > 0 or weighted):
                 ahead = look_ahead(prior, z, moves.rows[k], gradient=k > 0)
-            if k > 0:
+            if k > 0 and appraised:
                 error = compared(y_0, ahead)
                 psi = twisted(prior, y_0, ahead, error, moves.rows[k].a, twist, least)
             if not weighted:
@@ -217,7 +225,7 @@ def sample(
 
             # w_k = w_{k+1} p(y_k|z_k) pbar(y_0|z_k) p(z_k|z_{k+1}) / (pbar(y_0|z_{k+1}) pi(z_k|z_{k+1}))  (Eq. 6)
             factor = -log_y0
-            if k == 0 or (labelled and labels_in_target):
+            if k == 0 or labels_weigh:
                 noisy = variance_at(1 - (moves.rows[k] if k in moves.rows else moves.rows[1]).a)
                 variance = noise_variance(y_0) if k == 0 and final_variance == "noise" else noisy
                 x = prior.decode(z)
@@ -257,7 +265,7 @@ def sample(
         return z[chosen], estimates[0]
 
     latents: Latents = {}
-    if labelled:
+    if s is not None:
         # (1) x_0 fits y_0, started at the decode of a random latent; z_0 = E(x_0)                             (Eq. 3)
         fit = FITS[pixel_fit if measurement.operator.linear else "adamw"]
         x_0 = fit(measurement, prior.decode(draw("init")))

@@ -13,10 +13,9 @@ from ldsmc_bench.prior.counting import Counted
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.nonlinear import Overexposed, PhaseRetrieval
 from ldsmc_bench.problem.operators import Operator
-from ldsmc_bench.sampling import smc
+from ldsmc_bench.sampling import ldsmc, smc
 from ldsmc_bench.sampling.fits import pixel_fit
 from ldsmc_bench.sampling.guidance import residual, squared
-from ldsmc_bench.sampling.ldsmc import FITS, sample
 from ldsmc_bench.sampling.trace import Trace
 from ldsmc_bench.settings import checked
 
@@ -34,7 +33,7 @@ def choices(variant: str, **changes: Any) -> dict[str, Any]:
 
 def restored(variant: str, ids: tuple[str, ...] = IDS, prior: Any = PRIOR, **changes: Any) -> torch.Tensor:
     rows = torch.tensor([IDS.index(i) for i in ids])
-    return sample(prior, masked(3).select(rows), Noise(0, ids, "test"), Trace(), **choices(variant, **changes))
+    return ldsmc.sample(prior, masked(3).select(rows), Noise(0, ids, "test"), Trace(), **choices(variant, **changes))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -52,13 +51,13 @@ def test_an_image_does_not_depend_on_its_batch(variant: str, changes: dict[str, 
 @pytest.mark.parametrize("operator", [Overexposed(2.0), PhaseRetrieval(2)])
 def test_an_operator_need_not_be_linear(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its labels start from a fit by AdamW, here a short one; conjugate gradients would ask for the adjoint."""
-    monkeypatch.setitem(FITS, "adamw", partial(pixel_fit, iterations=20))
+    monkeypatch.setitem(ldsmc.FITS, "adamw", partial(pixel_fit, iterations=20))
     truth = masked(3).y
     taken = Measurement(operator(truth), operator, 0.05)
     misfit = []
     for kappa in (0.0, 1.0):  # unguided and guided, with the same noise
         chosen = choices("default", particles=1, steps=30, s=0.3, kappa1=kappa, kappa2=kappa)
-        x = sample(PRIOR, taken, Noise(0, IDS, "test"), Trace(), **chosen)
+        x = ldsmc.sample(PRIOR, taken, Noise(0, IDS, "test"), Trace(), **chosen)
         misfit.append(squared(taken.y - operator(x)))
     assert (misfit[1] < 0.7 * misfit[0]).all()
 
@@ -72,7 +71,7 @@ def test_any_number_of_steps(variant: str, steps: int) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_seeds_differ_and_repeat(variant: str) -> None:
     def run(seed: int) -> torch.Tensor:
-        return sample(PRIOR, masked(3), Noise(seed, IDS, "test"), Trace(), **choices(variant))
+        return ldsmc.sample(PRIOR, masked(3), Noise(seed, IDS, "test"), Trace(), **choices(variant))
 
     assert torch.equal(run(0), run(0))
     assert not torch.allclose(run(0), run(1))
@@ -92,7 +91,7 @@ def test_without_guidance_and_weights_the_prior_is_sampled() -> None:
     """The chain of a Gaussian prior is Gaussian: latents of the result are N(0, v I) with v in closed form."""
     ids = tuple(f"image{i}" for i in range(60))
     options = choices("paper", particles=1, kappa1=0.0, kappa2=0.0, steps=20)
-    x = sample(GaussianPrior(), masked(60), Noise(0, ids, "test"), Trace(), **options)
+    x = ldsmc.sample(GaussianPrior(), masked(60), Noise(0, ids, "test"), Trace(), **options)
     variance = 1.0
     from ldsmc_bench.sampling.chain import paper_chain
 
@@ -126,7 +125,7 @@ def test_weights_prefer_particles_that_fit() -> None:
 
 def test_diagnostics_hold_the_ess_of_every_step() -> None:
     trace = Trace()
-    sample(PRIOR, masked(3), Noise(0, IDS, "test"), trace, **choices("default"))
+    ldsmc.sample(PRIOR, masked(3), Noise(0, IDS, "test"), trace, **choices("default"))
     tables = trace.per_image()
     assert len(tables) == 3
     assert all(len(table["ess"]) == len(table["resampled"]) == 8 for table in tables)
@@ -135,11 +134,11 @@ def test_diagnostics_hold_the_ess_of_every_step() -> None:
 
 def test_spread_is_that_of_the_particles_images() -> None:
     trace = Trace(keep=("spread", "z"))
-    sample(PRIOR, masked(3), Noise(0, IDS, "test"), trace, **choices("default"))
+    ldsmc.sample(PRIOR, masked(3), Noise(0, IDS, "test"), trace, **choices("default"))
     particles = PRIOR.decode(trace.values["z"][0]).numpy().reshape(3, 3, 3, 8, 8)
     assert np.allclose(trace.values["spread"][0].numpy(), particles.std(axis=1)) and particles.std() > 0
     alone = Trace(keep=("spread",))
-    sample(PRIOR, masked(3), Noise(0, IDS, "test"), alone, **choices("default", particles=1))
+    ldsmc.sample(PRIOR, masked(3), Noise(0, IDS, "test"), alone, **choices("default", particles=1))
     assert not alone.values
 
 
@@ -154,7 +153,7 @@ def test_cost_of_a_single_particle() -> None:
     assert cost["denoiser_forward"] == 10
     assert cost["denoiser_backward"] == 9  # the last move is not guided
     # one decode to start, one for each guided look-ahead, and for labels at k = 1, 2 its own and one of mu; the output
-    assert cost["decoder_forward"] == 1 + 10 + 2 * 2 + 1
+    assert cost["decoder_forward"] == 1 + 9 + 2 * 2 + 1
     assert cost["decoder_backward"] == 9 + 2
     assert cost["encoder_forward"] == 1
 
@@ -194,13 +193,12 @@ def test_the_second_look_ahead_changes_nothing(monkeypatch: pytest.MonkeyPatch) 
 def test_labels_come_from_the_papers_forward_chain() -> None:
     """z_k given z_0 has mean sqrt(a_k) z_0 and variance 1 - a_k (Eq. 2), whatever eta."""
     from ldsmc_bench.sampling.chain import paper_chain
-    from ldsmc_bench.sampling.ldsmc import label_latents
 
     generator = torch.Generator().manual_seed(0)
     z_0 = torch.full((20000,), 1.5, dtype=torch.float64)
     for eta in (1.0, 0.5):
         chain = paper_chain(PRIOR.alpha_bar, 10, eta)
-        latents = label_latents(chain, z_0, lambda: torch.randn(20000, generator=generator, dtype=torch.float64))
+        latents = ldsmc.label_latents(chain, z_0, lambda: torch.randn(20000, generator=generator, dtype=torch.float64))
         for k in (1, 5, 9):
             a = chain.rows[k].a
             assert abs(latents[k].mean() - a**0.5 * 1.5) < 5 * ((1 - a) / 20000) ** 0.5 + 0.02
@@ -211,3 +209,20 @@ def test_residual_rows_belong_to_their_measurement() -> None:
     y = masked(3)
     z = PRIOR.encode(torch.zeros(3, 3, 8, 8, dtype=torch.float64))
     assert torch.allclose(residual(PRIOR, y, z), y.y)
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("particles", [1, 3])
+def test_labels_of_few_images_are_decoded_several_at_once(
+    variant: str, particles: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as one by one, and nothing else comes of it; those that nothing reads are not decoded."""
+    options = {"particles": particles, "steps": 10, "s": 0.6, "label_noise": True, "pixel_fit": "least_squares"}
+    found = {}
+    for together in (1, 7):  # one label of three images, or two
+        monkeypatch.setattr(ldsmc, "TOGETHER", together)
+        found[together] = restored(variant, **options), calls(variant, **options)
+    assert torch.allclose(found[1][0], found[7][0], atol=1e-12)
+    assert found[1][1] == found[7][1]
+    weightless = calls(variant, **options, labels_in_target=False)
+    assert found[1][1]["decoder_forward"] - weightless["decoder_forward"] >= (particles > 1) * (10 - 6)
