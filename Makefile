@@ -45,7 +45,7 @@ exactness-shard:
 PRECISION ?= fp32
 COMPILE ?= false
 speed: $(READY)  ## how fast this machine is: LD-SMC and the public order, rivals, overhead, growth; into results/speed
-	$(RUN) -m ldsmc_bench.benchmark particles=1,5 precision=$(PRECISION) compile=$(COMPILE) --baseline --overhead --json results/speed/ldsmc.json
+	$(RUN) -m ldsmc_bench.benchmark particles=1,5 batch_size=1,auto precision=$(PRECISION) compile=$(COMPILE) --baseline --overhead --json results/speed/ldsmc.json
 	$(RUN) -m ldsmc_bench.benchmark particles=1,5,10 batch_size=1 precision=$(PRECISION) compile=$(COMPILE) --json results/speed/particles.json
 	$(RUN) -m ldsmc_bench.benchmark method=latent_dps,psld precision=$(PRECISION) compile=$(COMPILE) --json results/speed/rivals.json
 	$(RUN) -m ldsmc_bench.benchmark --growth --figure results/speed/growth.png --json results/speed/growth.json

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from ldsmc_bench.batch_size import images_at_once
-from ldsmc_bench.benchmark.course import SHORT, UNEVEN, Kinds, long_and_short
+from ldsmc_bench.benchmark.course import LONGER, SHORT, Kinds, long_and_short
 from ldsmc_bench.calibration import CalibratedPrior, calibration_due
 from ldsmc_bench.composition import CONF
 from ldsmc_bench.errors import UserError
@@ -72,7 +72,7 @@ def completed(overrides: Sequence[str]) -> list[str]:
         usual = "ffhq" if "prior" not in given and _on_gpu(given.get("device", "auto")) else "toyfaces"
         added.append(f"dataset={of_prior if of_prior in PICTURES else usual}")
     if "steps" not in given:
-        added.append(f"steps={UNEVEN.get(given.get('method', ''), SHORT)}")
+        added.append(f"steps={LONGER.get(given.get('method', ''), SHORT)}")
     prior = composed([*overrides, *added]).prior
     chosen = {"prior.random_weights", "prior.path"} & given.keys()
     if isinstance(prior, DictConfig) and "random_weights" in prior and not chosen:

@@ -1,15 +1,15 @@
 """From a short chain to one of 1000 steps: what comes once, and what every step of its kind adds."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 from ldsmc_bench.errors import UserError
 
 STEPS = 1000
 LEAST = 6  # steps of a short chain: two of each kind besides the first and the last
-SHORT, UNEVEN = 8, {"resample": 30}  # steps that are measured; more of a method that fits only now and then
+SHORT, LONGER = 10, {"resample": 30}  # steps that are measured; more of a method that fits only now and then
 
 
 @dataclass(frozen=True)
@@ -49,27 +49,20 @@ def long_and_short(sample: Mapping[str, Any], steps: int) -> tuple[Kinds, Kinds,
     return Kinds(STEPS, switch), Kinds(steps, half), {"s": (half - inclusive) / steps}
 
 
-def middle(method: str) -> Callable[[Sequence[float]], float]:
-    """What stands for the steps of a kind: their median, or the mean where they differ by design."""
-    return fmean if method in UNEVEN else median
-
-
-def with_labels(
-    intervals: Sequence[float], labels: int, of: Callable[[Sequence[float]], float] = median
-) -> Sequence[float]:
+def with_labels(intervals: Sequence[float], labels: int) -> Sequence[float]:
     """The intervals of a chain, of a pass where `labels` of them, after the first, are a label each that is made before
     the chain begins: what comes before its first step then has as many labels as the long chain."""
     if labels == 0:
         return intervals
     each, after = intervals[1 : labels + 1], intervals[labels + 1 :]
-    return [intervals[0] + STEPS * of(each) + after[0], *after[1:]]
+    return [intervals[0] + STEPS * fmean(each) + after[0], *after[1:]]
 
 
-def extrapolated(
-    intervals: Sequence[float], long: Kinds, short: Kinds, of: Callable[[Sequence[float]], float] = median
-) -> Estimate:
+def extrapolated(intervals: Sequence[float], long: Kinds, short: Kinds) -> Estimate:
     """The long chain from the intervals of the short one: up to the end of its first move, of every other move, and
-    after the last. Raises UserError where it has labels and more moves than steps: several sweeps."""
+    after the last. The mean stands for a kind, since steps differ by design: a fit now and then, four labels at once,
+    as many looks ahead as particles live on. Raises UserError where it has labels and more moves than steps: several
+    sweeps."""
     moves = len(intervals) - 1
     if short.switch and moves != short.steps:
         raise UserError("method.sample: the benchmark follows one sweep: leave gibbs_iterations and islands at 1")
@@ -77,7 +70,7 @@ def extrapolated(
     kinds = [
         [value for i, value in between if (moves - 1 - i < short.switch) == labelled] for labelled in (False, True)
     ]
-    step, labelled = (of(values) if values else 0.0 for values in kinds)
+    step, labelled = (fmean(values) if values else 0.0 for values in kinds)
     start = max(0.0, intervals[0] - (labelled if moves - 1 < short.switch else step))
     end = intervals[-2] + intervals[-1]
     all_moves = round(long.steps * moves / short.steps)  # some chains have more moves than steps

@@ -20,19 +20,11 @@ from ldsmc_bench.records.store import Store, finished, open_store
 from ldsmc_bench.report.figures_style import LOOK, plain_grid, save, style
 
 Grid = Mapping[str, Sequence[int]]
-GRIDS: dict[str, Grid] = {
-    "cuda": {
-        "particles": (1, 2, 5, 10, 20, 50),
-        "images at once": (1, 2, 4, 8, 16, 32, 64),
-        "steps": (8, 16, 32, 64, 128),
-        "side of an image": (64, 128, 256),
-    },
-    "cpu": {
-        "particles": (1, 2, 5, 10),
-        "images at once": (1, 4, 16),
-        "steps": (8, 16, 32),
-        "side of an image": (32, 64, 128),
-    },
+GRID: Grid = {
+    "particles": (1, 2, 5, 10, 20, 50),
+    "images at once": (1, 2, 4, 8, 16, 32, 64),
+    "steps": (8, 16, 32, 64),
+    "side of an image": (64, 128, 256),
 }
 ALONE = {"particles": 1, "images at once": 1, "steps": 8}  # what stands still while another grows
 FINISHED = 100_000
@@ -49,10 +41,9 @@ class Point(NamedTuple):
     memory_mb: float | None
 
 
-def growth(overrides: Sequence[str], grid: Grid | None = None) -> Iterator[Point]:
-    """Every point of the device's grid (or of another), along one axis at a time, as it is measured."""
-    device = case(_overridden(overrides, ALONE), 1).settings.device
-    for axis, places in (grid or GRIDS[device.type]).items():
+def growth(overrides: Sequence[str], grid: Grid = GRID) -> Iterator[Point]:
+    """Every point of the grid, along one axis at a time, as it is measured."""
+    for axis, places in grid.items():
         for at in places:
             try:
                 yield _measured(overrides, axis, at)

@@ -15,14 +15,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from ldsmc_bench.batch import allow_tf32
 from ldsmc_bench.benchmark import machine, public_order
 from ldsmc_bench.benchmark.case import Case, case
-from ldsmc_bench.benchmark.course import Estimate, extrapolated, middle, with_labels
+from ldsmc_bench.benchmark.course import Estimate, extrapolated, with_labels
 from ldsmc_bench.benchmark.stopwatch import Stopwatch, Timed
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.sampling.trace import Trace
 
 Sampler = Callable[..., Tensor]
-PUBLIC_ORDER = ("variant=released", "method.sample.latent_fit_iterations=0")  # on both sides of a comparison
+PUBLIC_ORDER = (  # on both sides of a comparison: fits are the same work in any order, and would hide the rest
+    "variant=released",
+    "method.sample.latent_fit_iterations=0",
+    "method.sample.pixel_fit=least_squares",
+)
 ROUNDS = 3
 rate = cache(machine.matrix_rate)
 
@@ -100,11 +104,10 @@ def measured(runners: Sequence[Runner]) -> list[Line]:
 def _line(runner: Runner, rounds: Sequence[tuple[list[float], list[float]]], memory: float) -> Line:
     posed, settings = runner.posed, runner.posed.settings
     whole, inside = ([median(values) for values in zip(*lists, strict=True)] for lists in zip(*rounds, strict=True))
-    of = middle(settings.labels["method"])
     found = (whole, inside, counted(posed, runner.sample, runner.prior))
     labels = posed.short.steps if runner.order == "public" else 0
     seconds, networks, operations = (
-        extrapolated(with_labels(intervals, labels, of), posed.long, posed.short, of) for intervals in found
+        extrapolated(with_labels(intervals, labels), posed.long, posed.short) for intervals in found
     )
     images = len(posed.ids)
     return Line(
@@ -180,7 +183,9 @@ def ratios(ours: Line, public: Line) -> dict[str, float]:
 
 
 def comparable(overrides: Sequence[str]) -> list[str]:
-    """A point as both sides of a comparison compute it. Raises UserError for another method than LD-SMC."""
+    """A point as both sides of a comparison compute it, one image at once where no batch size is given, as the public
+    code does. Raises UserError for another method than LD-SMC."""
     if any(one.startswith("method=") and one != "method=ldsmc" for one in overrides):
         raise UserError("--baseline: the public order is that of LD-SMC's code; leave other methods out")
-    return [*overrides, *PUBLIC_ORDER]
+    single = [] if any(one.startswith("batch_size=") for one in overrides) else ["batch_size=1"]
+    return [*overrides, *single, *PUBLIC_ORDER]

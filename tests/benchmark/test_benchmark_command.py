@@ -12,8 +12,6 @@ from ldsmc_bench.benchmark.overhead import overhead
 from ldsmc_bench.prior import latent
 
 TINY = ("device=cpu", "steps=6", "batch_size=1", "method.sample.latent_fit_iterations=0")
-# The released variant, but for its 5000 iterations of a fit that both orders have alike.
-QUICK = ("variant=released", "method.sample.latent_fit_iterations=0", "method.sample.pixel_fit=least_squares")
 
 
 @pytest.fixture(autouse=True)
@@ -33,10 +31,7 @@ def test_a_line_for_each_value(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "ldsmc/default" in out and "measured on cpu" in out
 
 
-def test_both_orders_side_by_side(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ldsmc_bench.benchmark.measure.PUBLIC_ORDER", QUICK)
+def test_both_orders_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "numbers.json"
     assert main([*TINY, "particles=2", "--baseline", "--json", str(file)]) == 0
     found = json.loads(file.read_bytes())
@@ -75,10 +70,10 @@ def test_points_are_all_combinations() -> None:
 
 
 def test_published_priors_have_random_weights_and_their_own_data_set() -> None:
-    assert completed(["prior=ldm_ffhq"]) == ["prior=ldm_ffhq", "dataset=ffhq", "steps=8", "prior.random_weights=true"]
+    assert completed(["prior=ldm_ffhq"]) == ["prior=ldm_ffhq", "dataset=ffhq", "steps=10", "prior.random_weights=true"]
     assert completed(["prior=ldm_ffhq", "prior.path=x", "steps=9"])[3:] == ["dataset=ffhq"]
-    assert completed(["device=cpu"])[1:] == ["dataset=toyfaces", "steps=8"]
-    assert completed(["device=cuda"])[1:] == ["dataset=ffhq", "steps=8", "prior.random_weights=true"]
+    assert completed(["device=cpu"])[1:] == ["dataset=toyfaces", "steps=10"]
+    assert completed(["device=cuda"])[1:] == ["dataset=ffhq", "steps=10", "prior.random_weights=true"]
 
 
 @pytest.mark.parametrize("side", [32, 128])

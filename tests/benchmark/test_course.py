@@ -2,7 +2,7 @@
 
 import pytest
 
-from ldsmc_bench.benchmark.course import Kinds, extrapolated, long_and_short, middle, with_labels
+from ldsmc_bench.benchmark.course import Kinds, extrapolated, long_and_short, with_labels
 from ldsmc_bench.errors import UserError
 
 START, STEP, LABELLED, LAST, AFTER = 5.0, 0.25, 0.5, 0.125, 2.0
@@ -33,11 +33,13 @@ def test_both_kinds_occur_twice_between_the_first_and_the_last_move() -> None:
         assert short.switch - 1 >= 2 and steps - 1 - short.switch >= 2
 
 
-def test_one_slow_step_is_outvoted_but_counts_where_steps_differ_by_design() -> None:
-    times = [STEP] * 10
-    times[4] = 50.0
-    assert middle("ldsmc")(times) == STEP
-    assert middle("resample")(times) == pytest.approx((9 * STEP + 50) / 10)
+def test_a_step_that_costs_more_by_design_counts_as_often_as_it_comes() -> None:
+    times = intervals(10, 5)
+    times[2] += 8.0  # one of four steps without labels, k = 7
+    long = Kinds(1000, 333)
+    told = extrapolated(times, long, Kinds(10, 5))
+    assert told.step == pytest.approx(STEP + 8 / 4) and told.labelled == LABELLED
+    assert told.whole == pytest.approx(sum(intervals(1000, 333)) + 8 / 4 * (999 - 332) - 8 / 4)
 
 
 def test_a_chain_with_more_moves_than_steps_has_more_at_1000_too() -> None:
@@ -54,6 +56,6 @@ def test_too_few_steps_and_several_sweeps_are_refused() -> None:
 
 def test_labels_that_come_before_the_chain_are_as_many_as_its_steps() -> None:
     chain = intervals(8, 4)
-    each = [0.5, 0.5, 7.0, 0.5, 0.5, 0.5, 0.5, 0.5]  # one is slow
+    each = [0.5, 0.25, 0.75, 0.5, 0.5, 0.5, 0.5, 0.5]
     assert with_labels([3.0, *each, *chain], len(each)) == [3.0 + 1000 * 0.5 + chain[0], *chain[1:]]
     assert with_labels(chain, 0) == chain
