@@ -20,11 +20,14 @@ $(READY): pyproject.toml
 run: $(READY)  ## the main job: LD-SMC restores drawn faces with 1, 5 and 10 particles
 	$(RUN) -m ldsmc_bench method=ldsmc task=freeform -m particles=1,5,10
 
+# Two processes, which share the cores: most tests are of one small network or of a command, and fill no more than one.
+AT_ONCE ?= 2
+PYTEST := $(RUN) -m pytest --numprocesses $(AT_ONCE) --dist loadgroup
 test: $(READY)  ## the tests
-	$(RUN) -m pytest
+	$(PYTEST)
 
 test-slow: $(READY)  ## the tests that take minutes
-	$(RUN) -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: $(READY)  ## ruff and mypy
 	$(RUN) -m ruff check .

@@ -1,13 +1,23 @@
 """No test reads or writes the user's cache, and processes that test at once share the cores."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-TESTING = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-if TESTING > 1:  # before torch is imported, here and in every program that a test starts
-    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // TESTING))
+AT_ONCE = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if AT_ONCE > 1:  # before torch is imported, here and in every program that a test starts
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // AT_ONCE))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """One process for the tests of a file, or of a method there, which share what is costly to make; and for all on
+    SLURM, which share their cluster."""
+    for item in items:
+        together = item.path.parent if item.path.parent.name == "cluster" else item.path
+        method = item.callspec.params.get("method", "") if hasattr(item, "callspec") else ""
+        item.add_marker(pytest.mark.xdist_group(f"{together}-{method}"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
+import orjson
+
 from ldsmc_bench.errors import UserError
 
 STATUSES = ("ok", "failed", "skipped")
@@ -49,7 +51,7 @@ def load(path: str | Path) -> Record | None:
     """The record at `path`, or None if none is there or it is not complete. Raises UserError if it cannot be read."""
     try:
         with open(path, "rb") as file:
-            record = json.loads(file.read())
+            record = orjson.loads(file.read())  # a resumed run reads all that is finished: parsing is most of it
     except (FileNotFoundError, ValueError):
         return None
     except OSError as error:
