@@ -89,9 +89,11 @@ def guided_steps(
             continue
         y_0 = measurement.select(torch.zeros(len(z), dtype=torch.long))
         ahead = look_ahead(prior, z, rows[k + 1])
+        with torch.enable_grad():
+            error = residual(prior, y_0, ahead.z0_hat)
         label = replace(y_0, y=y_k.expand_as(y_0.y)) if k < switch else None
         kappa = chosen["kappa2" if k < switch else "kappa1"]
-        mean = guided_mean(prior, y_0, ahead, None, label, kappa, chosen["rho"])
+        mean = guided_mean(prior, ahead, error, label, kappa, chosen["rho"])
         for name, ours in (("prior_mean", ahead.mean), ("z0_hat", ahead.z0_hat.detach()), ("mean", mean)):
             reference = recorded[name]
             if reference is not None:

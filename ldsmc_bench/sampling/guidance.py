@@ -3,8 +3,7 @@
 Everything acts on flat rows (images x particles); rows never influence each other.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -61,42 +60,25 @@ def data_gradient(error: Tensor, z: Tensor) -> Tensor:
     return torch.autograd.grad(error, z, grad_outputs=2 * error.detach())[0]
 
 
-def misfit_gradients(
-    prior: Prior, targets: Sequence[Measurement], latents: Sequence[Tensor], leaves: Sequence[Tensor]
-) -> list[Tensor]:
-    """Gradients of ||y - A(D(z))||^2 for each of `targets`, which share A, and `latents`, with respect to the leaf that
-    its latent comes from: all decoded in one pass, and differentiated in one."""
-    rows = torch.arange(len(targets[0].y), device=targets[0].y.device).repeat(len(targets))
-    together = replace(targets[0].select(rows), y=torch.cat([target.y for target in targets]))
+def label_gradient(prior: Prior, label: Measurement, mean: Tensor) -> Tensor:
+    """Gradient of ||y_k - A(D(mu))||^2 with respect to mu; the denoiser is not part of it."""
+    mean = mean.detach().requires_grad_(True)
     with torch.enable_grad():
-        error = residual(prior, together, torch.cat(list(latents)))
-    return list(torch.autograd.grad(error, list(leaves), grad_outputs=2 * error.detach()))
+        error = residual(prior, label, mean)
+    return data_gradient(error, mean)
 
 
 def guided_mean(
-    prior: Prior,
-    y_0: Measurement,
-    ahead: LookAhead,
-    error: Tensor | None,
-    label: Measurement | None,
-    kappa: float,
-    rho: float,
+    prior: Prior, ahead: LookAhead, error: Tensor, label: Measurement | None, kappa: float, rho: float
 ) -> Tensor:
     """LD-SMC's proposal mean (Eq. 7 with the scaling of App. D): the move's mean, shifted against the unit-clipped
-    gradients of ||y_0 - A(D(z0_hat(z)))||^2 and, where there is a label, of ||y_k - A(D(mu))||^2, where the denoiser is
-    no part of mu.
+    gradients of ||y_0 - A(D(z0_hat(z)))||^2 and, where there is a label, of ||y_k - A(D(mu))||^2.
 
-    `error` is y_0 - A(D(z0_hat)), joined to `ahead.z` by its graph, which is freed; where it is None, z0_hat is decoded
-    here, together with mu.
+    `error` is y_0 - A(D(z0_hat)), joined to `ahead.z` by its graph, which is freed.
     """
-    mu = ahead.mean.clone().requires_grad_(True)
-    asked = [] if error is not None else [(y_0, ahead.z0_hat, ahead.z)]
-    asked += [] if label is None else [(label, mu, mu)]
-    gradients = [] if error is None else [data_gradient(error, ahead.z)]
-    gradients += misfit_gradients(prior, *zip(*asked, strict=True)) if asked else []
-    shift = unit_clipped(gradients[0])
+    shift = unit_clipped(data_gradient(error, ahead.z))
     if label is not None:
-        shift = (1 - rho) * shift + rho * unit_clipped(gradients[1])
+        shift = (1 - rho) * shift + rho * unit_clipped(label_gradient(prior, label, ahead.mean))
     return ahead.mean - kappa * shift
 
 

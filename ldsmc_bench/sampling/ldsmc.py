@@ -95,7 +95,6 @@ def sample(
     switch = 0 if s is None else round(s * moves.moves) + int(switch_inclusive)  # labels guide the moves k < switch
     weighted = particles > 1 or evidence
     labels_weigh = weighted and s is not None and labels_in_target
-    appraised = weighted or gain != "paper"  # D(z0_hat) is read before guidance, which else decodes it together with mu
     least = 10 * (measurement.y[0].numel() + 50) if isinstance(floor, str) else floor
     y_0 = measurement.select(
         torch.arange(images, device=device).repeat_interleave(particles)
@@ -162,10 +161,10 @@ def sample(
 
         # z_T ~ N(0, I); w_T = p(y_T|z_T) pbar(y_0|z_T)                                                (Eq. 6, t = T)
         z, labels = held(draw("proposal", particles), moves.moves), read_labels(latents)
-        ahead, error = look_ahead(prior, z, moves.rows[moves.moves]), None
-        if appraised:
-            error = compared(y_0, ahead)
-            psi = twisted(prior, y_0, ahead, error, moves.rows[moves.moves].a, twist, least)
+        row = moves.rows[moves.moves]
+        ahead = look_ahead(prior, z, row)
+        error = compared(y_0, ahead)
+        psi = twisted(prior, y_0, ahead, error, row.a, twist, least)
         weights, stay = smc.uniform(images, particles, device), unmoved(images, particles, device)
         if path is not None:
             path.moved(moves.moves, z, stay)
@@ -174,7 +173,7 @@ def sample(
             weights = weights.times(log_y0)
             if labels_weigh:
                 apart = residual(prior, next(labels), z)
-                weights = weights.times(log_likelihood(apart, variance_at(1 - moves.rows[moves.moves].a)))
+                weights = weights.times(log_likelihood(apart, variance_at(1 - row.a)))
 
         for k in reversed(range(moves.moves)):
             # resample, and carry along everything that the next weight divides by
@@ -190,20 +189,18 @@ def sample(
             mean = mu
             if k > 0 or sigma > 0 or last_move == "guided":
                 label, kappa = (y_k, kappa2) if k < switch else (None, kappa1)
-                target, place = y_0, rows
+                pull, place = psi.pull, rows
                 alive, places = smc.distinct(ancestors) if weighted else (stay, stay)
-                few = 2 * alive.shape[1] <= particles
-                if few:
-                    # looking ahead from the few that live on again costs less than the gradients of those that do not
+                if 2 * alive.shape[1] <= particles:
+                    # few live on: looking ahead from them again costs less than the gradients of those that do not
                     survivors, place = smc.rows_of(alive, particles), smc.rows_of(places, alive.shape[1])
                     del ahead, error  # their graphs, before another is made
-                    ahead, error = look_ahead(prior, z[survivors], moves.rows[k + 1]), None
-                    target, label = y_0.select(survivors), label and label.select(survivors)
+                    ahead = look_ahead(prior, z[survivors], moves.rows[k + 1])
+                    error = compared(y_0.select(survivors), ahead)
+                    pull, label = pull[survivors], label and label.select(survivors)
                 if gain == "paper":
-                    mean = guided_mean(prior, target, ahead, error, label, kappa, rho)[place]
+                    mean = guided_mean(prior, ahead, error, label, kappa, rho)[place]
                 else:
-                    error = compared(target, ahead) if error is None else error
-                    pull = psi.pull[survivors] if few else psi.pull
                     mean = twisted_mean(ahead, error, pull, moves.rows[k + 1], gain, clip)[place]
 
             # z_k ~ N(m_k, sigma^2 I)
@@ -216,7 +213,7 @@ def sample(
                 path.moved(k, z, ancestors)
             if k in moves.rows and (k > 0 or weighted):
                 ahead = look_ahead(prior, z, moves.rows[k], gradient=k > 0)
-            if k > 0 and appraised:
+            if k > 0:
                 error = compared(y_0, ahead)
                 psi = twisted(prior, y_0, ahead, error, moves.rows[k].a, twist, least)
             if not weighted:

@@ -153,7 +153,7 @@ def test_cost_of_a_single_particle() -> None:
     assert cost["denoiser_forward"] == 10
     assert cost["denoiser_backward"] == 9  # the last move is not guided
     # one decode to start, one for each guided look-ahead, and for labels at k = 1, 2 its own and one of mu; the output
-    assert cost["decoder_forward"] == 1 + 9 + 2 * 2 + 1
+    assert cost["decoder_forward"] == 1 + 10 + 2 * 2 + 1
     assert cost["decoder_backward"] == 9 + 2
     assert cost["encoder_forward"] == 1
 
