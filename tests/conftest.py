@@ -8,6 +8,7 @@ import pytest
 AT_ONCE = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if AT_ONCE > 1:  # before torch is imported, here and in every program that a test starts
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // AT_ONCE))
+    os.environ["OMP_WAIT_POLICY"] = "passive"  # a thread that waits leaves its core to the other process
 
 
 @pytest.hookimpl(tryfirst=True)

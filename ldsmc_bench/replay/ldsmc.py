@@ -69,8 +69,8 @@ def labels(
     moves = CHAINS[chosen["chain"]](prior.alpha_bar, chosen["steps"], chosen["eta"])
     draws = iter(of(recording, DRAWS["auxiliary"]))
     latents = ldsmc.label_latents(moves, start, lambda: next(draws))
-    ys = {k: measurement.operator(prior.decode(z)) for k, z in latents.items()}
-    return max(deviation(y, recording["aux/ys"][k][None]) for k, y in ys.items())
+    ys = [measurement.operator(prior.decode(z)) for z in latents]
+    return max(deviation(y, recording["aux/ys"][k][None]) for k, y in enumerate(reversed(ys), start=1))
 
 
 def guided_steps(

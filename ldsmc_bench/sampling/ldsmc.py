@@ -8,8 +8,9 @@ log p(y_0) is that of an unbiased one of p(y_0) for every N.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Literal
 
 import torch
@@ -29,7 +30,7 @@ from ldsmc_bench.sampling.twist import Twist, Twisted, gaussian, noise_variance,
 
 FITS = {"least_squares": fits.least_squares, "adamw": fits.pixel_fit}
 Temperature = Literal["sum", "mean"] | Positive
-Latents = Mapping[int, Tensor]  # z_k of one path an image, by k
+Latents = Iterable[Tensor]  # z_K..z_1 of one path an image
 TOGETHER = 4  # rows that fill a decoder: of fewer images, labels are decoded several at once
 
 
@@ -111,11 +112,10 @@ def sample(
     def read_labels(latents: Latents) -> Iterator[Measurement]:
         """y_k for every particle, from the first k that anything reads down to 1, decoded when they are read."""
         first = moves.moves if labels_weigh else min(switch, moves.moves) - 1
-        several = max(1, TOGETHER // images)
-        for k in range(first, 0, -several):
-            some = torch.cat([latents[i] for i in range(k, max(0, k - several), -1)])
-            rows = torch.arange(images, device=device).repeat(len(some) // images)
-            for y_k in measurement.operator.select(rows)(prior.decode(some)).split(images):
+        wanted = islice(latents, moves.moves - first, None)
+        while some := list(islice(wanted, max(1, TOGETHER // images))):
+            rows = torch.arange(images, device=device).repeat(len(some))
+            for y_k in measurement.operator.select(rows)(prior.decode(torch.cat(some))).split(images):
                 if label_noise:
                     y_k = y_k + measurement.noise_std * noise.normal("labels", y_k.shape[1:]).to(y_k)
                 yield replace(y_0, y=y_k.repeat_interleave(particles, dim=0))
@@ -141,7 +141,9 @@ def sample(
         free = log_transition(z, mu, sigma)
         return torch.logaddexp(guided + math.log1p(-defensive), free + math.log(defensive))
 
-    def sisr(latents: Latents, retained: Latents | None, path: Path | None) -> tuple[Tensor, Tensor, Tensor]:
+    def sisr(
+        latents: Latents, retained: Mapping[int, Tensor] | None, path: Path | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """One sweep of SISR given y_{0:T}: all z_0 (B*N,C,h,w), which of these rows was chosen (B,), and log p(y_0).
 
         Where a path is `retained`, it is every image's first particle, and lives on.
@@ -257,11 +259,11 @@ def sample(
             z, chosen, log_evidence = sisr(latents, retained, path)
             estimates.append(log_evidence)
             if path is not None:
-                latents = path.of(chosen)
-                retained = latents if conditional else None
+                found = path.of(chosen)
+                latents, retained = [found[k] for k in range(moves.moves, 0, -1)], found if conditional else None
         return z[chosen], estimates[0]
 
-    latents: Latents = {}
+    latents: Latents = ()
     if s is not None:
         # (1) x_0 fits y_0, started at the decode of a random latent; z_0 = E(x_0)                             (Eq. 3)
         fit = FITS[pixel_fit if measurement.operator.linear else "adamw"]
@@ -270,6 +272,7 @@ def sample(
         start = prior.encode(x_0)
         trace.note(0, start=start)
         latents = label_latents(moves, start, lambda: draw("auxiliary"))
+        latents = latents if islands == 1 else list(latents)
     z_0, log_total = island(latents)
     log_evidences = [log_total]
     for _ in range(islands - 1):
@@ -286,12 +289,14 @@ def sample(
     return prior.decode(z_0)
 
 
-def label_latents(moves: Chain, z_0: Tensor, draw: Callable[[], Tensor]) -> dict[int, Tensor]:
-    """z_K..z_1 given z_0, one path an image (Eq. 2): the latents whose decodes are the labels y_K..y_1."""
-    latents = {moves.moves: draw()}
+def label_latents(moves: Chain, z_0: Tensor, draw: Callable[[], Tensor]) -> Iterator[Tensor]:
+    """z_K..z_1 given z_0, one path an image (Eq. 2): the latents whose decodes are the labels y_K..y_1, each made when
+    it is asked for, so that none is kept."""
+    z = draw()
+    yield z
     for k in reversed(range(1, moves.moves)):
         row = moves.label_rows[k]
-        eps = (latents[k + 1] - row.a**0.5 * z_0) / (1 - row.a) ** 0.5
+        eps = (z - row.a**0.5 * z_0) / (1 - row.a) ** 0.5
         mean = row.a_prev**0.5 * z_0 + max(0.0, 1 - row.a_prev - row.sigma**2) ** 0.5 * eps
-        latents[k] = mean + row.sigma * draw()
-    return latents
+        z = mean + row.sigma * draw()
+        yield z

@@ -198,7 +198,8 @@ def test_labels_come_from_the_papers_forward_chain() -> None:
     z_0 = torch.full((20000,), 1.5, dtype=torch.float64)
     for eta in (1.0, 0.5):
         chain = paper_chain(PRIOR.alpha_bar, 10, eta)
-        latents = ldsmc.label_latents(chain, z_0, lambda: torch.randn(20000, generator=generator, dtype=torch.float64))
+        path = ldsmc.label_latents(chain, z_0, lambda: torch.randn(20000, generator=generator, dtype=torch.float64))
+        latents = dict(zip(range(10, 0, -1), path, strict=True))
         for k in (1, 5, 9):
             a = chain.rows[k].a
             assert abs(latents[k].mean() - a**0.5 * 1.5) < 5 * ((1 - a) / 20000) ** 0.5 + 0.02
@@ -226,3 +227,18 @@ def test_labels_of_few_images_are_decoded_several_at_once(
     assert found[1][1] == found[7][1]
     weightless = calls(variant, **options, labels_in_target=False)
     assert found[1][1]["decoder_forward"] - weightless["decoder_forward"] >= (particles > 1) * (10 - 6)
+
+
+def test_a_label_keeps_no_other_alive() -> None:
+    """Memory does not grow with steps: the path of the labels is made as they are read, in the order of its draws."""
+    drawn: list[torch.Tensor] = []
+
+    def draw() -> torch.Tensor:
+        drawn.append(torch.full((1,), 1.0 + len(drawn)))
+        return drawn[-1]
+
+    moves = ldsmc.CHAINS["paper"](PRIOR.alpha_bar, 10, 1.0)
+    path = ldsmc.label_latents(moves, torch.zeros(1), draw)
+    for number, z in enumerate(path, start=1):
+        assert len(drawn) == number and torch.isfinite(z).all()
+    assert number == 10
