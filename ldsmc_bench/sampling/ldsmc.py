@@ -30,7 +30,7 @@ from ldsmc_bench.sampling.twist import Twist, Twisted, gaussian, noise_variance,
 
 FITS = {"least_squares": fits.least_squares, "adamw": fits.pixel_fit}
 Temperature = Literal["sum", "mean"] | Positive
-Latents = Iterable[Tensor]  # z_K..z_1 of one path an image
+Latents = Iterable[Tensor]  # z_K..z_1 of one path an image, in the order that labels are read in
 TOGETHER = 4  # rows that fill a decoder: of fewer images, labels are decoded several at once
 
 
