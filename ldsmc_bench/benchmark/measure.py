@@ -75,8 +75,9 @@ def ours(overrides: Sequence[str], images: int | None = None) -> Runner:
 
 
 def public(overrides: Sequence[str]) -> Runner:
-    """The same work in the public code's order: one image, fp32."""
-    posed = case([*(one for one in overrides if not one.startswith("precision=")), "precision=fp32"], 1)
+    """The same work in the public code's order: one image, fp32, nothing compiled."""
+    kept = [one for one in overrides if not one.startswith(("precision=", "compile="))]
+    posed = case([*kept, "precision=fp32", "compile=false"], 1)
     arguments = posed.settings.sample | posed.sample.keywords  # type: ignore[attr-defined]
 
     def sample(*given: Any) -> Tensor:
