@@ -1,6 +1,7 @@
 """A record: one image's row, and the JSON text that it is kept as."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
@@ -47,11 +48,11 @@ def encode(record: Record) -> bytes:
         raise ValueError(f"the record of {image_id} cannot be kept as JSON: {error}") from error
 
 
-def load(path: str | Path) -> Record | None:
+def load(path: str | Path, parse: Callable[[bytes], Any] = json.loads) -> Record | None:
     """The record at `path`, or None if none is there or it is not complete. Raises UserError if it cannot be read."""
     try:
         with open(path, "rb") as file:
-            record = orjson.loads(file.read())  # a resumed run reads all that is finished: parsing is most of it
+            record = parse(file.read())
     except (FileNotFoundError, ValueError):
         return None
     except OSError as error:
@@ -61,6 +62,10 @@ def load(path: str | Path) -> Record | None:
 
 
 def status_of(path: str | Path) -> str | None:
-    """`ok`, `failed`, `skipped`, or None where no complete record is."""
-    record = load(path)
+    """`ok`, `failed`, `skipped`, or None where no complete record is.
+
+    A resumed run asks this of all that is finished, and parsing is most of it: hence orjson, which is quick, but rounds
+    numbers past 64 bits and refuses some text that JSON can hold.
+    """
+    record = load(path, orjson.loads) or load(path)
     return None if record is None else record["status"]

@@ -68,9 +68,8 @@ def labels(
     """The largest deviation of the labels y_1..y_T that follow from `start`, our z_0, and the recorded draws."""
     moves = CHAINS[chosen["chain"]](prior.alpha_bar, chosen["steps"], chosen["eta"])
     draws = iter(of(recording, DRAWS["auxiliary"]))
-    latents = ldsmc.label_latents(moves, start, lambda: next(draws))
-    ys = [measurement.operator(prior.decode(z)) for z in latents]
-    return max(deviation(y, recording["aux/ys"][k][None]) for k, y in enumerate(reversed(ys), start=1))
+    latents = zip(range(moves.moves, 0, -1), ldsmc.label_latents(moves, start, lambda: next(draws)), strict=True)
+    return max(deviation(measurement.operator(prior.decode(z)), recording["aux/ys"][k][None]) for k, z in latents)
 
 
 def guided_steps(

@@ -272,7 +272,7 @@ def sample(
         start = prior.encode(x_0)
         trace.note(0, start=start)
         latents = label_latents(moves, start, lambda: draw("auxiliary"))
-        latents = latents if islands == 1 else list(latents)
+        latents = latents if islands == 1 else list(latents)  # which every island reads
     z_0, log_total = island(latents)
     log_evidences = [log_total]
     for _ in range(islands - 1):

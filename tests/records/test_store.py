@@ -53,6 +53,15 @@ def test_what_is_kept_is_read_again(store):
     assert all(np.array_equal(read_image(store, name), picture(name)) for name in "abc")
 
 
+def test_a_seed_past_64_bits_and_text_that_is_no_unicode_are_kept_whole(store):
+    """A path in an error may hold what is no UTF-8."""
+    kept = {**row("a", "failed", error="no such file: \udcff.png"), "seed": 2**70}
+    keep(store, kept)
+    keep(store, {**row("b"), "seed": 2**70})
+    assert read(store) == [kept, {**row("b"), "seed": 2**70}]
+    assert outcomes(store) == {"a": "failed", "b": "ok"}
+
+
 def test_the_first_success_stands(store):
     assert keep(store, row("a", writer="first"), picture("a", "first"))
     before = snapshot(store)
