@@ -20,14 +20,14 @@ $(READY): pyproject.toml
 run: $(READY)  ## the main job: LD-SMC restores drawn faces with 1, 5 and 10 particles
 	$(RUN) -m ldsmc_bench method=ldsmc task=freeform -m particles=1,5,10
 
-# Two processes, which share the cores: most tests are of one small network or of a command, and fill no more than one.
-AT_ONCE ?= 2
-PYTEST := $(RUN) -m pytest --numprocesses $(AT_ONCE) --dist loadgroup
+# Three processes for two cores: many tests wait for a command or a browser, and none needs more than one thread.
+AT_ONCE ?= 3
+PYTEST := $(RUN) -m pytest --dist loadgroup --no-loadscope-reorder
 test: $(READY)  ## the tests
-	$(PYTEST)
+	$(PYTEST) --numprocesses $(AT_ONCE)
 
 test-slow: $(READY)  ## the tests that take minutes
-	$(PYTEST) -m slow
+	$(PYTEST) --numprocesses 2 -m slow  # some measure time
 
 lint: $(READY)  ## ruff and mypy
 	$(RUN) -m ruff check .
@@ -36,7 +36,7 @@ lint: $(READY)  ## ruff and mypy
 
 exactness: $(READY)  ## which samplers reach the exact posterior as particles are added: runs and figure, about 10 minutes
 	@for shard in 0 1; do OMP_NUM_THREADS=1 $(MAKE) --no-print-directory exactness-shard SHARD=$$shard & done; wait
-	$(RUN) -m ldsmc_bench.report.exactness --out results/figures/exactness.png
+	$(RUN) -m ldsmc_bench exactness out=results/figures/exactness.png
 
 EXACTNESS := $(RUN) -m ldsmc_bench experiment=exactness shards=2 shard=$(SHARD) -m
 exactness-shard:
@@ -48,24 +48,24 @@ exactness-shard:
 PRECISION ?= fp32
 COMPILE ?= false
 speed: $(READY)  ## how fast this machine is: LD-SMC and the public order, rivals, overhead, growth; into results/speed
-	$(RUN) -m ldsmc_bench.benchmark particles=1,5 batch_size=1,auto precision=$(PRECISION) compile=$(COMPILE) --baseline --overhead --json results/speed/ldsmc.json
-	$(RUN) -m ldsmc_bench.benchmark particles=1,5,10 batch_size=1 precision=$(PRECISION) compile=$(COMPILE) --json results/speed/particles.json
-	$(RUN) -m ldsmc_bench.benchmark method=latent_dps,psld precision=$(PRECISION) compile=$(COMPILE) --json results/speed/rivals.json
-	$(RUN) -m ldsmc_bench.benchmark --growth --figure results/speed/growth.png --json results/speed/growth.json
+	$(RUN) -m ldsmc_bench speed particles=1,5 batch_size=1,auto precision=$(PRECISION) compile=$(COMPILE) --baseline --overhead --json results/speed/ldsmc.json
+	$(RUN) -m ldsmc_bench speed particles=1,5,10 batch_size=1 precision=$(PRECISION) compile=$(COMPILE) --json results/speed/particles.json
+	$(RUN) -m ldsmc_bench speed method=latent_dps,psld precision=$(PRECISION) compile=$(COMPILE) --json results/speed/rivals.json
+	$(RUN) -m ldsmc_bench speed --growth --figure results/speed/growth.png --json results/speed/growth.json
 
 figures: $(READY)  ## curves, cost fronts and ESS from the store, into results/figures
-	$(RUN) -m ldsmc_bench.report.figures
+	$(RUN) -m ldsmc_bench figures
 
 page: $(READY)  ## all results as one page for a browser, results/page/index.html
-	$(RUN) -m ldsmc_bench.report.page
+	$(RUN) -m ldsmc_bench page
 
 tables: $(READY)  ## the tables of conf/table as LaTeX, Markdown and CSV, in results/tables
-	$(RUN) -m ldsmc_bench.report.tables
+	$(RUN) -m ldsmc_bench tables
 
 tables-pdf: $(READY)  ## and as one PDF, where pdflatex is installed
-	$(RUN) -m ldsmc_bench.report.tables pdf=true
+	$(RUN) -m ldsmc_bench tables pdf=true
 
 status: $(READY)  ## what is done, missing and failed
-	$(RUN) -m ldsmc_bench.status
+	$(RUN) -m ldsmc_bench status
 
 .PHONY: exactness exactness-shard help setup run test test-slow lint speed tables tables-pdf status figures page

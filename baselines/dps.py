@@ -3,8 +3,8 @@
 An ancestral step, moved against the gradient of the measurement's misfit at the predicted clean image, through the
 denoiser; with a latent prior through the decoder too, which is latent-DPS (the LDPS of the LD-SMC paper): the same
 function, since a pixel prior's codec is the identity. Everything is per image; the public code's norm spans its batch,
-which it therefore keeps at one. Where paper and public code differ, the difference is a named choice of `sample`;
-`conf/method/dps.yaml` and `latent_dps.yaml` gather the choices in variants and say why each one is there.
+which it therefore keeps at one. Where paper and public code differ, the difference is a named choice, gathered in
+`conf/variant/dps` and `conf/variant/latent_dps`.
 """
 
 import math
@@ -14,14 +14,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from baselines.levels import spaced
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.sampling import fits
 from ldsmc_bench.sampling.arguments import Count, Fraction, Natural, NonNegative, Positive
-from ldsmc_bench.sampling.chain import Row, spaced, table
-from ldsmc_bench.sampling.guidance import data_gradient, residual, squared, unit_clipped
+from ldsmc_bench.sampling.chain import Row, table
+from ldsmc_bench.sampling.guidance import guided_denoiser, norm_gradient, residual, squared, unit_clipped
 from ldsmc_bench.sampling.trace import Trace
 
 Transition = Literal["learned", "small", "large"] | Fraction
@@ -45,11 +46,10 @@ def sample(
 ) -> Tensor:
     """Restore the images of `measurement`: (B,3,H,W), about [-1,1].
 
-    `zeta` is the paper's zeta', `scaling` what it multiplies (see `shift`). `transition`: ancestral sampling with that
-    variance (see `spread`), or DDIM with this number as its eta. `clip` keeps x0_hat in [-1,1], which only pixels have
-    as their range. `latent_fit_iterations` of fitting the result to y at the end, of size
-    `latent_fit_lr` (LD-SMC, App. A).
-    Raises UserError for `clip` with a latent prior.
+    `zeta` is the paper's zeta', a factor of the gradient that `scaling` normalises (`shift`). `transition`: ancestral
+    sampling with that variance (`spread`), or DDIM with this number as its eta. `clip` keeps x0_hat in [-1,1], the
+    range of pixels. At the end the result is fitted to y by `latent_fit_iterations` steps of size `latent_fit_lr`
+    (LD-SMC, App. A). Raises UserError for `clip` with a latent prior.
     """
     if clip and prior.shape != (3, prior.image_size, prior.image_size):
         raise UserError(
@@ -63,23 +63,22 @@ def sample(
     # x_N ~ N(0, I)
     x = draw()
     for k, row in reversed(list(enumerate(levels(prior.alpha_bar, steps, transition)))):
-        move = moved(prior, measurement, x, row, draw(), zeta=zeta, scaling=scaling, transition=transition, clip=clip)
+        move = step(prior, measurement, x, row, draw(), zeta=zeta, scaling=scaling, transition=transition, clip=clip)
         x = move.x
         trace(k, x=x, out=move.out, x0_hat=move.x0_hat)
-    x = fits.latent_fit(prior, measurement, x, latent_fit_iterations, lr=latent_fit_lr)
-    return prior.decode(x)
+    return fits.fit_and_decode(prior, measurement, x, latent_fit_iterations, latent_fit_lr)
 
 
 @dataclass(frozen=True)
 class Move:
-    """A step of each row: where the prior alone leads (`out`), where guidance leads from there (`x`), and x0_hat."""
+    """A step of each row: the prior's alone (`out`), the guided one (`x`), and x0_hat."""
 
     x: Tensor
     out: Tensor
     x0_hat: Tensor
 
 
-def moved(
+def step(
     prior: Prior,
     measurement: Measurement,
     x: Tensor,
@@ -98,19 +97,17 @@ def moved(
         eps, v = prior.eps_and_variance(x, torch.full((len(x),), row.t, device=x.device))
         x0_hat = (x - (1 - row.a) ** 0.5 * eps) / row.a**0.5
         x0_hat = x0_hat.clamp(-1, 1) if clip else x0_hat
-        error = residual(prior, measurement, x0_hat)
+    guided = guided_denoiser(x, x0_hat, lambda x0_hat: [squared(residual(prior, measurement, x0_hat))])
     # x'_{i-1} ~ p(x_{i-1} | x_i, x0_hat)                                                            (lines 5 and 6)
-    eps = (x.detach() - row.a**0.5 * x0_hat.detach()) / (1 - row.a) ** 0.5
-    mean = row.a_prev**0.5 * x0_hat.detach() + max(0.0, 1 - row.a_prev - row.sigma**2) ** 0.5 * eps
-    out = mean + spread(row, transition, None if v is None else v.detach()) * n
+    out = row.mean(x.detach(), guided.z0_hat) + spread(row, transition, None if v is None else v.detach()) * n
     # x_{i-1} = x'_{i-1} - zeta_i grad_{x_i} ||y - A(x0_hat)||^2                                            (line 7)
-    return Move(out - zeta * shift(error, x, scaling), out, x0_hat.detach())
+    return Move(out - zeta * shift(guided.gradient, guided.distances[0], scaling), out, guided.z0_hat)
 
 
 def spread(row: Row, transition: Transition, v: Tensor | None) -> Tensor | float:
     """The standard deviation of a move: of DDIM, or of ancestral sampling with a variance that is "small" (the
-    posterior's, beta~), "large" (beta) or "learned": between both by v (R,C,h,w), where the network has one, or else
-    small. Betas are those of the respaced chain. The last move has no noise. (Nichol and Dhariwal 2021, Eq. 15.)"""
+    posterior's, beta~), "large" (beta) or "learned": between both by v (R,C,h,w), or small if the network has none.
+    Betas are those of the respaced chain. The last move has no noise. (Nichol and Dhariwal 2021, Eq. 15.)"""
     if row.a_prev == 1:
         return 0.0
     beta = 1 - row.a / row.a_prev
@@ -121,17 +118,15 @@ def spread(row: Row, transition: Transition, v: Tensor | None) -> Tensor | float
     return row.sigma
 
 
-def shift(error: Tensor, x: Tensor, scaling: Scaling) -> Tensor:
-    """What zeta multiplies, from r = y - A(D(x0_hat(x))), whose graph is freed; per row.
+def shift(gradient: Tensor, misfit: Tensor, scaling: Scaling) -> Tensor:
+    """The gradient for zeta, from that of the `misfit` ||r||^2 of r = y - A(D(x0_hat(x))); per row.
 
     "squared_norm": grad ||r||^2 / ||r||, as the paper writes its step sizes. "norm": grad ||r||, the half of it, as the
-    public code computes. "unit_clip": grad ||r||^2, divided by its own norm where that exceeds 1 (LD-SMC, App. D).
+    public code computes. "unit_clip": grad ||r||^2, divided by its own norm if that exceeds 1 (LD-SMC, App. D).
     """
-    gradient = data_gradient(error, x)
     if scaling == "unit_clip":
         return unit_clipped(gradient)
-    norm = squared(error.detach()).sqrt().clamp(min=1e-12).reshape(-1, 1, 1, 1)
-    return gradient / (norm if scaling == "squared_norm" else 2 * norm)
+    return norm_gradient(gradient, misfit) * (2 if scaling == "squared_norm" else 1)
 
 
 def levels(alpha_bar: Tensor, steps: int, transition: Transition) -> list[Row]:

@@ -2,8 +2,7 @@
 
 At falling noise levels: a few ODE steps predict the clean latent, MCMC moves it towards the measurement, and fresh
 noise of the next level is added. Latents are in the variance-exploding scale, z = z_0 + sigma n. Where the public code
-computes something else than the paper, the difference is a named choice of `sample`; the choices stand in
-`conf/method/latent_daps.yaml`, and `baselines/README.md` says where every number comes from.
+computes something else, the difference is a named choice; `baselines/README.md` says where every number comes from.
 """
 
 import math
@@ -19,8 +18,8 @@ from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.sampling import fits
-from ldsmc_bench.sampling.arguments import Count, Fraction, Natural, Positive
-from ldsmc_bench.sampling.guidance import data_gradient, residual, unit_clipped
+from ldsmc_bench.sampling.arguments import Count, Fraction, Natural, Positive, takes
+from ldsmc_bench.sampling.guidance import misfit_gradient, unit_clipped
 from ldsmc_bench.sampling.trace import Trace
 
 
@@ -35,88 +34,79 @@ class Level:
 
 @dataclass(frozen=True)
 class Step:
-    """A noise level, and the training step that the denoiser is told for it."""
+    """A noise level, and the training step that the denoiser gets for it."""
 
     sigma: float
     t: float  # an int where it is whole
 
 
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """The arguments of LatentDAPS; conf/method and conf/variant say where each value comes from."""
+
+    steps: Count  # noise levels, from sigma_max down to sigma_min,
+    sigma_max: Positive
+    sigma_min: Positive
+    annealing: Literal["paper", "released"]  # as `paper_levels` or `released_levels` has them
+    ode_steps: Count  # calls of the denoiser at each level, down to ode_end
+    ode_end: Positive
+    timesteps: Literal["schedule", "linear_vp"]  # of a noise level: `schedule_steps`, `linear_vp_steps`
+    mcmc_steps: Natural  # calls of the decoder with its gradient at each level
+    step_size: Positive  # of MCMC, which falls to the share step_decay of itself
+    step_decay: Fraction
+    momentum: Fraction  # 0 is Langevin's dynamics
+    data_std: Positive  # the likelihood's standard deviation
+    likelihood: Literal["half", "whole"]  # gradient of ||y - A(D(z))||^2 / 2, or the public code's without the half,
+    clip: Literal["none", "value", "norm"]  # bounded by entry or by norm
+    latent_fit_iterations: Natural  # of a fit of the result to y at the end (LD-SMC, App. A; not LatentDAPS' own)
+    latent_fit_lr: Positive
+
+
+@takes(Choices)
 @torch.no_grad()
-def sample(
-    prior: Prior,
-    measurement: Measurement,
-    noise: Noise,
-    trace: Trace,
-    *,
-    steps: Count,
-    ode_steps: Count,
-    mcmc_steps: Natural,
-    sigma_max: Positive,
-    sigma_min: Positive,
-    ode_end: Positive,
-    step_size: Positive,
-    step_decay: Fraction,
-    momentum: Fraction,
-    data_std: Positive,
-    annealing: Literal["paper", "released"],
-    timesteps: Literal["schedule", "linear_vp"],
-    likelihood: Literal["half", "whole"],
-    clip: Literal["none", "value", "norm"],
-    latent_fit_iterations: Natural,
-    latent_fit_lr: Positive,
-) -> Tensor:
+def sample(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, choices: Choices) -> Tensor:
     """Restore the images of `measurement`: (B,3,H,W), about [-1,1].
 
-    `steps` counts the noise levels, from `sigma_max` down to `sigma_min` (`annealing`: `paper_levels` or
-    `released_levels`); each costs `ode_steps` calls of the denoiser, down to `ode_end`, and `mcmc_steps` of the decoder
-    with its gradient. `step_size` of MCMC falls to a share `step_decay` of itself; `momentum` 0 is Langevin's dynamics.
-    `data_std` is the likelihood's standard deviation. `likelihood`: half for the gradient of ||y - A(D(z))||^2 / 2,
-    whole for the public code's without the half; `clip` bounds it, by entry or by norm. `timesteps`: how a noise level
-    becomes a training step (`schedule_steps`, `linear_vp_steps`). At the end the result is fitted to y by
-    `latent_fit_iterations` steps of size `latent_fit_lr` (LD-SMC, App. A; not LatentDAPS' own). The denoiser is never
-    differentiated, and any operator will do that autograd passes through.
+    The denoiser is never differentiated, and any operator will do that autograd passes through.
     """
-    y, m = measurement.y, momentum
-    to_step = STEPS[timesteps](prior.alpha_bar)
-    half = 0.5 if likelihood == "half" else 1.0
+    y, m = measurement.y, choices.momentum
+    to_step = STEPS[choices.timesteps](prior.alpha_bar)
+    half = 0.5 if choices.likelihood == "half" else 1.0
 
     def draw(name: str, *times: int) -> Tensor:
         return noise.normal(name, (*times, *prior.shape)).to(y)
 
-    def denoised(z: Tensor, step: Step) -> Tensor:
-        """E[z_0 | z], by the denoiser's word."""
+    def denoise(z: Tensor, step: Step) -> Tensor:
+        """E[z_0 | z]."""
         t = torch.full((len(z),), step.t, device=z.device)
         return z - step.sigma * prior.eps(z / (1 + step.sigma**2) ** 0.5, t)
 
     def score(x: Tensor, z_0: Tensor, sigma: float) -> Tensor:
         """The gradient of log p(z_0 = x | z, y), where p(z_0 | z) is N(z_0 predicted, sigma^2 I)."""
-        x = x.detach().requires_grad_(True)
-        with torch.enable_grad():
-            error = residual(prior, measurement, x)
-        return (z_0 - x.detach()) / sigma**2 - CLIPS[clip](half * data_gradient(error, x)) / data_std**2
+        gradient, _ = misfit_gradient(prior, measurement, x)
+        return (z_0 - x) / sigma**2 - CLIPS[choices.clip](half * gradient) / choices.data_std**2
 
     # z ~ N(0, sigma_max^2 I)
-    levels = LEVELS[annealing](steps, sigma_max, sigma_min, step_decay)
+    levels = LEVELS[choices.annealing](choices.steps, choices.sigma_max, choices.sigma_min, choices.step_decay)
     z = to_step(levels[0].sigma).sigma * draw("init")
     for k, level in enumerate(levels):
         # z_0 predicted: the probability-flow ODE from sigma_k towards 0, by Euler
         here = to_step(level.sigma)
         x, now = z, here
-        for end in noise_grid(level.sigma, ode_end, ode_steps)[1:]:
-            after = to_step(end) if end > ode_end else Step(end, 0)
-            x = after.sigma / now.sigma * x + (1 - after.sigma / now.sigma) * denoised(x, now)
+        for end in noise_grid(level.sigma, choices.ode_end, choices.ode_steps)[1:]:
+            after = to_step(end) if end > choices.ode_end else Step(end, 0)
+            x = after.sigma / now.sigma * x + (1 - after.sigma / now.sigma) * denoise(x, now)
             now = after
         # z_0 ~ p(z_0 | z, y): underdamped Langevin from the prediction, without acceptance
-        z_0, h = x, step_size * level.decay
+        z_0, h = x, choices.step_size * level.decay
         v = draw("momentum")
-        for e in draw("mcmc", mcmc_steps).unbind(1):
+        for e in draw("mcmc", choices.mcmc_steps).unbind(1):
             v = m * v + h**0.5 * score(x, z_0, here.sigma) + (2 * (1 - m)) ** 0.5 * e
             x = x + h**0.5 * v
         # z ~ N(z_0, sigma_{k+1}^2 I)
         z = x + (to_step(level.after).sigma if level.after > 0 else 0.0) * draw("level")
         trace(len(levels) - 1 - k, z_0=x, z0_hat=z_0)
-    z = fits.latent_fit(prior, measurement, z, latent_fit_iterations, lr=latent_fit_lr)
-    return prior.decode(z)
+    return fits.fit_and_decode(prior, measurement, z, choices.latent_fit_iterations, choices.latent_fit_lr)
 
 
 def noise_grid(start: float, end: float, moves: int) -> list[float]:
@@ -126,7 +116,7 @@ def noise_grid(start: float, end: float, moves: int) -> list[float]:
 
 
 def paper_levels(steps: int, sigma_max: float, sigma_min: float, decay: float) -> list[Level]:
-    """`steps` levels, the first at `sigma_max` and the last at `sigma_min`, where the step size has decayed in full."""
+    """`steps` levels, the first at `sigma_max` and the last at `sigma_min` with the fully decayed step size."""
     sigmas = noise_grid(sigma_max, sigma_min, steps - 1) if steps > 1 else [sigma_max]
     return [
         Level(sigma, after, 1 + k / max(1, steps - 1) * (decay - 1))
@@ -142,7 +132,7 @@ def released_levels(steps: int, sigma_max: float, sigma_min: float, decay: float
 
 def schedule_steps(alpha_bar: Tensor) -> Callable[[float], Step]:
     """The training step whose noise level sqrt((1 - alpha_bar) / alpha_bar) is nearest, and that level in place of the
-    one asked for: the denoiser is told the noise that is there, and a step that it was trained with."""
+    one asked for: the denoiser gets the noise level of its input, and a step that it was trained with."""
     known = ((1 - alpha_bar) / alpha_bar).sqrt().cpu()
 
     def step(sigma: float) -> Step:

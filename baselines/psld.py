@@ -2,9 +2,8 @@
 
 A DDIM step, moved against the gradients of two distances: of the decoded prediction from the measurement, and of the
 predicted latent from the encoding of that prediction with the measured part put in its place ("gluing"). Both are
-plain norms, not squared ones: what the public code descends, and what its published omega and gamma belong to.
-Where the public code computes something else than the paper, the difference is a named choice of `sample`;
-`conf/method/psld.yaml` gathers the choices in variants and says why each one is there.
+plain norms, not squared ones, as in the public code, to which the published omega and gamma belong.
+Where the public code computes something else, the difference is a named choice, gathered in `conf/variant/psld`.
 """
 
 from collections.abc import Callable
@@ -15,124 +14,131 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from baselines.levels import ddim_rows
 from ldsmc_bench.errors import Unsupported
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.operators import Invertible
-from ldsmc_bench.sampling import fits
-from ldsmc_bench.sampling.arguments import Count, Fraction, Natural, NonNegative, Positive
-from ldsmc_bench.sampling.chain import Row, grid, released_rows, table
-from ldsmc_bench.sampling.guidance import look_ahead
+from ldsmc_bench.sampling import fits, smc
+from ldsmc_bench.sampling.arguments import Count, Fraction, Natural, NonNegative, Positive, takes
+from ldsmc_bench.sampling.guidance import Guided, guided_denoiser, look_ahead
+from ldsmc_bench.sampling.resampling import flat_indices
 from ldsmc_bench.sampling.trace import Trace
 
 Glue = Literal["pinv", "adjoint", "reference"]
-Chain = Literal["paper", "released"]
 Lift = Callable[[Measurement, Tensor], Tensor]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """The arguments of PSLD; conf/method and conf/variant say where each value comes from."""
+
+    steps: Count
+    eta: Fraction  # of DDIM
+    omega: NonNegative  # weight of the distance from the measurement (the paper's eta)
+    gamma: NonNegative  # weight of the distance of gluing
+    chain: Literal["paper", "released"]  # its levels (`ddim_rows`)
+    glue: Glue  # how a measurement becomes an image (`lift`)
+    prediction_noise: bool  # fresh noise of the measurement's level on A(D(z0_hat)) before it is compared
+    latent_fit_iterations: Natural  # of a fit of the result to y at the end (LD-SMC, App. A; not PSLD's own)
+    latent_fit_lr: Positive
+
+
+@takes(Choices)
 @torch.no_grad()
-def sample(
-    prior: Prior,
-    measurement: Measurement,
-    noise: Noise,
-    trace: Trace,
-    *,
-    steps: Count,
-    eta: Fraction,
-    omega: NonNegative,
-    gamma: NonNegative,
-    chain: Chain,
-    glue: Glue,
-    prediction_noise: bool,
-    latent_fit_iterations: Natural,
-    latent_fit_lr: Positive,
-) -> Tensor:
+def sample(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, choices: Choices) -> Tensor:
     """Restore the images of `measurement`: (B,3,H,W), about [-1,1].
 
-    `omega` weighs the distance from the measurement (the paper's eta), `gamma` that of gluing; `eta` is DDIM's.
-    `chain`: its levels (see `levels`). `glue`: how a measurement becomes an image (see `lift`).
-    `prediction_noise` adds fresh noise of the measurement's level to A(D(z0_hat)) before it is compared. At the end the
-    result is fitted to y by `latent_fit_iterations` steps of size `latent_fit_lr` (LD-SMC, App. A; not PSLD's own).
-    Raises Unsupported where `glue` has no meaning for the task.
+    Raises Unsupported for a `glue` without a meaning for the task.
     """
-    put_in_place = lift(measurement, prior.image_size, glue, method="psld")
-
-    def draw(name: str, *shape: int) -> Tensor:
-        return noise.normal(name, shape).to(measurement.y)
-
-    # z_T ~ N(0, I)
-    z = draw("init", *prior.shape)
-    for k, row in reversed(list(enumerate(levels(prior, steps, eta, chain)))):
-        # z' = DDIM(z_t) - grad (omega ||y - A(D(z0_hat))|| + gamma ||z0_hat - E(x_glue)||)
-        error = measurement.noise_std * draw("prediction", *measurement.y.shape[1:]) if prediction_noise else None
-        move = moved(prior, measurement, z, row, put_in_place, omega=omega, gamma=gamma, error=error)
-        z = move.mean + row.sigma * draw("proposal", *prior.shape)
-        trace(k, z=z, z0_hat=move.z0_hat)
-    z = fits.latent_fit(prior, measurement, z, latent_fit_iterations, lr=latent_fit_lr)
-    return prior.decode(z)
+    chain = Chain(prior, measurement, noise, choices)
+    for step in smc.run(chain):
+        trace(step.k, z=step.now.z, z0_hat=step.now.z0_hat)
+    return chain.finish(step.now.z)
 
 
-@dataclass(frozen=True)
-class Move:
-    """A guided step for each row: the mean of where it leads, the predicted latent and ||y - A(D(z0_hat))|| (R,)."""
+@dataclass(eq=False)
+class Particles:
+    """Latents z_k (B*n,C,h,w) of n particles an image, the prediction z0_hat that led to them, and their next move."""
 
-    mean: Tensor
+    z: Tensor
     z0_hat: Tensor
-    misfit: Tensor
+    mean: Tensor  # of the move
+    guided: Guided | None = None  # of it: ||y - A(D(z0_hat))|| and ||z0_hat - E(x_glue)||
 
 
-def moved(
-    prior: Prior,
-    measurement: Measurement,
-    z: Tensor,
-    row: Row,
-    put_in_place: Lift,
-    *,
-    omega: float,
-    gamma: float,
-    error: Tensor | None,
-) -> Move:
-    """PSLD's step from the latents z (R,C,h,w), rows of which belong to the rows of `measurement`, without its noise.
+class Chain:
+    """PSLD's chain as a model for `smc.run`, without weights: of one particle, or (PFLD) of several."""
 
-    `error`, where given, is added to the predicted measurement. Norms are those of each row.
-    """
-    ahead = look_ahead(prior, z, row)
-    with torch.enable_grad():
-        x = prior.decode(ahead.z0_hat)
-        predicted = measurement.operator(x)
-        # x_glue = L y + (I - L A) x for a lift L
-        glued = put_in_place(measurement, measurement.y) + x - put_in_place(measurement, predicted)
-        gluing = norms(prior.encode(glued) - ahead.z0_hat)
-        misfit = norms(measurement.y - (predicted if error is None else predicted + error))
-        distance = (omega * misfit + gamma * gluing).sum()
-    (gradient,) = torch.autograd.grad(distance, ahead.z)
-    return Move(ahead.mean - gradient, ahead.z0_hat.detach(), misfit.detach())
+    name = "psld"
+
+    def __init__(
+        self, prior: Prior, measurement: Measurement, noise: Noise, choices: Choices, particles: int = 1
+    ) -> None:
+        self.prior, self.measurement, self.noise, self.choices = prior, measurement, noise, choices
+        self.lift = lift(measurement, prior.image_size, choices.glue, method=self.name)
+        self.rows = ddim_rows(choices.chain, prior.alpha_bar, choices.steps, choices.eta)
+        self.images, self.particles, self.moves = len(measurement.y), particles, len(self.rows)
+
+    def start(self, path: smc.Path | None) -> Particles:
+        # z_T ~ N(0, I)
+        z = self.draw("init", self.particles, *self.prior.shape)
+        return self.look(self.moves, z, z)
+
+    def move(self, k: int, before: Particles, ancestors: Tensor) -> Particles:
+        # z_k = DDIM(z_{k+1}) - grad (omega ||y - A(D(z0_hat))|| + gamma ||z0_hat - E(x_glue)||)
+        assert before.guided is not None
+        mean = before.mean[flat_indices(ancestors, len(before.z) // self.images)]
+        z = mean + self.rows[k].sigma * self.draw("proposal", ancestors.shape[1], *self.prior.shape)
+        return self.look(k, z, before.guided.z0_hat)
+
+    def log_weight(self, k: int, now: Particles) -> Tensor | None:
+        return None
+
+    def look(self, k: int, z: Tensor, z0_hat: Tensor) -> Particles:
+        """The particles z_k with the move that they take, but for its noise."""
+        if k == 0:
+            return Particles(z, z0_hat, z)
+        y = self.measurement.repeat(particles := len(z) // self.images)
+        e = y.noise_std * self.draw("prediction", particles, *y.y.shape[1:]) if self.choices.prediction_noise else 0.0
+
+        def distances(z0_hat: Tensor) -> list[Tensor]:
+            x = self.prior.decode(z0_hat)
+            predicted = y.operator(x)
+            # x_glue = L y + (I - L A) x for a lift L
+            glued = self.lift(y, y.y) + x - self.lift(y, predicted)
+            gluing = norms(self.prior.encode(glued) - z0_hat)
+            return [norms(y.y - (predicted + e)), gluing]
+
+        ahead = look_ahead(self.prior, z, self.rows[k - 1])
+        guided = guided_denoiser(ahead.z, ahead.z0_hat, distances, (self.choices.omega, self.choices.gamma))
+        return Particles(z, z0_hat, ahead.mean - guided.gradient, guided)
+
+    def finish(self, z: Tensor) -> Tensor:
+        fit = self.choices.latent_fit_iterations, self.choices.latent_fit_lr
+        return fits.fit_and_decode(self.prior, self.measurement, z, *fit)
+
+    def draw(self, name: str, particles: int, *shape: int) -> Tensor:
+        return self.noise.normal(name, (particles, *shape)).to(self.measurement.y).flatten(0, 1)
 
 
-def levels(prior: Prior, steps: int, eta: float, chain: Chain) -> list[Row]:
-    """The chain's rows, rising. "paper": evenly spaced, from the last training step down to a clean latent. "released":
-    the public code's table, which ends at the noise of the first level and whose length is what its stride gives.
-    """
-    if chain == "released":
-        return released_rows(prior.alpha_bar, steps, eta)
-    return table(prior.alpha_bar, grid(prior.alpha_bar, steps), eta, dtype=torch.float64)
-
-
-def lift(measurement: Measurement, image_size: int, glue: Glue, *, method: str) -> Lift:
+def lift(
+    measurement: Measurement, image_size: int, glue: Glue, *, method: str
+) -> Callable[[Measurement, Tensor], Tensor]:
     """How gluing takes (measurement, y) to images of side `image_size`: (R,c,h,w) -> (R,3,H,W).
 
     "pinv": the pseudo-inverse, regularised by the noise's variance for images of unit variance. "adjoint": the true
-    adjoint, the form in which the paper writes it. "reference": the public code's "transpose", the identity where y has
+    adjoint, the form in which the paper writes it. "reference": the public code's "transpose", the identity if y has
     the size of the image, otherwise nearest neighbours.
-    Raises Unsupported, in the name of `method`, where the operator has no such lift.
+    Raises Unsupported, in the name of `method`, for an operator without such a lift.
     """
     operator = measurement.operator
     channels, *area = measurement.y.shape[1:]
     if glue == "pinv":
         if not isinstance(operator, Invertible):
             raise Unsupported(f"{method}: gluing needs a pseudo-inverse, and this task's operator has none")
-        return _pinv
+        return lambda given, y: given.operator.pinv(y, given.noise_std**2)  # type: ignore[attr-defined]
     if glue == "adjoint":
         if not operator.linear:
             raise Unsupported(f"{method}: glue=adjoint needs a linear operator, and this task's is not")
@@ -143,11 +149,6 @@ def lift(measurement: Measurement, image_size: int, glue: Glue, *, method: str) 
             f"{method}: glue=reference cannot enlarge a measurement of {shape} to the image; take glue=pinv"
         )
     return lambda given, y: F.interpolate(y, size=(image_size, image_size), mode="nearest")
-
-
-def _pinv(measurement: Measurement, y: Tensor) -> Tensor:
-    assert isinstance(measurement.operator, Invertible)
-    return measurement.operator.pinv(y, measurement.noise_std**2)
 
 
 def norms(error: Tensor) -> Tensor:

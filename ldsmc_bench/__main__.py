@@ -1,48 +1,37 @@
-"""The command line: `python -m ldsmc_bench method=ldsmc task=freeform -m particles=1,5,10`."""
+"""The command line: a bare first word is a sub-command, everything else a run.
 
-import os
+ldsmc-bench method=ldsmc task=freeform -m particles=1,5,10
+"""
+
+import re
 import sys
 
-import hydra
-from omegaconf import DictConfig
+from ldsmc_bench.cli import entry
 
-from ldsmc_bench.sweep import exit_code, job
-
-
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
-def compose(cfg: DictConfig) -> None:
-    job(cfg)
+WORD = re.compile(r"[A-Za-z][\w-]*")
 
 
-def multirun_first(arguments: list[str]) -> list[str]:
-    """Hydra reads overrides on one side of -m only; with the flag in front they may stand anywhere.
+def main() -> int:
+    """Do what the command line asks for; the exit code is 0, 1 where something is not whole, 2 for a mistake in it."""
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    if WORD.fullmatch(word):
+        return entry(lambda: _sub_command(word))()
+    if {"-h", "--help", "--version", "--completion"} & set(sys.argv[1:]):
+        from ldsmc_bench.commands.help import answer
 
-    It heeds a launcher in a sweep only, so a launcher makes a sweep, if of one point.
-    """
-    flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
-    flags += ["-m" for argument in arguments if argument.startswith("hydra/launcher=")]
-    return flags[:1] + [argument for argument in arguments if argument not in ("-m", "--multirun")]
+        return entry(answer)()
+    from ldsmc_bench.commands.run import main as run
+
+    return run()
 
 
-def main() -> None:
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, where one line is made of them
-    sys.argv[1:] = multirun_first(sys.argv[1:])
-    if {"results_dir=", "results_dir=null"} & set(sys.argv):  # Hydra would make a folder called None for its logs
-        sys.exit("error: results_dir: must name a folder")
-    try:
-        compose()
-    except KeyboardInterrupt:
-        sys.exit("\nstopped; the same command goes on from here")
-    except Exception as error:
-        from ldsmc_bench.composition import explained
+def _sub_command(word: str) -> int:
+    from ldsmc_bench.commands import find_command
 
-        line = explained(error, sys.argv[1:])
-        if line is None:
-            raise
-        print(f"error: {line}", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(exit_code())
+    command = find_command(word)
+    del sys.argv[1]
+    return command()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

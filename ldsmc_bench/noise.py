@@ -23,29 +23,18 @@ class Noise:
     """
 
     def __init__(
-        self,
-        seed: int,
-        image_ids: Sequence[str],
-        stream: str,
-        rows: int = 1,
-        device: torch.device = CPU,
+        self, seed: int, image_ids: Sequence[str], stream: str, rows: int = 1, device: torch.device = CPU
     ) -> None:
-        self.seed = seed
-        self.rows = rows
-        self.device = device
-        self.image_ids = tuple(image_ids)
-        self.stream = stream
+        self.seed, self.image_ids, self.stream, self.rows, self.device = seed, tuple(image_ids), stream, rows, device
         self._generators: dict[str, list[torch.Generator]] = {}
 
     def normal(self, name: str, shape: Sequence[int]) -> Tensor:
         """Standard normal draws, (B, *shape), float32, which runs of every precision share."""
-        return self._placed([torch.randn((self.rows, *shape), generator=generator) for generator in self._of(name)])
+        return self._drawn(torch.randn, name, shape, torch.float32)
 
     def uniform(self, name: str, shape: Sequence[int]) -> Tensor:
         """Uniform draws in [0, 1), (B, *shape), float64."""
-        return self._placed(
-            [torch.rand((self.rows, *shape), generator=generator, dtype=torch.float64) for generator in self._of(name)]
-        )
+        return self._drawn(torch.rand, name, shape, torch.float64)
 
     def poisson(self, name: str, rates: Tensor) -> Tensor:
         """Poisson draws with these means, (B, ...) on the CPU, in their dtype."""
@@ -60,8 +49,14 @@ class Noise:
         """One NumPy generator an image, fresh at every call: for masks and kernels, which are drawn once."""
         return [np.random.default_rng(self._entropy(name, image_id)) for image_id in self.image_ids]
 
-    def _placed(self, drawn: list[Tensor]) -> Tensor:
-        together = torch.cat(drawn)
+    def entropy(self, name: str) -> int:
+        """A number of 128 bits for all images together: a seed for what cannot draw from here."""
+        return self._entropy(name, "\x1f".join(self.image_ids))
+
+    def _drawn(self, draw: Callable[..., Tensor], name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """From each image's generator, in one dtype whatever torch's defaults are."""
+        size = (self.rows, *shape)
+        together = torch.cat([draw(size, generator=one, dtype=dtype, device=CPU) for one in self._of(name)])
         if self.device.type != "cuda":
             return together.to(self.device)
         return together.pin_memory().to(self.device, non_blocking=True)  # from other memory, the copy is waited for
@@ -69,7 +64,7 @@ class Noise:
     def _of(self, name: str) -> list[torch.Generator]:
         if name not in self._generators:
             self._generators[name] = [
-                torch.Generator().manual_seed(self._entropy(name, image_id) % 2**63) for image_id in self.image_ids
+                torch.Generator(CPU).manual_seed(self._entropy(name, image_id) % 2**63) for image_id in self.image_ids
             ]
         return self._generators[name]
 

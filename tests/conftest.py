@@ -1,7 +1,7 @@
 """No test reads or writes the user's cache, and processes that test at once share the cores."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,10 +11,18 @@ if AT_ONCE > 1:  # before torch is imported, here and in every program that a te
     os.environ["OMP_WAIT_POLICY"] = "passive"  # a thread that waits leaves its core to the other process
 
 
+LONGEST = (  # files, by what `--durations=0` shows
+    *("test_disturbed", "test_undisturbed", "test_exactness_slow", "test_published", "test_conformance"),  # slow tests
+    *("test_resume", "test_wandb", "test_bad_input", "test_failures", "test_command_line", "test_exactness"),
+    *("test_page_browser", "test_benchmark_command", "test_resample_replay", "test_ldsmc_replay", "test_conf"),
+)
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One process for the tests of a file, or of a method there, which share what is costly to make; and for all on
-    SLURM, which share their cluster."""
+    SLURM, which share their cluster. The longest come first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
     for item in items:
         together = item.path.parent if item.path.parent.name == "cluster" else item.path
         method = item.callspec.params.get("method", "") if hasattr(item, "callspec") else ""

@@ -1,4 +1,4 @@
-"""Samplers that go wrong: LD-SMC with a flaw, given to a run as `method.sample._target_=tests.samplers.<name>`."""
+"""Samplers that go wrong: LD-SMC with a flaw, given to a run by `tests.commands.flawed`."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ldsmc_bench.cluster.notes import this_job
+from ldsmc_bench.cluster.jobs import this_job
 from ldsmc_bench.errors import Unsupported
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
@@ -52,6 +52,14 @@ def one_at_a_time(prior: Prior, measurement: Measurement, noise: Noise, trace: T
 def never_enough(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, **options: Any) -> Tensor:
     """Memory suffices for no image at all; the CPU's allocator says it in its own way."""
     raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: 8000000 bytes.")
+
+
+@wraps(ldsmc.sample)
+def last_row_is_nan(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, **options: Any) -> Tensor:
+    """The last row of a batch is not finite."""
+    x = ldsmc.sample(prior, measurement, noise, trace, **options)
+    x[-1] = torch.nan
+    return x
 
 
 @wraps(ldsmc.sample)

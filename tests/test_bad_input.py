@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.commands import command, files, records, runs, start, tiny
+from tests.commands import LIGHT, TINY, Done, command, files, here, records, runs, start, tiny
 
 
 @pytest.fixture(scope="module")
@@ -32,23 +32,29 @@ NEAREST = {  # what is unknown, and what the line must offer
     "partciles=3": "did you mean particles?",
     "kappa1=2": "did you mean method.sample.kappa1?",
     "method.sample.kapa1=2": "did you mean method.sample.kappa1?",
-    "+method.sample.kapa1=2": "did you mean method.sample.kappa1?",
+    "+method.sample.kapa1=2": "did you mean kappa1",
     "task.noisestd=1": "did you mean task.noise_std?",
     "dataset.root=pictures": "dataset=folder or dataset=imagenet has it",
     "wandb.moed=online": "did you mean wandb.mode?",
     "experiment=nonsense": "ffhq, imagenet",
     "+foo=3": "foo: no such key",
+    "dataset=folder dataset.root=x +dataset.collecion=1": "did you mean dataset.collection?",
+    "+method.verison=2": "did you mean method.version?",
     "+wandb.foo=3": "wandb.foo: no such key",
     "variant=papr": "did you mean paper?",
-    "variant=foo": "there are: default, exact, paper, released",
+    "variant=foo": "no such variant; there are: default, ",
     "method.sample._target_=ldsmc_bench.sampling.ldsmc.smaple": "no such function",
-    "+task.operator.foo=3": "there are: strokes, segments, length, width, covered",
-    "+task.operator.legnth=3": "did you mean task.operator.length?",
+    "+task.operator.foo=3": "there are: covered, length, segments, strokes, width",
+    "+task.operator.legnth=3": "did you mean length?",
     "task=denoise +task.operator.foo=3": "there are: none",
     "task=box task.operator._target_=ldsmc_bench.problem.tasks.bx": "no such function",
 }
 
-WRONG = {  # a value, and what the line must say of it
+WRONG = {
+    "+observers.mine._partial_=true +observers.mine._target_=nowhere.f": "no such function",
+    "observers.jobs=word": "this is a section",
+    "+dataset.trial=nowhere.f": "no such function",
+    "keep_problems=maybe": "must be true or false",  # a value, and what the line must say of it
     "particles=0": "must be a whole number of at least 1",
     "particles=1.5": "must be a whole number of at least 1",
     "particles=abc": "must be a whole number of at least 1",
@@ -75,11 +81,14 @@ WRONG = {  # a value, and what the line must say of it
     "method.sample.rho=2": "must be a number from 0 to 1",
     "method.sample.kappa1=inf": "must be a number of at least 0",
     "method.sample.chain=foo": "must be paper or released",
+    "method.sample._target_=tests.samplers.one_nan": "give it a name of its own with method.name=...",
     "method.sample.temperature=0": "must be sum or mean or a number",
     "task.operator.width=[30,20]": "must be a range",
     "task=box task.operator.size=250": "must be a hole that fits",
     "task=box ~task.operator.size": "is missing",
     "task.operator=3": "set a key in it",
+    "task=denoise task.operator._target_=operator.index": "with task.name=",
+    "method.sample._target_=tests.samplers.broken": "with method.name=",
     "task.noise=laplace": "must be gaussian or poisson",
     "task.noise=poisson measurement.poisson_rate=0": "must be a number",
     "task=phase_retrieval task.noise=poisson": "use gaussian",
@@ -106,14 +115,24 @@ WRONG = {  # a value, and what the line must say of it
     "-m particles=1,,2": "cannot be read",
     "-m particles=[1,2": "cannot be read",
     "particles": "write key=value",
+    "~wandb": "leave ~wandb out",
+    "~wandb.mode": "is missing",
+    "~particles": "leave ~particles out",
+    "~task.noise": "add it to task/freeform.yaml",
+    "wandb.project=x": "there are: mode",
+    "device=meta": "try device=auto",
+    "device=mps": "backend); try device=auto",
 }
 
 
 @pytest.mark.parametrize(("arguments", "said"), [*NEAREST.items(), *WRONG.items()])
-def test_a_mistake_is_one_line_that_names_the_key_and_the_remedy(folder: Path, arguments: str, said: str) -> None:
+def test_a_mistake_is_one_line_that_names_the_key_and_the_remedy(
+    folder: Path, arguments: str, said: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     (run,) = runs(folder)
     before = files(run)
-    done = tiny(folder, *arguments.split())
+    monkeypatch.chdir(folder)
+    done = Done(here(*TINY, *arguments.split()), *capfd.readouterr())
     assert done.code in (1, 2)
     (line,) = done.errors
     key = arguments.removeprefix("-m ").split()[-1].partition("=")[0].lstrip("+~")
@@ -123,6 +142,91 @@ def test_a_mistake_is_one_line_that_names_the_key_and_the_remedy(folder: Path, a
     assert "Traceback" not in done.err + done.out
     assert "PSNR" not in done.out
     assert files(run) == before and runs(folder) == [run]
+
+
+SAMPLE = "\n  _target_: tests.samplers.one_nan\n  _partial_: true\n"
+WRITTEN = {  # a file of the user's, the arguments that choose it, and what the line must say
+    "a name that YAML reads as false": (
+        "method",
+        "name: no\nsample:" + SAMPLE,
+        "method.name=False: must be a word",
+    ),
+    "as a number": ("method", "name: 1e5\nsample:" + SAMPLE, "must be a word, which YAML reads as one in quotes"),
+    "as null": ("method", "name:\nsample:" + SAMPLE, "method.name=None: must be a word"),
+    "no name": ("method", "sample:" + SAMPLE, "method.name is missing: add it to method/mine.yaml"),
+    "a tab": ("method", "name: mine\nsample:\n\t_partial_: true", "method/mine.yaml:3: found character"),
+    "empty": ("method", "", "method is missing: method/mine.yaml is empty"),
+    "only a comment": ("task", "# later", "task is missing: task/mine.yaml is empty"),
+    "a list": ("dataset", "- name\n- load\n", "dataset=['name', 'load']: this is a section"),
+    "no sample": ("method", "name: mine", "method.sample is missing: add it to method/mine.yaml"),
+    "not partial": ("method", "name: mine\nsample: {_target_: tests.samplers.one_nan}", "write _partial_: true below"),
+    "no function": ("method", "name: mine\nsample:\n  _partial_: true", "method.sample._target_=None: must name"),
+    "not UTF-8": ("method", b"name: \xff", "not UTF-8"),
+    "a task called no": (
+        "task",
+        "name: no\noperator: 1\nnoise: gaussian\nnoise_std: 1",
+        "task.name=False: must be a word",
+    ),
+    "a prior without size": (
+        "prior",
+        "name: mine\nload: {_target_: f}",
+        "prior.image_size is missing: add it to prior/",
+    ),
+    "a data set with an argument too many": (
+        "dataset",
+        "name: mine\ntuning: toyfaces\nload: {_target_: ldsmc_bench.toyfaces.dataset.toyfaces, splitt: test}",
+        "did you mean split?",
+    ),
+}
+
+
+@pytest.mark.parametrize(("group", "text", "said"), WRITTEN.values(), ids=WRITTEN)
+def test_a_file_of_the_users_that_cannot_be_used_is_one_line(
+    folder: Path,
+    tmp_path: Path,
+    group: str,
+    text: str | bytes,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / group).mkdir()
+    (tmp_path / group / "mine.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    monkeypatch.chdir(folder)
+    assert here(*TINY, "--config-dir", str(tmp_path), f"{group}=mine", *["prior=ldm_toyfaces"] * (group == "dataset"))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and said in line
+
+
+MODULES = {  # a module of the user's, and what the line must say of it
+    "x = torchh.zeros(1)": ":1: NameError: name 'torchh' is not defined",
+    "import math\nimport nowhere_to_be_found": ":2: ModuleNotFoundError: No module named 'nowhere_to_be_found'",
+    "def sample(:": ":1: SyntaxError: invalid syntax",
+    "import sys\nsys.exit(3)": ":2: SystemExit: 3",
+    "import json\njson.loads('{')": ":2: JSONDecodeError: ",
+    "": "no such function (",
+    None: "no such function (No module named '",
+}
+
+
+@pytest.mark.parametrize(("number", "text"), [*enumerate(MODULES)])
+def test_a_mistake_in_a_module_of_the_users_is_named_by_its_place(
+    folder: Path,
+    tmp_path: Path,
+    number: int,
+    text: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / f"mine{number}.py"  # a name for each, since Python keeps what it has imported
+    if text is not None:
+        file.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(folder)
+    assert here(*TINY, f"method.sample._target_={file.stem}.sample", "method.name=mine") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    place = file if MODULES[text].startswith(":") else ""
+    assert line.startswith(f"error: method.sample._target_={file.stem}.sample: {place}{MODULES[text]}")
 
 
 def test_one_bad_point_of_a_sweep_does_not_take_the_others_results(tmp_path: Path) -> None:
@@ -143,13 +247,16 @@ def test_an_unknown_choice_among_a_sweeps_is_told_before_anything_is_computed(tm
 
 
 def test_a_mistake_of_ours_shows_where_it_is_and_does_not_take_the_others_results(tmp_path: Path) -> None:
-    targets = "ldsmc_bench.sampling.ldsmc.sample,tests.samplers.broken"
-    done = tiny(tmp_path, "-m", f"method.sample._target_={targets}", "n_images=1", "particles=1")
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method" / "broken.yaml").write_text(
+        "defaults: [ldsmc, _self_]\nname: broken\nsample:\n  _target_: tests.samplers.broken\n"
+    )
+    done = tiny(tmp_path, "--config-dir", str(tmp_path), "-m", "method=latent_dps,broken", "n_images=1", "particles=1")
     assert done.code == 1
     assert "Traceback" in done.err
     (line,) = done.errors
-    assert "tests.samplers.broken: ZeroDivisionError: a mistake of a programmer (log: " in line
-    assert "ZeroDivisionError" in (Path(line.rpartition("(log: ")[2].rstrip(")")) / "__main__.log").read_text()
+    assert "method=broken: ZeroDivisionError: a mistake of a programmer (log: " in line
+    assert "ZeroDivisionError" in (Path(line.rpartition("(log: ")[2].rstrip(")")) / "run.log").read_text()
     assert "PSNR" in done.out
 
 
@@ -214,3 +321,35 @@ def test_the_status_of_a_folder_that_is_not_there(tmp_path: Path) -> None:
 def test_help_and_info_are_no_failures(tmp_path: Path) -> None:
     assert command(tmp_path, "--cfg", "job").code == 0
     assert command(tmp_path, "--help").code == 0
+
+
+SAMPLER = """
+def sample(prior, measurement, noise, trace, *, steps, extra=None):
+    return measurement.y.new_full((len(measurement.y), 3, 64, 64), VALUE)
+"""
+MINE = ("method.name=mine", "task=denoise", "~method.sample", "+method.sample={_partial_: true, steps: 2}")
+
+
+@pytest.mark.parametrize("value", ["{1:2}", "[nan]"])
+def test_an_argument_that_cannot_name_a_run_is_one_line(
+    tmp_path: Path, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine_d.py").write_text(SAMPLER)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert here(*TINY, *LIGHT, *MINE, "+method.sample._target_=mine_d.sample", f"+method.sample.extra={value}") == 1
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: method.sample.extra") and "cannot be part of a run" in line
+
+
+def test_another_function_of_the_same_name_does_not_take_a_runs_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("mine_a", 0), ("mine_b", 1), ("mine_c", 0)):
+        (tmp_path / f"{name}.py").write_text(SAMPLER.replace("VALUE", str(value)))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    codes = [here(*TINY, *LIGHT, *MINE, f"+method.sample._target_=mine_{name}.sample") for name in "abc"]
+    assert codes == [0, 1, 0]  # c is a, moved
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "was computed by mine_a.sample" in line and "method.name=" in line

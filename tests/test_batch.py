@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from ldsmc_bench.batch import entropy, grey
+from ldsmc_bench.running.restore import entropy, grey
 
 
 def test_entropy_of_weights_is_shannons() -> None:

@@ -3,16 +3,15 @@
 import pytest
 import torch
 
-from ldsmc_bench import batch_size
-from ldsmc_bench.batch_size import ON_CPU, ROWS, SHARE, fitting, images_at_once, most
-from ldsmc_bench.benchmark.case import composed
+from ldsmc_bench.config import Settings, compose, validate
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.prior import latent
-from ldsmc_bench.settings import Settings, checked
+from ldsmc_bench.running import device
+from ldsmc_bench.running.device import ON_CPU, ROWS, SHARE, fitting, images_at_once, most
+from ldsmc_bench.toyfaces import priors
 
 
 def settings(*overrides: str) -> Settings:
-    return checked(composed(["device=cpu", *overrides]))
+    return validate(compose("device=cpu", *overrides))
 
 
 @pytest.mark.parametrize("free", [10.0, 100.0, 333.0, 1000.0])
@@ -31,7 +30,7 @@ def test_no_more_than_fill_a_card_and_one_where_two_do_not_fit() -> None:
 
 
 def test_what_was_asked_for_is_taken_and_auto_is_known_on_a_cpu() -> None:
-    prior = latent.toyfaces()
+    prior = priors.latent()
     assert images_at_once(settings("batch_size=7"), prior) == 7
     assert images_at_once(settings("batch_size=auto"), prior) == most(settings()) == ON_CPU
 
@@ -43,8 +42,8 @@ def test_on_a_gpu_rows_are_bounded(particles: int, images: int, monkeypatch: pyt
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**12, 10**12))
     asked: list[int] = []
-    monkeypatch.setattr(batch_size, "_taken", lambda prior, rows, settings: asked.append(rows) or 1.0 * rows)
-    assert images_at_once(chosen, latent.toyfaces()) == images
+    monkeypatch.setattr(device, "_taken", lambda prior, rows, settings: asked.append(rows) or 1.0 * rows)
+    assert images_at_once(chosen, priors.latent()) == images
     assert asked == [particles, 2 * particles]
 
 

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import resource
+import shlex
 import subprocess
 import sys
 from itertools import pairwise
@@ -15,13 +16,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldsmc_bench.__main__ import multirun_first
-from ldsmc_bench.problem.datasets import toyfaces
-from tests.commands import Done, choices, command, files, images, records, runs, start, tiny
+from ldsmc_bench.commands.run import flags_first
+from ldsmc_bench.toyfaces.dataset import toyfaces
+from tests.commands import Done, choices, here, images, records, runs, start, tiny
 
 LITERAL = ("method=ldsmc", "task=freeform", "-m", "particles=1,5,10")
 RECORD = {
-    *("run_id", "image_id", "method", "task", "dataset", "seed", "steps", "particles"),
+    "code",
+    "truth",
+    *("run_id", "image_id", "draw", "method", "variant", "task", "dataset", "seed", "steps", "particles"),
     *("status", "metrics", "cost", "diagnostics"),
 }
 CALLS = {f"{network}_{way}" for network in ("denoiser", "decoder", "encoder") for way in ("forward", "backward")}
@@ -51,7 +54,11 @@ def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A fresh Python in `folder`, without network; an attempt to use it is noted in `folder/attempts`."""
     (folder / "sitecustomize.py").write_text(NO_NETWORK)
     proxy = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
-    here = {"PYTHONPATH": str(folder), "ATTEMPTS": str(folder / "attempts"), "CUDA_VISIBLE_DEVICES": ""}
+    here = {
+        "PYTHONPATH": f"{folder}{os.pathsep}{Path(__file__).parents[1]}",
+        "ATTEMPTS": str(folder / "attempts"),
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **proxy, **here}
     return subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
@@ -84,10 +91,10 @@ def test_the_network_is_indeed_refused(tmp_path: Path) -> None:
 
 def test_the_table_has_a_row_for_each_particle_count(literal: Done) -> None:
     lines = literal.out.splitlines()
-    assert "method=ldsmc task=freeform dataset=toyfaces steps=2 seed=0" in lines
+    assert "method=ldsmc task=freeform dataset=toyfaces steps=2 seed=0 variant=default" in lines
     (headings,) = [line.split() for line in lines if "PSNR" in line.split()]
     assert headings[0] == "particles"
-    assert {"PSNR", "SSIM", "perceptual*", "FID*", "s/image", "denoiser", "decoder", "encoder"} <= set(headings)
+    assert {"PSNR", "SSIM", "perceptual*", "s/image", "denoiser", "decoder", "encoder"} <= set(headings)
     rows = [line.split() for line in lines if re.match(r" *\d+ ", line)]
     assert [row[0] for row in rows] == ["1", "5", "10"]
     assert all("±" in row for row in rows)
@@ -124,7 +131,6 @@ def test_the_files_are_those_of_the_contract(literal: Done, folder: Path) -> Non
     for run, particles in zip(runs(folder), (1, 5, 10), strict=True):
         spread = [f"spread/test-00000{i}.png" for i in range(2)] if particles > 1 else []
         assert {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()} == {
-            "code.json",
             "config.yaml",
             "requested.json",
             "summary.json",
@@ -188,25 +194,72 @@ def test_the_status_command_tells_the_same(literal: Done, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("given", "taken"),
     [
-        "-m method=ldsmc task=freeform particles=1,5",
-        "method=ldsmc --multirun task=freeform particles=1,5",
-        "method=ldsmc task=freeform particles=1,5 -m",
+        ("a=1 -m b=1,2", "-m a=1 b=1,2"),
+        ("a=1 --config-dir D b=2 -cn c d=3", "--config-dir D -cn c a=1 b=2 d=3"),
+        ("a=1 --cfg job b=2 --resolve --package task c=3", "--cfg job --resolve --package task a=1 b=2 c=3"),
+        ("~a --info b=1", "--info=all ~a b=1"),
+        ("--info defaults-tree b=1", "--info defaults-tree b=1"),
+        ("a=1 -i", "--info=all a=1"),
+        ("a=-m", "a=-m"),
+        ("a=1 -cd a=1 b=2", "-cd a=1 a=1 b=2"),
+        ("a=1 hydra/launcher=slurm", "-m a=1 hydra/launcher=slurm"),
+        ("hydra/launcher=slurm --cfg job", "--cfg job hydra/launcher=slurm"),
     ],
 )
-def test_the_flag_may_stand_anywhere(literal: Done, folder: Path, arguments: str) -> None:
-    before = [files(run) for run in runs(folder)]
-    done = command(folder, "steps=2", "n_images=2", "wandb.mode=disabled", *arguments.split())
-    assert (done.code, done.errors) == (0, [])
-    assert [line.split()[0] for line in done.out.splitlines() if re.match(r" *\d+ ", line)] == ["1", "5"]
-    assert [files(run) for run in runs(folder)] == before  # what is finished is not made again
+def test_flags_may_stand_anywhere(given: str, taken: str) -> None:
+    assert flags_first(given.split()) == taken.split()
 
 
-def test_the_flag_moves_to_the_front_once() -> None:
-    assert multirun_first(["a=1", "-m", "b=1,2"]) == ["-m", "a=1", "b=1,2"]
-    assert multirun_first(["a=1", "-m", "b=1,2", "--multirun"]) == ["-m", "a=1", "b=1,2"]
-    assert multirun_first(["a=-m"]) == ["a=-m"]
+def test_the_results_folder_may_be_an_option_as_for_other_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    here("--cfg", "job", "--results-dir", "found", "seed=1")
+    assert "\nresults_dir: found\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("-m seed=range(2) --cfg job", "--cfg shows one run: leave out -m"),
+        ("a=1 --foo b=2", "--foo: no such flag; "),
+        ("--cfg", "argument --cfg/-c: expected one argument; "),
+        ("--experimental-rerun nofile", "--experimental-rerun nofile: no such file"),
+        ("--resolve", "The --resolve flag can only be used"),
+        ("-cn nope", "Cannot find primary config 'nope'."),
+        ("--config-dir nowhere", "Additional config directory "),
+        ("hydra.verbose=3", "hydra.verbose=3: "),
+        ("hydra.mode=x", "hydra.mode=x: Invalid value 'x', expected one of"),
+        ("hydra.job.foo=1", "hydra.job.foo: no such key; if it is to be new, write +hydra.job.foo="),
+        ("-m task=glob(z*)", "task=glob(z*): no value is meant by this, so nothing would run; there are: box, "),
+        ("-m seed=range(3,3)", "seed=range(3,3): no value is meant by this, so nothing would run"),
+        ("task=[box,sr4]", "task=[box,sr4]: a run has one task; -m task=box,sr4 makes a run of each"),
+        ("+experiment=ffhq", "experiment: has a choice already; write experiment=... once"),
+        (
+            "hydra.run.dir=/proc/x",
+            "hydra.run.dir: cannot write /proc/x (No such file or directory): make that possible",
+        ),
+        ("method=ldsmc task=null", "task=null: takes the name of one of its choices"),
+    ],
+)
+def test_what_hydra_cannot_do_is_one_line(
+    arguments: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert here(*arguments.split()) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"error: {line}")
+
+
+@pytest.mark.parametrize("name", ["pics (1)", "ünï", "a,b", "k=v", "hash#1", "[x]", "it's", 'a "b"', "a\\ (b)", "$(x)"])
+def test_a_path_that_needs_quotes_is_shown_in_them(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert here(f"dataset.root={tmp_path}/{name}", "dataset=folder", "--cfg", "job") == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    (override,) = shlex.split(said[said.index("'dataset.root=") :])
+    assert here(override, "dataset=folder", "--cfg", "job", "--package", "dataset.root") == 0
+    assert capsys.readouterr().out == f"{tmp_path}/{name}\n"
 
 
 def test_one_run_without_a_sweep(literal: Done, folder: Path) -> None:
@@ -229,9 +282,9 @@ Helped = tuple[subprocess.CompletedProcess[str], float]
 
 @pytest.fixture(scope="module")
 def helped(tmp_path_factory: pytest.TempPathFactory) -> Helped:
-    """`--help`, and the seconds of CPU that it took."""
+    """`--help all`, and the seconds of CPU that it took."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = python(tmp_path_factory.mktemp("help"), "-X", "importtime", "-m", "ldsmc_bench", "--help")
+    done = python(tmp_path_factory.mktemp("help"), "-X", "importtime", "-m", "ldsmc_bench", "--help", "all")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return done, sum(after[:2]) - sum(before[:2])
 
@@ -259,3 +312,21 @@ def test_help_names_every_choice_and_every_key(helped: Helped) -> None:
         *("device", "precision", "results_dir", "wandb", "variant"),
     }
     assert "-m particles=1,5,10" in text
+
+
+@pytest.mark.parametrize("arguments", ["--help", "method=psld -h", "--version", "status"])
+def test_small_questions_are_answered_without_heavy_imports(arguments: str, tmp_path: Path) -> None:
+    done = python(tmp_path, "-X", "importtime", "-m", "ldsmc_bench", *arguments.split())
+    assert done.returncode == 0
+    assert not imports(done.stderr) & {"torch", "diffusers", "pandas", "wandb", "torchmetrics", "matplotlib", "scipy"}
+    assert arguments == "status" or "hydra" not in imports(done.stderr)
+
+
+def test_help_is_a_screen_of_the_keys_that_people_use_and_of_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert here("--help") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 48 and max(map(len, lines)) <= 120
+    starts = [line.split()[0] for line in lines if line.strip()]
+    assert {"method=", "task=", "particles=", "n_images=", "results_dir=", "status", "tables", "preflight"} <= set(
+        starts
+    )

@@ -1,10 +1,7 @@
 """Every choice in conf/ goes with every other: methods, tasks, data sets and variants compose in pairs and exist."""
 
-import re
-from collections.abc import Mapping
-from itertools import combinations, product
+from itertools import combinations, cycle, islice, product
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,35 +9,39 @@ import yaml
 from omegaconf import OmegaConf
 from PIL import Image
 
-from ldsmc_bench.composition import CONF
+from ldsmc_bench.config import Settings, instantiate, validate
 from ldsmc_bench.errors import UserError
+from ldsmc_bench.files import CONF
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.problem.measurement import measure
-from ldsmc_bench.settings import Settings, checked, keywords, made, telling
+from ldsmc_bench.records.identity import sampler_arguments
 from tests.commands import choices, configured
 
 IMAGES = [dataset for dataset in choices("dataset") if dataset != "mixture"]
-# What three of them decide together is a row of conf/tuned, and these are looked at by themselves.
+# Every method and every task with one data set each: what a method decides on each of them is in the golden ids.
 PAIRS = [
-    *product(choices("method"), choices("task"), ["toyfaces"]),
-    *product(choices("method"), ["sr8"], IMAGES),
-    *product(["ldsmc"], choices("task"), IMAGES),
+    *zip(choices("method"), cycle(["sr8"]), cycle(IMAGES), strict=False),
     *product(choices("method"), ["linear"], ["mixture"]),
+    *((method, task, "toyfaces") for method, task in zip(cycle(choices("method")), choices("task"), strict=False)),
 ]
-
-
-def variants(method: str) -> list[str]:
-    return [str(name) for name in configured(f"method={method}").method.get("variants", ["default"])]
 
 
 @pytest.mark.parametrize(("method", "task", "dataset"), sorted(set(PAIRS)))
 def test_every_pair_composes_and_passes_its_checks(method: str, task: str, dataset: str) -> None:
     cfg = configured(f"method={method}", f"task={task}", f"dataset={dataset}")
-    settings = checked(cfg)
+    settings = validate(cfg)
     assert [settings.config[group]["name"] for group in ("method", "task", "dataset")] == [method, task, dataset]
-    sample = made(cfg.method.sample)
+    sample = instantiate(cfg.method.sample)
     assert callable(sample)
     assert sample.keywords == settings.sample
+
+
+@pytest.mark.parametrize("method", choices("method"))
+def test_every_variant_is_a_file_that_passes_its_checks(method: str) -> None:
+    assert list(configured(f"method={method}").method.variants) == choices(f"variant/{method}")
+    for variant in choices(f"variant/{method}"):
+        assert variant in choices("variant")
+        assert validate(configured(f"method={method}", f"variant={variant}")).config["variant"] == variant
 
 
 TUNED = sorted(
@@ -58,41 +59,38 @@ def test_every_table_of_tuned_numbers_has_a_row_for_every_task(tuned: Path) -> N
     assert len({tuple(row) for row in table.values()}) == 1
 
 
-@pytest.mark.parametrize(("method", "dataset"), list(product(choices("method"), choices("dataset"))))
-def test_every_variant_passes_its_checks(method: str, dataset: str) -> None:
-    for variant in variants(method):
-        settings = checked(configured(f"method={method}", f"dataset={dataset}", f"variant={variant}"))
-        assert settings.config["variant"] == variant
-
-
 @pytest.mark.parametrize("method", choices("method"))
 def test_every_argument_of_a_sampler_has_its_place_in_the_configuration(method: str) -> None:
     cfg = configured(f"method={method}")
-    assert keywords(made(cfg.method.sample).func).keys() == checked(cfg).sample.keys()
+    assert sampler_arguments(instantiate(cfg.method.sample).func).keys() == validate(cfg).sample.keys()
 
 
 @pytest.mark.parametrize("method", choices("method"))
 def test_every_variant_computes_something_else(method: str) -> None:
-    """But for those that the file makes another's name: `default: *paper`."""
-    lines = (CONF / "method" / f"{method}.yaml").read_text()
-    others_names = {name for name in variants(method) if re.search(rf"^  {name}: *\*", lines, re.MULTILINE)}
-    samples: dict[str, Mapping[str, Any]] = {
-        variant: checked(configured(f"method={method}", "task=gaussian_deblur", f"variant={variant}")).sample
-        for variant in variants(method)
-        if variant not in others_names
-    }
-    assert len(samples) > 1 or not variants(method)[1:]
-    assert all(a != b for a, b in combinations(samples.values(), 2))
+    """But for those whose file is nothing but another's name."""
+    files = [yaml.safe_load(path.read_text()) | {"name": path.stem} for path in (CONF / "variant" / method).iterdir()]
+    own = [file["name"] for file in files if file.keys() != {"defaults", "name"}]
+    samples = [
+        validate(configured(f"method={method}", "task=gaussian_deblur", f"variant={variant}")).sample for variant in own
+    ]
+    assert len(samples) > 1
+    assert all(a != b for a, b in combinations(samples, 2))
+
+
+@pytest.fixture(scope="module")
+def sides() -> list[int]:
+    """Of the images of every prior."""
+    priors = [configured(f"prior={prior}").prior for prior in choices("prior") if prior != "mixture"]
+    return sorted({prior.image_size for prior in priors})
 
 
 @pytest.mark.parametrize("task", choices("task"))
-def test_every_task_measures_an_image_of_every_prior(task: str) -> None:
-    for prior in [prior for prior in choices("prior") if prior != "mixture"]:
-        cfg = configured(f"task={task}", f"prior={prior}")
-        side = cfg.prior.image_size
+def test_every_task_measures_an_image_of_every_prior(task: str, sides: list[int]) -> None:
+    cfg = configured(f"task={task}")
+    for side in sides:
         measurement = measure(
             torch.zeros(1, 3, side, side),
-            made(cfg.task.operator),
+            instantiate(cfg.task.operator),
             Noise(0, ["a"], "s"),
             noise_std=cfg.task.noise_std,
             noise_in_hole=cfg.measurement.noise_in_hole,
@@ -107,7 +105,7 @@ def test_every_dataset_loads_or_says_what_it_lacks(dataset: str, tmp_path: Path)
     root = (f"dataset.root={tmp_path}",) if "root" in configured(f"dataset={dataset}").dataset else ()
     cfg = configured(f"dataset={dataset}", *root)
     try:
-        data = made(cfg.dataset.load)
+        data = instantiate(cfg.dataset.load)
     except UserError as error:
         assert dataset in ("ffhq", "imagenet"), error  # whose pictures have names of their own
         assert "dataset." in str(error) and len(str(error).splitlines()) == 1
@@ -117,22 +115,24 @@ def test_every_dataset_loads_or_says_what_it_lacks(dataset: str, tmp_path: Path)
 
 
 def test_vectors_are_measured_by_their_own_task_alone() -> None:
-    assert checked(configured("dataset=mixture")).config["task"]["name"] == "linear"
+    assert validate(configured("dataset=mixture")).config["task"]["name"] == "linear"
     with pytest.raises(UserError, match="task=box: dataset=mixture is measured by task=linear alone"):
-        checked(configured("dataset=mixture", "task=box"))
+        validate(configured("dataset=mixture", "task=box"))
 
 
-def test_an_argument_at_a_samplers_own_default_names_no_run() -> None:
-    sample = checked(configured("variant=paper")).config["method"]["sample"]
-    assert not {"twist", "islands", "evidence"} & telling(sample).keys() and "kappa1" in telling(sample)
-    assert telling(sample | {"islands": 2}).keys() - telling(sample).keys() == {"islands"}
+def test_hyper_parameters_follow_the_prior_not_the_folder_of_the_pictures() -> None:
+    def kappa(*overrides: str) -> float:
+        return validate(configured("variant=paper", "task=box", *overrides)).sample["kappa1"]
+
+    assert kappa("dataset=folder", "prior=ldm_ffhq") == kappa("dataset=ffhq") != kappa("dataset=folder")
+    assert kappa("dataset=folder") == kappa("dataset=toyfaces")
 
 
 @pytest.mark.parametrize("prior", choices("prior"))
 def test_every_prior_loads_or_says_in_one_line_what_it_lacks(prior: str) -> None:
     cfg = configured(f"prior={prior}", *(["dataset=mixture"] if prior == "mixture" else []))
     try:
-        loaded = made(cfg.prior.load)
+        loaded = instantiate(cfg.prior.load)
     except UserError as error:
         assert "toyfaces" not in prior, error  # what is embedded is there
         assert len(str(error).splitlines()) == 1
@@ -160,9 +160,11 @@ def test_toyfaces_are_compared_on_test_faces_with_the_steps_that_they_are_tuned_
 
 
 def points(experiment: str) -> list[Settings]:
-    """Every method and task that an experiment sweeps over."""
+    """Points of an experiment's sweep in which every method and every task occurs."""
     swept = OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml").hydra.sweeper.params
+    methods, tasks = swept.method.split(","), swept.task.split(",")
+    longer = max(len(methods), len(tasks))
     return [
-        checked(configured(f"experiment={experiment}", f"method={method}", f"task={task}"))
-        for method, task in product(swept.method.split(","), swept.task.split(","))
+        validate(configured(f"experiment={experiment}", f"method={method}", f"task={task}"))
+        for method, task in islice(zip(cycle(methods), cycle(tasks), strict=False), longer)
     ]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from ldsmc_bench.composition import CONF
+from ldsmc_bench.files import CONF
 from tests.commands import TINY, choices, command, configured, records, runs, tiny
 
 PIXEL = {"dps"}  # the methods that work in pixels

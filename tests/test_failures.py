@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.prior.assets import ASSETS, check_digest, digest
+from ldsmc_bench.files import file_digest
 from ldsmc_bench.records.status import statuses
-from tests.commands import files, images, records, repeatable, runs, tiny
+from ldsmc_bench.toyfaces.assets import ASSETS, check_digest
+from tests.commands import LIGHT, files, flawed, images, records, repeatable, runs, tiny
 from tests.samplers import UNLUCKY
 
 
@@ -22,7 +23,7 @@ def test_weights_that_are_missing_or_not_those_that_were_shipped(tmp_path: Path)
     with pytest.raises(UserError, match=r"weights\.safetensors: weights are missing; restore"):
         check_digest(path)
     path.write_bytes(b"the weights")
-    (tmp_path / "digests.json").write_text(json.dumps({path.name: digest(path)}))
+    (tmp_path / "digests.json").write_text(json.dumps({path.name: file_digest(path)}))
     check_digest(path)
     path.write_bytes(b"the weightz")
     with pytest.raises(UserError, match=r"weights\.safetensors: SHA-256 differs .* restore"):
@@ -31,9 +32,9 @@ def test_weights_that_are_missing_or_not_those_that_were_shipped(tmp_path: Path)
 
 def with_damaged_weights(folder: Path) -> None:
     """The embedded assets are those in `folder`."""
-    from ldsmc_bench.prior import assets, latent
+    from ldsmc_bench.toyfaces import assets, priors
 
-    for module in (assets, latent):
+    for module in (assets, priors):
         module.ASSETS = folder  # type: ignore[attr-defined]
 
 
@@ -42,7 +43,7 @@ def test_a_run_with_damaged_weights(tmp_path: Path, damage: str) -> None:
     for name in ("autoencoder", "latent"):
         shutil.copy(ASSETS / f"toyfaces_{name}.safetensors", tmp_path)
     path = tmp_path / "toyfaces_latent.safetensors"
-    (tmp_path / "digests.json").write_text(json.dumps({path.name: digest(path)}))
+    (tmp_path / "digests.json").write_text(json.dumps({path.name: file_digest(path)}))
     if damage == "missing":
         path.unlink()
     elif damage == "truncated":
@@ -66,7 +67,7 @@ def test_a_run_with_damaged_weights(tmp_path: Path, damage: str) -> None:
     [("one_nan", "the result is not finite"), ("infinite_diagnosis", "diagnostics.ess is not finite")],
 )
 def test_a_result_that_is_not_finite_fails_alone_and_is_in_no_mean(tmp_path: Path, sampler: str, reason: str) -> None:
-    done = tiny(tmp_path, f"method.sample._target_=tests.samplers.{sampler}", "n_images=3", "batch_size=3")
+    done = tiny(tmp_path, *LIGHT, *flawed(sampler), "n_images=3", "batch_size=3")
     assert done.code == 1
     assert f"{UNLUCKY} failed: {reason}" in done.err.replace("\r", "\n")
     assert "Traceback" not in done.err
@@ -82,7 +83,7 @@ def test_a_result_that_is_not_finite_fails_alone_and_is_in_no_mean(tmp_path: Pat
 
 
 def test_what_a_method_cannot_do_is_skipped_with_the_reason_and_fails_nothing(tmp_path: Path) -> None:
-    done = tiny(tmp_path, "method.sample._target_=tests.samplers.unable", "n_images=2")
+    done = tiny(tmp_path, *LIGHT, *flawed("unable"), "n_images=2")
     reason = "unable: needs a pseudo-inverse, which this task has not"
     assert done.code == 0
     assert "0 (2 skipped)" in done.out and f"skipped: {reason}" in done.out
@@ -103,7 +104,7 @@ def test_guidance_that_blows_up(tmp_path: Path, particles: int) -> None:
 
 
 def test_out_of_memory_halves_the_batch_and_changes_nothing_else(tmp_path: Path) -> None:
-    done = tiny(tmp_path, "method.sample._target_=tests.samplers.one_at_a_time", "n_images=3", "batch_size=3")
+    done = tiny(tmp_path, *LIGHT, *flawed("one_at_a_time"), "n_images=3", "batch_size=3")
     assert (done.code, done.errors) == (0, [])
     said = [line for line in done.err.splitlines() if "out of memory" in line]
     assert len(said) == 2  # three images, then the larger half of them
@@ -111,15 +112,16 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing_else(tmp_path: Path)
     assert "100%" in done.err
     other = tmp_path / "one_by_one"
     other.mkdir()
-    assert tiny(other, "n_images=3", "batch_size=1").code == 0
+    assert tiny(other, *LIGHT, "n_images=3", "batch_size=1").code == 0
     (halved,), (single,) = runs(tmp_path), runs(other)
     assert images(halved) == images(single)
     for name, record in repeatable(single).items():
-        assert {**record, "run_id": halved.name} == repeatable(halved)[name]
+        other = {"run_id": halved.name, "method": "one_at_a_time"}
+        assert {**record, **other} == repeatable(halved)[name]
 
 
 def test_memory_that_does_not_suffice_for_one_image(tmp_path: Path) -> None:
-    done = tiny(tmp_path, "method.sample._target_=tests.samplers.never_enough")
+    done = tiny(tmp_path, *LIGHT, *flawed("never_enough"))
     assert done.code == 1
     (line,) = done.errors
     assert "particles=2: memory does not suffice for one image; use fewer" in line
@@ -131,27 +133,27 @@ def test_memory_that_does_not_suffice_for_one_image(tmp_path: Path) -> None:
 
 def full_disk() -> None:
     """From now on pictures cannot be brought to the disk."""
-    from ldsmc_bench.records import publish
+    from ldsmc_bench import files
 
     def fsync(descriptor: int) -> None:
         if os.readlink(f"/proc/self/fd/{descriptor}").partition(".png")[1]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    publish.os.fsync = fsync  # type: ignore[attr-defined]
+    files.os.fsync = fsync  # type: ignore[attr-defined]
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks the system which file a descriptor is")
 def test_a_full_disk_ends_the_run_with_one_line_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    assert tiny(tmp_path, "n_images=1", "batch_size=1").code == 0
+    assert tiny(tmp_path, *LIGHT, "n_images=1", "batch_size=1").code == 0
     (run,) = runs(tmp_path)
     before = files(run)
-    done = tiny(tmp_path, "batch_size=1", first=full_disk)
+    done = tiny(tmp_path, *LIGHT, "batch_size=1", first=full_disk)
     assert done.code == 1
     (line,) = done.errors
     assert "No space left on device" in line
     assert "free some space" in line
     assert "Traceback" not in done.err
     assert files(run) == before
-    assert tiny(tmp_path, "batch_size=1").code == 0
+    assert tiny(tmp_path, *LIGHT, "batch_size=1").code == 0
     assert before.items() <= files(run).items()
     assert len(records(run)) == 2

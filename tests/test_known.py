@@ -1,16 +1,24 @@
 """Runs on problems whose posterior is known, from the command line to the figure."""
 
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from ldsmc_bench.known import BLOCK
-from ldsmc_bench.report import exactness
+from ldsmc_bench.errors import Unsupported
+from ldsmc_bench.mixture import repeat
+from ldsmc_bench.mixture.prior import MixturePrior
+from ldsmc_bench.mixture.repeat import BLOCK
+from ldsmc_bench.problem.draws import Draw
+from ldsmc_bench.problem.problem import Batch
+from ldsmc_bench.report.figures import exactness
 from tests.commands import files, images, records, runs, tiny
 
-MIXTURE = ("dataset=mixture", "dataset.repetitions=60", "steps=4")
+MIXTURE = ("dataset=mixture", "draws=60", "steps=4")
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +71,25 @@ def test_the_figure_of_the_store(folder: Path, tmp_path: Path, capsys: pytest.Ca
 
 def test_without_such_runs_there_is_no_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exactness.main(["--results-dir", str(tmp_path), "--out", str(tmp_path / "a.png")]) == 2
-    assert "no run with dataset=mixture; make exactness" in capsys.readouterr().err
+    assert "whose posterior is known; make exactness" in capsys.readouterr().err
 
 
 def test_another_task_is_refused_in_a_line(tmp_path: Path) -> None:
     done = tiny(tmp_path, "dataset=mixture", "task=box")
     assert done.code != 0
     assert done.errors == ["error: task=box: dataset=mixture is measured by task=linear alone"]
+
+
+def test_problems_that_a_method_cannot_do_are_not_lost_by_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unable(*arguments: Any) -> None:
+        raise Unsupported("no")
+
+    kept, progress = Mock(), Mock()
+    monkeypatch.setattr(repeat, "repeat", unable)
+    monkeypatch.setattr(repeat, "record_failures", kept)
+    settings: Any = Mock(draws=1)
+    posed = Batch((Draw("a"), Draw("b")), torch.empty(0), Mock(), {})
+    run = Mock(settings=settings, problems=None)
+    repeat.draw_and_judge(Mock(run=run, prior=Mock(spec=MixturePrior), progress=progress), posed)
+    assert kept.call_args.args[-1] == {Draw("a"): "no", Draw("b"): "no"}
+    progress.kept.assert_called_once_with(2)

@@ -8,17 +8,16 @@ import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from ldsmc_bench.problem.datasets import toyfaces
-from ldsmc_bench.records.identity import run_id
-from ldsmc_bench.run import identified
-from ldsmc_bench.settings import checked
+from ldsmc_bench.config import validate
+from ldsmc_bench.records.identity import identify, run_id
+from ldsmc_bench.toyfaces.dataset import toyfaces
 from tests.commands import TINY, command, configured, records, runs
 
 
 def name_of(*overrides: str, cfg: DictConfig | None = None, prior: str = "p") -> str:
     """The id of the run that these overrides make, with a prior of this digest."""
-    settings = checked(configured(*overrides) if cfg is None else cfg)
-    return run_id(identified(settings, toyfaces(), cast(Any, SimpleNamespace(digest=prior))))
+    settings = validate(configured(*overrides) if cfg is None else cfg)
+    return run_id(identify(settings.config, toyfaces(), cast(Any, SimpleNamespace(digest=prior))))
 
 
 @pytest.mark.parametrize(
@@ -32,8 +31,7 @@ def name_of(*overrides: str, cfg: DictConfig | None = None, prior: str = "p") ->
         "wandb.mode=disabled",
         "method.sample.eta=1",
         "method.tuning.toyfaces.box.kappa1=9",  # another task's
-        "method.variants.paper.choose=argmax",  # another variant's
-        "dataset.tuning=toyfaces",
+        "prior.tuning=toyfaces",
         "measurement.poisson_rate=2",  # the noise is Gaussian
     ],
 )
@@ -67,6 +65,16 @@ def test_what_reaches_the_computation_names_the_run(override: str) -> None:
 def test_poisson_noise_has_a_rate_and_no_level() -> None:
     assert name_of("task.noise=poisson", "measurement.poisson_rate=2") != name_of("task.noise=poisson")
     assert name_of("task.noise=poisson", "task.noise_std=0.02") == name_of("task.noise=poisson")
+
+
+def test_functions_of_a_users_that_share_a_name_are_runs_of_their_own() -> None:
+    """Their arguments do not tell them apart, and no Python path does."""
+    task, method = ("task=denoise", "task.name=mine"), ("method.name=mine",)
+    for key, common in (("task.operator", task), ("method.sample", method)):
+        functions = ("index", "neg") if common is task else ("broken", "unable")
+        module = "operator" if common is task else "tests.samplers"
+        names = [name_of(*common, f"{key}._target_={module}.{function}") for function in functions]
+        assert names[0] != names[1]
 
 
 def test_the_priors_weights_name_the_run() -> None:

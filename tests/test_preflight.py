@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from ldsmc_bench.commands.preflight import compared, fetched
+from ldsmc_bench.config import validate
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.fetch.digests import check, record
-from ldsmc_bench.fetch.places import place
-from ldsmc_bench.fetch.sources import SOURCES
-from ldsmc_bench.preflight import compared, fetched
-from ldsmc_bench.settings import checked
+from ldsmc_bench.fetch.check import check, record
+from ldsmc_bench.fetch.sources import SOURCES, place
 from tests.commands import configured, start
 
 LOOK = (
@@ -21,7 +20,7 @@ LOOK = (
 def test_a_campaign_is_counted_and_judged_by_a_short_run(tmp_path: Path) -> None:
     done = start(tmp_path, *LOOK, "method=gated", "particles=1,2", module="ldsmc_bench.preflight").done()
     assert (done.code, done.err) == (0, "")
-    assert "4 points are 4 jobs and 2 runs:" in done.out
+    assert "4 points are 4 jobs and 2 runs\n" in done.out
     assert "dataset toyfaces: digest " in done.out and "prior ldm_toyfaces: digest " in done.out
     assert done.out.count("steps=100 particles=") == done.out.count(": 4 images missing, ") == 2
     assert "in all about " in done.out
@@ -38,7 +37,7 @@ def test_what_would_fail_is_told_once_and_points_of_the_same_work_are_counted(tm
 
 def test_the_fetched_files_of_a_campaign_are_those_of_its_prior_and_its_metrics() -> None:
     def files(*overrides: str) -> list[str]:
-        return fetched(checked(configured(*overrides)).config)
+        return fetched(validate(configured(*overrides)).config)
 
     metrics = ["metric=lpips_vgg", "metric=lpips_alex", "metric=niqe", "metric=inception"]
     assert files("dataset=ffhq", "dataset.root=x") == ["prior=ldm_ffhq", *metrics]

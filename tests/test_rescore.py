@@ -1,14 +1,15 @@
 """Runs that were scored before metrics' files came are scored again from their pictures."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from ldsmc_bench import rescore
-from ldsmc_bench.prior.assets import digest
+from ldsmc_bench.commands import rescore
+from ldsmc_bench.files import file_digest
 from tests.commands import tiny
 from tests.scoring import standins
 
@@ -73,7 +74,7 @@ def test_what_is_missing_comes_from_the_pictures_and_all_else_stays(
     assert (
         sets["warning"] == "4 images are fewer than the 2048 feature dimensions: FID is biased upwards, trust KID more"
     )
-    files = {path.parent.name: digest(path) for path in (tmp_path / "cache" / "metrics").glob("*/*")}
+    files = {path.parent.name: file_digest(path) for path in (tmp_path / "cache" / "metrics").glob("*/*")}
     assert summary["networks"] == {
         **{name: files[name] for name in PAPERS},
         "fid_clean": files["inception"],
@@ -86,18 +87,20 @@ def test_what_is_missing_comes_from_the_pictures_and_all_else_stays(
     assert "0 of 4 records have more metrics now" in capsys.readouterr().out
 
 
-def test_pictures_that_have_moved_are_found_by_root(
+def test_kept_truths_are_enough_and_without_them_a_line_says_why(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "pictures").rename(tmp_path / "elsewhere")
     monkeypatch.setenv("LDSMC_CACHE", str(tmp_path / "cache"))
     standins.write(tmp_path / "cache", only="niqe")
-    assert rescore.main(["results"]) == 2
-    assert "dataset.root=pictures: no such folder" in capsys.readouterr().err
-    assert rescore.main(["results", "--root", "elsewhere"]) == 0
+    assert rescore.main(["results"]) == 0
     assert all("niqe" in record["metrics"] for record in records(run).values())
     warning = json.loads((run / "summary.json").read_text())["sets"]["warning"]
     assert "not computed: LPIPS (VGG), LPIPS (Alex), FID, KID;" in warning
+    shutil.rmtree(tmp_path / "results" / "problems")
+    standins.write(tmp_path / "cache")
+    assert rescore.main(["results"]) == 2
+    assert "its true image is not kept (keep_problems=false" in capsys.readouterr().err
 
 
 def test_a_results_folder_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,11 +111,11 @@ def test_a_results_folder_that_is_not_there_is_one_line(tmp_path: Path, capsys: 
 def test_runs_scored_by_their_draws_and_damaged_logs_take_nothing_from_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mixture = ("dataset=mixture", "variant=exact", "dataset.repetitions=50", "n_images=1")
+    mixture = ("dataset=mixture", "variant=exact", "draws=50", "n_images=1")
     assert tiny(tmp_path, *mixture).code == 0
-    damaged = tmp_path / "results" / "logs" / "zzz"
+    damaged = tmp_path / "results" / "launches" / "zzz"
     damaged.mkdir()
-    (damaged / "outcome.json").write_text('{"run_')
+    (damaged / "0.json").write_text('{"run_')
     (run,) = (tmp_path / "results" / "runs").glob("ldsmc-*")
     before = records(run)
     assert rescore.main([str(tmp_path / "results")]) == 0

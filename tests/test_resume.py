@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.commands import (
+    LIGHT,
     TINY,
     Files,
     Running,
@@ -22,19 +24,16 @@ from tests.commands import (
     runs,
     start,
     tiny,
+    whole_run,
 )
 
-FOUR = ("n_images=4", "batch_size=2")  # two batches
+FOUR = (*LIGHT, "n_images=4", "batch_size=2")  # two batches
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that all others must equal."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    done = tiny(folder, *FOUR)
-    assert done.code == 0, done.err
-    (run,) = runs(folder)
-    return run
+    return whole_run(tmp_path_factory.mktemp("undisturbed"), *FOUR)
 
 
 def assert_equal(run: Path, other: Path) -> None:
@@ -73,16 +72,18 @@ def end_at(last: int, by: signal.Signals) -> None:
 
         return naming
 
-    from ldsmc_bench.records import publish
+    from ldsmc_bench import files
 
-    os_module = publish.os  # type: ignore[attr-defined]
+    os_module = files.os  # type: ignore[attr-defined]
     os_module.link, os_module.replace = counted(os.link), counted(os.replace)
 
 
-@pytest.mark.parametrize("moments", [(1, 2, 3, 4, 5), (7,), (11,), (12,)])
+@pytest.mark.parametrize(
+    "moments", [(1, 2, 5, 10, 11), (24,), *(pytest.param(at, marks=pytest.mark.slow) for at in ((20,), (25,)))]
+)
 def test_killed_again_and_again(undisturbed: Path, tmp_path: Path, moments: tuple[int, ...]) -> None:
-    """With the configuration (1), the request (2), a picture (3), a record (4) … the summary (11), the sheet (12) half
-    way, each time given the same command."""
+    """With the configuration (1), the problem (2), the request (3), a truth, measurement or mask (4 to 9), a picture
+    (10), a record (11) … the summary (24), the sheet (25) half way, each time given the same command."""
     before = Files()
     for moment in moments:
         done = tiny(tmp_path, *FOUR, first=partial(end_at, moment, signal.SIGKILL))
@@ -94,18 +95,22 @@ def test_killed_again_and_again(undisturbed: Path, tmp_path: Path, moments: tupl
     assert_equal(*runs(tmp_path), undisturbed)
 
 
-def test_killed_in_the_midst_of_computing(undisturbed: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_killed_in_the_midst_of_computing(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
+    """With networks, so that there is a midst."""
+    four, other = FOUR[len(LIGHT) :], tmp_path_factory.mktemp("other")
+    assert tiny(other, *four).code == 0
     for count in (0, 2):  # before the first record, and after the first batch
-        running = start(tmp_path, *TINY, *FOUR)
+        running = start(tmp_path, *TINY, *four)
         wait_for(running, partial(progressed, tmp_path, count))
         running.process.kill()
         assert running.done().code == -signal.SIGKILL
         assert len(records(*runs(tmp_path))) < 4
     before = finished(tmp_path)
     assert len(before) >= 2 * 2
-    assert tiny(tmp_path, *FOUR).code == 0
+    assert tiny(tmp_path, *four).code == 0
     assert before.items() <= finished(tmp_path).items()
-    assert_equal(*runs(tmp_path), undisturbed)
+    assert_equal(*runs(tmp_path), *runs(other))
 
 
 def progressed(folder: Path, count: int) -> bool:
@@ -124,9 +129,12 @@ def wait_for(running: Running, condition: Callable[[], bool]) -> None:
 
 
 def test_stopped_by_ctrl_c(undisturbed: Path, tmp_path: Path) -> None:
-    done = tiny(tmp_path, *FOUR, first=partial(end_at, 9, signal.SIGINT))
+    done = tiny(tmp_path, *FOUR, first=partial(end_at, 22, signal.SIGINT))
     assert done.code == 1
-    assert done.err.splitlines()[-1] == "stopped; the same command goes on from here"
+    assert re.fullmatch(
+        r"stopped; work on \d of 2 images in the running batch is lost .*; the same command goes on from here",
+        done.err.splitlines()[-1],
+    )
     assert "Traceback" not in done.err
     before = finished(tmp_path)
     assert before
@@ -157,7 +165,7 @@ def test_two_processes_given_the_same_run_at_once(undisturbed: Path, tmp_path: P
 
 
 def test_two_different_commands_of_the_same_moment_report_each_its_own(tmp_path: Path) -> None:
-    together = {task: start(tmp_path, *TINY, f"task={task}", "n_images=1") for task in ("denoise", "sr4")}
+    together = {task: start(tmp_path, *TINY, *LIGHT, f"task={task}", "n_images=1") for task in ("denoise", "sr4")}
     for task, running in together.items():
         done = running.done()
         assert done.code == 0, done.err
@@ -166,14 +174,14 @@ def test_two_different_commands_of_the_same_moment_report_each_its_own(tmp_path:
 
 
 def test_more_images_fill_in_the_same_run(undisturbed: Path, tmp_path: Path) -> None:
-    assert tiny(tmp_path, "n_images=2").code == 0
+    assert tiny(tmp_path, *LIGHT, "n_images=2").code == 0
     (run,) = runs(tmp_path)
     before = finished(tmp_path)
     assert timeless(run)["n"] == 2
-    assert tiny(tmp_path, "n_images=4").code == 0
+    assert tiny(tmp_path, *LIGHT, "n_images=4").code == 0
     assert before.items() <= finished(tmp_path).items()
     assert_equal(run, undisturbed)
-    assert tiny(tmp_path, "n_images=2").code == 0  # fewer again: nothing is taken away
+    assert tiny(tmp_path, *LIGHT, "n_images=2").code == 0  # fewer again: nothing is taken away
     assert_equal(run, undisturbed)
 
 
@@ -197,11 +205,11 @@ def test_shards_are_one_run(tmp_path: Path) -> None:
     whole, split = tmp_path / "whole", tmp_path / "split"
     for folder in (whole, split):
         folder.mkdir()
-    exact = ("precision=fp64", "n_images=2", "batch_size=2")
+    exact = (*LIGHT, "precision=fp64", "n_images=2", "batch_size=2")
     assert tiny(whole, *exact).code == 0
     done = tiny(split, *exact, "-m", "shard=0,1", "shards=2")
     assert (done.code, done.errors) == (0, [])
-    assert done.out.count("PSNR") == done.out.count("sheet: ") == 1
+    assert done.out.count("PSNR=") == done.out.count("PSNR ") == done.out.count("sheet: ") == 1
     (run,), (other,) = runs(split), runs(whole)
     assert run.name == other.name
     assert images(run) == images(other)
@@ -213,12 +221,12 @@ def test_shards_are_one_run(tmp_path: Path) -> None:
 
 
 def test_a_run_has_its_summary_once_its_last_shard_is_done(tmp_path: Path) -> None:
-    assert tiny(tmp_path, "n_images=1", "particles=1").code == 0
-    first = tiny(tmp_path, "n_images=3", "particles=1", "shard=0", "shards=2")
+    assert tiny(tmp_path, *LIGHT, "n_images=1", "particles=1").code == 0
+    first = tiny(tmp_path, *LIGHT, "n_images=3", "particles=1", "shard=0", "shards=2")
     assert first.code == 0
     assert "this shard is done, others are not yet" in first.out
     assert "PSNR" not in first.out, "the summary of fewer images is not the summary of this run"
-    last = tiny(tmp_path, "n_images=3", "particles=1", "shard=1", "shards=2")
+    last = tiny(tmp_path, *LIGHT, "n_images=3", "particles=1", "shard=1", "shards=2")
     assert last.code == 0
     assert "PSNR" in last.out
     assert timeless(*runs(tmp_path))["n"] == 3

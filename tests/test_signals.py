@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from ldsmc_bench.signals import stoppable
+from ldsmc_bench.running.progress import stoppable, stopped
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
@@ -19,6 +19,16 @@ def test_a_signal_ends_the_work_and_lets_it_tidy_up(number: signal.Signals, caps
     assert stopped.value.code == 128 + number and tidied
     assert f"stopped by {number.name}" in capsys.readouterr().err
     assert signal.getsignal(number) is before
+
+
+def test_a_stop_says_what_it_loses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "ldsmc_bench.running.progress.lost", lambda: "work on 3 of 4 images in the running batch is lost"
+    )
+    loss = "work on 3 of 4 images in the running batch is lost"
+    assert stopped(" by SIGTERM") == f"stopped by SIGTERM; {loss}; the same command goes on from here"
+    monkeypatch.setattr("ldsmc_bench.running.progress.lost", lambda: "")
+    assert stopped() == "stopped; the same command goes on from here"
 
 
 def test_a_launcher_keeps_the_signal_that_it_listens_to(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A sweep handed to SLURM as one job array, and the wait for its end."""
+"""Submits a sweep to SLURM as one job array, and waits for its end."""
 
 import json
 import shutil
@@ -6,12 +6,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import submitit
-import yaml
 from hydra.core.singleton import Singleton
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
@@ -19,10 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from ldsmc_bench.cluster import queue
-from ldsmc_bench.cluster.notes import Submitted
+from ldsmc_bench.cluster.jobs import ended_jobs, queued_jobs
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.records.publish import publish
+from ldsmc_bench.files import publish
+from ldsmc_bench.records.jobs import Job, keep, launch_of, note
 
 SHORTEST, LONGEST = 2.0, 60.0  # seconds between two looks at the queue
 
@@ -30,11 +29,11 @@ SHORTEST, LONGEST = 2.0, 60.0  # seconds between two looks at the queue
 def submit(launcher: BaseSubmititLauncher, sweep: Sequence[Sequence[str]], first: int) -> None:
     """Submit the points of a sweep, numbered from `first`; wait for them unless launch=detached.
 
-    Points that come to the same work are one job. After the wait each job has an `outcome.json` in its folder, whatever
-    became of it. Raises UserError where SLURM does not take the jobs.
+    Points that mean the same work are one job. After the wait each job has its note in the launch, however it ended.
+    Raises UserError where SLURM refuses the jobs.
     """
     assert launcher.config is not None and launcher.hydra_context is not None
-    config, folder = launcher.config, Path(launcher.config.hydra.sweep.dir)
+    config, folder = launcher.config, Path(launch_of(launcher.config.hydra).folder)
     loader, points = launcher.hydra_context.config_loader, dict(enumerate(sweep, start=first))
     same: dict[str, int] = {}
     for number, overrides in points.items():
@@ -45,94 +44,80 @@ def submit(launcher: BaseSubmititLauncher, sweep: Sequence[Sequence[str]], first
     try:
         taken = executor.map_array(launcher, *zip(*arguments, strict=True))
     except (FailedJobError, FailedSubmissionError) as error:
-        said = " ".join(str(error).replace("sbatch: error: ", "").split())
-        raise UserError(f"hydra/launcher=slurm: SLURM refused the jobs ({said})") from error
+        reason = " ".join(str(error).replace("sbatch: error: ", "").split())
+        raise UserError(f"hydra/launcher=slurm: SLURM refused the jobs ({reason})") from error
     numbered = zip(same.values(), taken, strict=True)
-    jobs = [Submitted(str(job.job_id), n, list(points[n]), str(job.paths.stderr)) for n, job in numbered]
-    for job in jobs:  # so that a job which dies before it starts is known by what it was asked
-        (folder / str(job.number) / ".hydra").mkdir(parents=True, exist_ok=True)
-        publish(folder / str(job.number) / ".hydra" / "overrides.yaml", yaml.safe_dump(job.overrides).encode())
-    publish(folder / "submitted.json", json.dumps([asdict(job) for job in jobs]).encode())
+    jobs = [Job(n, list(points[n]), str(job.paths.stderr), job=str(job.job_id)) for n, job in numbered]
+    folder.mkdir(parents=True, exist_ok=True)
+    publish(folder / f"submitted-{first}.json", json.dumps([asdict(job) for job in jobs]).encode())
 
     name, left_out = jobs[0].job.split("_")[0], len(points) - len(jobs)
-    _say(f"submitted {_range(jobs)}" + (f"; {left_out} points are the same work as others" if left_out else ""))
+    span = f"job {jobs[0].job}" if len(jobs) == 1 else f"{len(jobs)} jobs, {jobs[0].job} to {jobs[-1].job}"
+    _print(f"submitted {span}" + (f"; {left_out} points are the same work as others" if left_out else ""))
     if config.launch == "detached":
         status = f"python -m ldsmc_bench.status --results-dir {config.results_dir}"
-        _say(f"nothing here waits for them: {status} tells how they do, scancel {name} ends them")
+        _print(f"nothing here waits for them: {status} shows their progress, scancel {name} ends them")
         return
     try:
         _wait(folder, jobs)
     except KeyboardInterrupt:
-        _say(f"\nnobody waits any longer, but the jobs go on: scancel {name} ends them")
+        _print(f"\nnobody waits any longer, but the jobs go on: scancel {name} ends them")
         raise
-    died = [job for job in jobs if not _outcome(folder, job).exists()]
-    how = queue.ended(job.job for job in died)
+    died = [job for job in jobs if not note(folder, job.number).exists()]
+    how = ended_jobs([job.job for job in died])
     for job in died:
-        # Not over what a job of this very instant says itself.
+        # Not over a note that the job itself has left in this very instant.
         why = f"the job died{f', {how[job.job]}' if job.job in how else ''} (log: {job.log})"
-        publish(_outcome(folder, job), json.dumps({"run_id": None, "error": why}).encode())
+        keep(folder, replace(job, error=why), over=False)
 
 
 def work(config: DictConfig, overrides: Sequence[str]) -> str:
-    """What a job would do. A method reads particles and steps through its sampler's arguments, if it reads them."""
-    keys = [key for key in config if key not in ("hydra", "method", "particles", "steps", "variant")]
+    """A text that is equal for points of the same work; particles and steps count as far as the sampler takes them."""
+    keys = [key for key in config if key not in ("hydra", "method", "particles", "steps", "tuned", "variant")]
     try:
         read = [config.method.sample, *(config[key] for key in keys)]
         return json.dumps([OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v for v in read])
     except OmegaConfBaseException:
-        return json.dumps(list(overrides))  # the job itself will say what is wrong
+        return json.dumps(list(overrides))  # the job itself will report the mistake
 
 
 def _executor(params: Mapping[str, Any]) -> submitit.AutoExecutor:
-    """Submitit with the launcher's keys: those of its own for any cluster, SLURM's with a prefix."""
+    """Submitit with the launcher's keys: submitit's own as they are, SLURM's with a prefix."""
     if shutil.which("sbatch") is None:
         raise UserError("hydra/launcher=slurm: there is no sbatch here; give the command on a login node of a cluster")
     limit, notice = 60 * params["timeout_min"], params["signal_delay_s"]
     if 2 * notice > limit:
-        raise UserError(
-            f"hydra.launcher.signal_delay_s={notice}: a job is told {notice} s before its {limit} s are up; "
-            "make it less than half of timeout_min"
-        )
-    common, ours = set(OmegaConf.structured(BaseQueueConf)), ("submitit_folder", "max_num_timeout")
-    executor = submitit.AutoExecutor(
-        params["submitit_folder"], cluster="slurm", slurm_max_num_timeout=params["max_num_timeout"]
-    )
-    options = {key: value for key, value in params.items() if key not in ours}
+        line = f"a job is warned {notice} s before its {limit} s are up; make it less than half of timeout_min"
+        raise UserError(f"hydra.launcher.signal_delay_s={notice}: {line}")
+    options, common = dict(params), set(OmegaConf.structured(BaseQueueConf))
+    folder, timeouts = options.pop("submitit_folder"), options.pop("max_num_timeout")
+    executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=timeouts)
     executor.update_parameters(**{key if key in common else f"slurm_{key}": value for key, value in options.items()})
     return executor
 
 
-def _wait(folder: Path, jobs: Sequence[Submitted]) -> None:
-    """Until SLURM lists none of the jobs. A requeued one is listed, whatever it wrote before.
+def _wait(folder: Path, jobs: Sequence[Job]) -> None:
+    """Wait until SLURM lists none of the jobs. A requeued one is listed, whatever it wrote before.
 
-    A job may be absent for a moment while it moves back into the queue: without an outcome it has ended only when it
-    is absent twice. Where SLURM does not answer, an outcome must do.
+    A job may be absent for a moment while it moves back into the queue: without a note it has ended only when it is
+    absent twice. While SLURM does not answer, the note alone counts.
     """
-    left, absent, said, pause = list(jobs), set[str](), "", SHORTEST
+    left, absent, printed, pause = list(jobs), set[str](), "", SHORTEST
     while left:
         time.sleep(pause)
         pause = min(1.2 * pause, LONGEST)
-        states = queue.live()
+        states = queued_jobs()
         gone = {job.job for job in left if job.job not in (states or ())}
-        seen = {job.job for job in left if _outcome(folder, job).exists()}
+        seen = {job.job for job in left if note(folder, job.number).exists()}
         over = gone & seen if states is None else gone & (seen | absent)
         absent = set() if states is None else gone
         left = [job for job in left if job.job not in over]
         count = Counter((states or {}).get(job.job, "unknown").lower() for job in left)
-        words = [f"{number} {state}" for state, number in count.items()] + [f"{len(jobs) - len(left)} ended"]
-        if (line := ", ".join(words)) != said:
-            _say(line)
-            said = line
+        line = ", ".join([*(f"{number} {state}" for state, number in count.items()), f"{len(jobs) - len(left)} ended"])
+        if line != printed:
+            _print(line)
+            printed = line
 
 
-def _outcome(folder: Path, job: Submitted) -> Path:
-    return folder / str(job.number) / "outcome.json"
-
-
-def _range(jobs: Sequence[Submitted]) -> str:
-    first, last = jobs[0].job, jobs[-1].job
-    return f"job {first}" if len(jobs) == 1 else f"{len(jobs)} jobs, {first} to {last}"
-
-
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

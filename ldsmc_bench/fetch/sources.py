@@ -1,24 +1,21 @@
-"""What comes from where: one file of a publisher for each name.
-
-An address is marked with where it was read: `installed`, in the source of a package that this project depends on (tests
-compare it with that source), or `published`, in the README or the script that the authors publish beside their code.
-"""
+"""The sources of fetched files (sources.yaml), the places of their files, and their state in the cache."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+import yaml
+
+from ldsmc_bench.checkpoints.cache import weights_folder
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.files import cache_folder
+from ldsmc_bench.scoring.fetched import expect_size
 
 
 @dataclass(frozen=True)
 class Source:
-    """One file of a publisher.
-
-    file: its name in the cache, where the loaders look for it
-    publisher, page: who offers it, and where a person reads about it or gets it by hand
-    url: its address, or that of a zip archive that holds it; None where it is offered by hand only
-    size: about how many bytes will come, where the publisher says so
-    sha256: what is known of its digest beforehand, the leading hexadecimal digits
-    """
+    """One file of a publisher; sources.yaml explains the fields."""
 
     file: str
     publisher: str
@@ -39,70 +36,60 @@ class Source:
 
 
 Sources = Mapping[str, Source]
+_TABLE = yaml.safe_load(Path(__file__).with_name("sources.yaml").read_text("utf-8"))
+SOURCES: Sources = {name: Source(**fields) for name, fields in _TABLE.items()}
 
-_COMPVIS = "https://github.com/CompVis/latent-diffusion"
-_OMMER = "https://ommer-lab.com/files/latent-diffusion"
-_SD15 = "https://huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5"
-_MIB = 2**20
 
-SOURCES: Sources = {
-    # published: latent-diffusion, README "Model Zoo" and scripts/download_models.sh
-    "prior=ldm_ffhq": Source("model.ckpt", "CompVis", _COMPVIS, f"{_OMMER}/ffhq.zip"),
-    "prior=ldm_celeba": Source("model.ckpt", "CompVis", _COMPVIS, f"{_OMMER}/celeba.zip"),
-    "prior=ldm_imagenet": Source("model.ckpt", "CompVis", _COMPVIS, f"{_OMMER}/nitro/cin/model.ckpt"),
-    # published: the model's page, which may ask to accept its terms (CreativeML Open RAIL-M) before it gives the file;
-    # the repository is the one that diffusers' documentation names
-    "prior=sd15": Source(
-        "v1-5-pruned-emaonly.safetensors",
-        "Stability AI and Runway, on Hugging Face",
-        _SD15,
-        f"{_SD15}/resolve/main/v1-5-pruned-emaonly.safetensors",
-        size=4_270_000_000,
-    ),
-    # published: diffusion-posterior-sampling, README "Download pretrained checkpoint": a folder of Google Drive
-    "prior=adm_ffhq": Source(
-        "ffhq_10m.pt",
-        "the authors of DPS, on Google Drive",
-        "https://drive.google.com/drive/folders/1jElnRoFv7b31fG0v6pTSQkelbSX3xGZh"
-        " (linked from https://github.com/DPS2022/diffusion-posterior-sampling)",
-    ),
-    # published: guided-diffusion, README "Download pre-trained models"
-    "prior=adm_imagenet": Source(
-        "256x256_diffusion_uncond.pt",
-        "OpenAI",
-        "https://github.com/openai/guided-diffusion",
-        "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/256x256_diffusion_uncond.pt",
-    ),
-    # installed: cleanfid/downloads_helper.py
-    "metric=inception": Source(
-        "inception-2015-12-05.pt",
-        "NVIDIA",
-        "https://github.com/GaParmar/clean-fid",
-        "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt",
-    ),
-    # installed: torchvision/models/alexnet.py and vgg.py, sizes too; file names carry the digest's first digits
-    "metric=lpips_alex": Source(
-        "alexnet-owt-7be5be79.pth",
-        "torchvision",
-        "https://docs.pytorch.org/vision/stable/models/alexnet.html",
-        "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-        size=round(233.087 * _MIB),
-        sha256="7be5be79",
-    ),
-    "metric=lpips_vgg": Source(
-        "vgg16-397923af.pth",
-        "torchvision",
-        "https://docs.pytorch.org/vision/stable/models/vgg.html",
-        "https://download.pytorch.org/models/vgg16-397923af.pth",
-        size=round(527.796 * _MIB),
-        sha256="397923af",
-    ),
-    # published: BasicSR's repository at the version that LD-SMC's requirements name; LIVE's parameters of NIQE, whose
-    # notice (University of Texas at Austin) goes with every copy
-    "metric=niqe": Source(
-        "niqe_pris_params.npz",
-        "BasicSR",
-        "https://github.com/XPixelGroup/BasicSR/blob/v1.4.2/basicsr/metrics/niqe_pris_params.npz",
-        "https://raw.githubusercontent.com/XPixelGroup/BasicSR/v1.4.2/basicsr/metrics/niqe_pris_params.npz",
-    ),
-}
+def where(name: str, sources: Sources = SOURCES) -> Path:
+    """The file that `python -m ldsmc_bench.fetch <name>` brought, such as `metric=niqe`; nothing is downloaded.
+
+    Raises UserError, with the command, where the file is absent, or is not as long as it was when it was fetched; its
+    digest is what the command checks.
+    """
+    path = place(name, require_source(name, sources))
+    if not path.is_file():
+        raise UserError(f"{name} is not in the cache ({path}): python -m ldsmc_bench.fetch {name}")
+    return expect_size(path, name)
+
+
+def place(name: str, source: Source) -> Path:
+    """The path of this source's file, fetched or not: `<cache>/weights/<prior>/…` or `<cache>/metrics/<metric>/…`."""
+    kind, _, which = name.partition("=")
+    folder = weights_folder(which) if kind == "prior" else cache_folder() / "metrics" / which
+    return folder / source.file
+
+
+def require_source(name: str, sources: Sources) -> Source:
+    """The source of this name. Raises UserError where there is none."""
+    if name not in sources:
+        raise UserError(f"{name}: there is no source of this name; choose from {', '.join(sources)}")
+    return sources[name]
+
+
+def part_of(path: Path) -> Path:
+    """The path of a file while it is downloaded."""
+    return path.with_name(path.name + ".part")
+
+
+def describe_state(name: str, source: Source, sources: Sources) -> str:
+    """The state of a source in the cache, in a few words."""
+    path = place(name, source)
+    if path.exists():
+        try:
+            return f"in the cache, {format_size(where(name, sources).stat().st_size)}"
+        except UserError:
+            return "damaged: use --force"
+    part = part_of(path.with_name(source.offered))
+    if part.exists():
+        return f"begun, {format_size(part.stat().st_size)}"
+    return "not yet" if source.url else "by hand"
+
+
+def format_size(size: int) -> str:
+    """A number of bytes for people, in powers of 1000: 4.27 GB."""
+    amount = float(size)
+    for unit in ("bytes", "kB", "MB"):
+        if amount < 999.5:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:.2f} GB"

@@ -1,4 +1,4 @@
-"""A prior made ready to compute: on its device, its networks compiled by torch.compile where that is asked for."""
+"""Priors on their device, with networks compiled by torch.compile where that is asked for."""
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -13,8 +13,8 @@ from ldsmc_bench.prior.interface import Prior
 P = TypeVar("P", bound=Prior)
 
 
-def ready(prior: P, device: torch.device, dtype: torch.dtype, compile: bool) -> P:
-    """The prior with its networks on `device` in `dtype`; see `compile_networks` for the rest."""
+def to_device_and_compile(prior: P, device: torch.device, dtype: torch.dtype, compile: bool) -> P:
+    """The prior with its networks on `device` in `dtype`, compiled if `compile` (see `compile_networks`)."""
     placed = prior.to(device, dtype)
     if compile:
         compile_networks(placed, device)
@@ -24,12 +24,11 @@ def ready(prior: P, device: torch.device, dtype: torch.dtype, compile: bool) -> 
 def compile_networks(prior: Prior, device: torch.device) -> None:
     """Have the networks of `prior`, on their device, compiled when they are first called, in place.
 
-    The first number of rows is compiled for as it is, the second for any number, but for 1 and what convolutions tell
-    apart (on a CPU, 16 and more); with gradient and without. Raises UserError where PyTorch cannot compile, or for a
-    prior without networks.
+    The first batch size gets a static graph and the second a dynamic one; batches of 1 and (on a CPU) of 16 and more
+    have graphs of their own, as have calls with and without gradient. Raises UserError where PyTorch cannot compile,
+    or for a prior without networks.
     """
-    networks = list(networks_of(prior))
-    if not networks:
+    if not (networks := list(networks_of(prior))):
         raise UserError("compile=true: this prior has no networks to compile; leave it out")
     try:
         torch.compile(lambda x: x + 1)(torch.zeros(2, device=device))

@@ -1,53 +1,91 @@
-"""A prior that counts what is asked of it: rows through each network, forward and backward."""
+"""A prior that counts the rows through each of its networks, forward and backward."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
 
 from torch import Tensor
 
-from ldsmc_bench.errors import UserError
-from ldsmc_bench.prior.interface import Calibrated
-from ldsmc_bench.prior.wrapped import Wrapped
-from ldsmc_bench.problem.operators import Operator
+from ldsmc_bench.prior.interface import PriorWrapper
+
+KINDS = [f"{network}_{way}" for network in ("denoiser", "decoder", "encoder") for way in ("forward", "backward")]
+
+
+class Listener(Protocol):
+    """Receives the begin and end of each network call; kinds are such as `denoiser_backward`."""
+
+    def begin(self, kind: str, rows: int) -> None: ...
+
+    def end(self, kind: str, rows: int) -> None: ...
 
 
 @dataclass(frozen=True)
-class Counted(Wrapped):
-    """Looks like `prior` to a sampler; `calls` tallies rows (images x particles), as `denoiser_forward` and so on."""
+class CallCounter(PriorWrapper):
+    """Looks like `prior` to a sampler; `calls` tallies rows (images x particles), as `denoiser_forward` and so on.
+
+    Its schedule is a copy: a sampler that writes to it changes its own alone.
+    """
 
     calls: Counter[str] = field(default_factory=Counter)
+    listener: Listener | None = None
+
+    @cached_property
+    def alpha_bar(self) -> Tensor:
+        own: Tensor = self.prior.alpha_bar.clone()
+        return own
 
     def eps(self, z: Tensor, t: Tensor) -> Tensor:
-        return self._counted("denoiser", super().eps(z, t))
+        return self._count("denoiser", z, lambda: (self.prior.eps(z, t), None))[0]
 
     def eps_and_variance(self, z: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
-        eps, variance = super().eps_and_variance(z, t)
-        return self._counted("denoiser", eps), variance
+        return self._count("denoiser", z, lambda: self.prior.eps_and_variance(z, t))
 
     def encode(self, x: Tensor) -> Tensor:
-        z = super().encode(x)
-        return z if z is x else self._counted("encoder", z)  # a pixel prior's codec is no network
+        return self._count("encoder", x, lambda: (self.prior.encode(x), None))[0]
 
     def decode(self, z: Tensor) -> Tensor:
-        x = super().decode(z)
-        return x if x is z else self._counted("decoder", x)
-
-    def unexplained(self, operator: Operator, a: float) -> Tensor:
-        """Raises UserError where the prior was not calibrated."""
-        if not isinstance(self.prior, Calibrated):
-            raise UserError("method.sample.twist=cal: this prior was not calibrated; use tds, tmpd or paper")
-        return self.prior.unexplained(operator, a)
+        return self._count("decoder", z, lambda: (self.prior.decode(z), None))[0]
 
     def per_image(self, images: int) -> dict[str, float]:
         """Calls divided by the images that shared them."""
-        names = [
-            f"{network}_{way}" for network in ("denoiser", "decoder", "encoder") for way in ("forward", "backward")
-        ]
-        return {name: self.calls[name] / images for name in names}
+        return {kind: self.calls[kind] / images for kind in KINDS}
 
-    def _counted(self, network: str, output: Tensor) -> Tensor:
-        rows = len(output)
-        self.calls[f"{network}_forward"] += rows
+    def _count(self, network: str, given: Tensor, call: Callable[[], tuple[Tensor, Any]]) -> tuple[Tensor, Any]:
+        rows, forward, backward = len(given), f"{network}_forward", f"{network}_backward"
+        if self.listener is not None:
+            self.listener.begin(forward, rows)
+        output, variance = call()
+        if output is given:  # a pixel prior's codec is no network
+            return output, variance
+        self.calls[forward] += rows
+        if self.listener is not None:
+            self.listener.end(forward, rows)
         if output.requires_grad:
-            output.register_hook(lambda gradient: self.calls.update({f"{network}_backward": rows}))
-        return output
+            output.register_hook(lambda gradient: self.calls.update({backward: rows}))
+            if self.listener is not None:
+                _hear_backward(self.listener, backward, given, output)
+        return output, variance
+
+
+def _hear_backward(listener: Listener, kind: str, given: Tensor, output: Tensor) -> None:
+    """Time a backward pass from the gradient of `output` to that of `given`, where it has one."""
+    rows, reached = len(output), given.requires_grad
+    under_way = False
+
+    def begin(gradient: Tensor) -> None:
+        nonlocal under_way
+        under_way = True
+        listener.begin(kind, rows)
+        if not reached:
+            listener.end(kind, rows)
+
+    def end(gradient: Tensor) -> None:
+        if under_way:  # what was given may have a gradient by another way
+            listener.end(kind, rows)
+            ending.remove()  # a fit gives the same leaf at every iteration, and each would leave a hook on it
+
+    output.register_hook(begin)
+    if reached:
+        ending = given.register_hook(end)

@@ -1,7 +1,8 @@
-"""What a sampler may ask of a prior: latent, pixel and Gaussian-mixture priors look alike."""
+"""The interface of a prior to samplers: latent, pixel and Gaussian-mixture priors look alike."""
 
 from collections.abc import Sequence
-from typing import Protocol, Self, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -51,9 +52,29 @@ class Prior(Protocol):
 
 @runtime_checkable
 class Calibrated(Protocol):
-    """A prior of which is known how far its predicted clean latents are from the true ones, as a measurement sees it;
-    ask with `isinstance(prior, Calibrated)`."""
+    """A prior that can estimate the error of A(D(z0_hat)), the measurement of its predicted clean latents."""
 
-    def unexplained(self, operator: Operator, a: float) -> Tensor:
+    def prediction_error_variance(self, operator: Operator, a: float) -> Tensor:
         """The mean square of A(D(z_0)) - A(D(z0_hat(z))) for latents z at alpha_bar `a`, float64: that of an entry,
         (1,), or its covariance, (G,d,d), for G groups of the operator's rows, which follow each other."""
+
+
+PASSED_ON = {name for protocol in (Prior, Calibrated) for name in vars(protocol) if not name.startswith("_")}
+
+
+@dataclass(frozen=True)
+class PriorWrapper:
+    """Looks like `prior` to a sampler, and computes the same, but for the methods that a subclass replaces."""
+
+    prior: Any  # a Prior
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in PASSED_ON:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name}")
+        return getattr(self.prior, name)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Self:
+        return replace(self, prior=self.prior.to(device, dtype))
+
+    def conditioned(self, labels: Sequence[int] | None) -> Self:
+        return replace(self, prior=self.prior.conditioned(labels))

@@ -1,27 +1,30 @@
-"""Where images come from: the faces that the program draws, any folder of pictures, or one whose ids are known."""
+"""Data sets: images by id, from any folder of pictures or from one whose ids are known."""
 
 import hashlib
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
-from ldsmc_bench.errors import UserError
+from ldsmc_bench.errors import UserError, warn
+from ldsmc_bench.files import pixel_digest
 from ldsmc_bench.problem import pictures
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+OTHER_SUFFIXES: tuple[str, ...] = (".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".jp2", ".jxl")
+OTHER_SUFFIXES += (".ppm", ".pgm", ".npy", ".raw", ".dng")
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images by id: `load(id)` is (3,S,S) float32 in [-1,1]; `digest` changes with the ids, their classes and the way
-    to load them, not with the place or the state of the files.
+    """Images by id: `load(id)` is (3,S,S) float32 in [-1,1]. `digest` changes with the way to load them and with the
+    folder that they lie in, not with the state of its files.
 
-    `labels` holds the class of every id, where the data set has classes.
+    `labels` holds the class of every id, where the data set has classes. `state(id)` names the state of an image's file
+    without reading it, and is None where there is no such file; `state` is None for images that are no files.
     """
 
     name: str
@@ -29,37 +32,31 @@ class Dataset:
     load: Callable[[str], Tensor]
     digest: str
     labels: Mapping[str, int] | None = None
+    state: Callable[[str], str | None] | None = None
 
 
-def toyfaces(split: str = "test") -> Dataset:
-    """The embedded data set: 64x64 faces, each drawn from its id. Raises UserError for an unknown split."""
-    from ldsmc_bench.problem import toyfaces as faces  # drawing is not needed where the pictures are a folder's
-
-    try:
-        ids = faces.ids(split)
-    except UserError as error:
-        raise UserError(f"dataset.split={split}: {error}") from error
-    return Dataset(
-        "toyfaces", ids, lambda image_id: pictures.tensor(faces.array(image_id)), _digest(faces.VERSION, ids)
-    )
+def truth_digest(pixels: Tensor) -> str:
+    """Digest of an 8-bit image (3,S,S), 16 hex digits, by which a record names its truth."""
+    return pixel_digest(pixels.numpy())
 
 
-def folder(root: str | None, image_size: int) -> Dataset:
+def folder(root: str | None, image_size: int, collection: str | None = None) -> Dataset:
     """All png, jpg and webp pictures under `root`, its subfolders included, hidden files left out.
 
-    An id is the path below `root` without its suffix, made safe for file names and unique. Raises UserError without a
-    root or without pictures in it; `load` raises it, naming the file, for one that cannot be read.
+    An id is the path below `root`, without `.png`, safe as a file name; it does not depend on the other pictures.
+    `collection` names the folder in a run's identity: None for its path. Raises UserError without a root or without
+    pictures in it; `load` raises it, naming the file, for one that cannot be read.
     """
     top = folder_at(root)
-    names = sorted(_pictures(top))
-    if not names:
+    paths = {_id(name): top / name for name in sorted(_pictures(top, root))}
+    if not paths:
         raise UserError(f"dataset.root={root}: no pictures ({', '.join(SUFFIXES)}) in this folder")
-    paths = {image_id: top / name for image_id, name in zip(_unique_ids(names), names, strict=True)}
     return Dataset(
         name="folder",
         ids=sorted(paths),
         load=lambda image_id: pictures.read(paths[image_id], image_size),
-        digest=_digest(f"{pictures.TRANSFORM} {image_size}", names),
+        digest=digest_of(f"{pictures.TRANSFORM} {image_size}", [_collection(top, collection)]),
+        state=lambda image_id: _state(paths[image_id]),
     )
 
 
@@ -71,60 +68,106 @@ def listed(
     n_images: int,
     image_size: int,
     labels: Mapping[str, int] | None = None,
+    collection: str | None = None,
 ) -> Dataset:
-    """Pictures known by their ids, wherever they lie: that of an id is the first of `places(id)` that exists under
-    `root`. The first `n_images` have to be there; for the others is not looked, so that a part of the data set will do
-    for a first look. Raises UserError without a root, and names the first missing picture.
+    """Pictures known by their ids: that of an id is the first of `places(id)` that exists under `root`.
+
+    Only the first `n_images` files must exist, so that a part of the data set will do for a first look. `collection`
+    names the folder in a run's identity: None for its path. Raises UserError without a root, and names the first
+    missing picture.
     """
     top = folder_at(root)
 
-    def path(image_id: str) -> Path | None:
+    def find(image_id: str) -> Path | None:
         return next((top / place for place in places(image_id) if (top / place).is_file()), None)
 
     def load(image_id: str) -> Tensor:
-        found = path(image_id)
-        if found is None:
+        if (path := find(image_id)) is None:
             raise UserError(f"dataset.root={root}: {image_id} is missing ({' or '.join(places(image_id))})")
-        return pictures.read(found, image_size)
+        return pictures.read(path, image_size)
 
     wanted = ids[:n_images]
-    missing = [image_id for image_id in wanted if path(image_id) is None]
+    missing = [image_id for image_id in wanted if find(image_id) is None]
     if missing:
         raise UserError(
             f"dataset.root={root}: {len(missing)} of {len(wanted)} pictures are missing, the first of them "
             f"{missing[0]} ({' or '.join(places(missing[0]))})"
         )
+
     lines = [f"{image_id} {labels[image_id]}" for image_id in ids] if labels is not None else ids
-    return Dataset(name, ids, load, _digest(f"{pictures.TRANSFORM} {image_size}", lines), labels)
+    digest = digest_of(f"{pictures.TRANSFORM} {image_size}", [_collection(top, collection), *lines])
+    return Dataset(name, ids, load, digest, labels, lambda image_id: _state(find(image_id)))
 
 
 def folder_at(root: str | None) -> Path:
-    """Raises UserError where `dataset.root` is not set or no folder."""
+    """The folder that `dataset.root` names. Raises UserError where it is not set or cannot be read."""
     if not root or root == "???":
         raise UserError("dataset.root is not set: give the folder of your pictures, dataset.root=/path/to/pictures")
     top = Path(str(root)).expanduser()  # YAML reads a folder called 2024 as a number
     if not top.is_dir():
         raise UserError(f"dataset.root={root}: no such folder")
+    try:
+        os.listdir(top)
+    except OSError as error:
+        raise UserError(f"dataset.root={root}: this folder cannot be read ({error.strerror})") from error
     return top
 
 
-def _pictures(top: Path) -> Iterable[str]:
-    for path in top.rglob("*"):
-        name = path.relative_to(top)
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not any(part.startswith(".") for part in name.parts):
-            yield name.as_posix()
+def _pictures(top: Path, root: str | None) -> Iterator[str]:
+    """The paths below `top` of all pictures, each folder listed once, links followed. A warning counts the rest."""
+    passed_over: dict[str, list[str]] = {}
+
+    def unreadable(error: OSError) -> None:
+        passed_over.setdefault("folders that cannot be read", []).append(os.path.relpath(error.filename, top))
+
+    seen = set()
+    for place, folders, files in os.walk(top, onerror=unreadable, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:  # a link that leads back up, or to what was listed elsewhere
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(place, name)
+            below = path.relative_to(top).as_posix()
+            if name.startswith("."):
+                continue
+            if path.suffix.lower() not in SUFFIXES:
+                if path.suffix.lower() in OTHER_SUFFIXES:
+                    passed_over.setdefault(f"pictures of other types than {', '.join(SUFFIXES)}", []).append(below)
+            elif path.is_file():
+                yield below
+            else:
+                passed_over.setdefault("links that lead nowhere", []).append(below)
+    if passed_over:
+        counts = [
+            f"{len(names)} {what} ({names[0]}{', …' if names[1:] else ''})" for what, names in passed_over.items()
+        ]
+        warn(f"dataset.root={root}: passed over {'; '.join(counts)}")
 
 
-def _unique_ids(names: Sequence[str]) -> list[str]:
-    """One id a name; names that would share one (a.png, a.jpg, and A.png as some disks ignore case) get a hash each."""
-    plain = [re.sub(r"[^A-Za-z0-9._-]+", "_", str(Path(name).with_suffix(""))).strip("._-")[:100] for name in names]
-    count = Counter(text.lower() for text in plain)
-    hashes = [hashlib.sha256(os.fsencode(name)).hexdigest()[:8] for name in names]
-    return [
-        text if text and count[text.lower()] == 1 else f"{text or 'image'}-{mark}"
-        for text, mark in zip(plain, hashes, strict=True)
-    ]
+def _id(name: str) -> str:
+    """The id of the picture at this path: the path itself, without `.png`, if that is a plain name, else a safe name
+    with a digest. No two paths share one, whatever the case of their letters."""
+    stem = name.removesuffix(".png")
+    if re.fullmatch(r"[a-z0-9_-]{1,100}" if stem != name else r"[a-z0-9_-]{1,100}\.(jpg|jpeg|webp)", stem):
+        return stem
+    safe = re.sub(r"[^A-Za-z0-9_-]+", "_", str(Path(name).with_suffix(""))).strip("_-")[:100]
+    return f"{safe or 'image'}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
 
 
-def _digest(way: object, ids: Iterable[str]) -> str:
+def _collection(top: Path, collection: str | None) -> str:
+    return f"collection {collection}" if collection is not None else f"folder {os.path.abspath(top)}"
+
+
+def _state(path: Path | None) -> str | None:
+    """A text that changes with a file's content: no program can set the time of a file's last change (ctime) back."""
+    try:
+        found = os.stat(path) if path else None
+    except OSError:
+        return None
+    return found and f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}"
+
+
+def digest_of(way: object, ids: Iterable[str]) -> str:
     return hashlib.sha256(os.fsencode("\n".join([str(way), *ids]))).hexdigest()

@@ -14,10 +14,8 @@ _CANVAS = 122  # pixels: twice the published kernel, as there
 
 
 def gaussian_taps(side: int, sigma: float) -> Tensor:
-    """A Gaussian of `sigma`, cut at 4 sigma and normalised to sum 1: (2r+1,) float64.
-
-    At 256 pixels and sigma 3 these 25 taps are all that is not zero in the 61x61 kernel of DPS, ReSample and LD-SMC.
-    """
+    """A Gaussian of `sigma`, cut at 4 sigma and normalised to sum 1: (2r+1,) float64. At 256 pixels and sigma 3 these
+    25 taps are all that is not zero in the 61x61 kernel of DPS, ReSample and LD-SMC."""
     scaled = sigma * side / REFERENCE_SIDE
     radius = int(4 * scaled + 0.5)
     weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=torch.float64) / scaled) ** 2)

@@ -1,16 +1,17 @@
 """A few random linear measurements of a whole image or vector, by their matrix."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from ldsmc_bench.noise import Noise
+from ldsmc_bench.problem.operators import SharedOperator
 
 
 @dataclass(frozen=True, eq=False)
-class Linear:
+class Linear(SharedOperator):
     """y = A x, of shape (R,1,1,dy), for x (R,C,H,W) of dx entries. Rows that share a matrix in a row are one product.
 
     `noise_level` is a row's own scale of the noise: the task's `noise_std` multiplies it.
@@ -20,7 +21,6 @@ class Linear:
     noise_levels: Tensor  # (P,)
     labels: Tensor  # (R,), the matrix of each row
     shape: tuple[int, int, int]  # (C,H,W) of x
-    linear: ClassVar[bool] = True
 
     def __call__(self, x: Tensor) -> Tensor:
         return self._product(x, self.grouped().mT, (1, 1, -1))
@@ -37,9 +37,6 @@ class Linear:
         gram = matrices @ matrices.mT + deltas.reshape(groups, -1)[:, :1, None] * identity
         return self._product(y, torch.linalg.solve(gram, matrices).to(y.dtype), self.shape)
 
-    def observed(self) -> None:
-        return None
-
     @property
     def noise_level(self) -> Tensor:
         """(R,1,1,1)."""
@@ -52,26 +49,20 @@ class Linear:
     def select(self, index: Tensor) -> Self:
         return replace(self, labels=self.labels[index])
 
-    def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
-        matrices, levels = (tensor.to(device, dtype) for tensor in (self.matrices, self.noise_levels))
-        return replace(self, matrices=matrices, noise_levels=levels, labels=self.labels.to(device))
-
     def _product(self, rows: Tensor, matrices: Tensor, shape: tuple[int, ...]) -> Tensor:
         product = rows.reshape(len(matrices), -1, matrices.shape[1]) @ matrices.to(rows.dtype)
         return product.reshape(len(rows), *shape)
 
 
 def runs(labels: Tensor) -> Tensor:
-    """Labels (R,) as those of G groups of R / G consecutive rows that are alike, as large as they come."""
+    """Labels (G,) of the largest groups of R / G consecutive rows with the same label; `labels` is (R,)."""
     found, lengths = torch.unique_consecutive(labels, return_counts=True)
     return found if bool((lengths == lengths[0]).all()) else labels
 
 
 def random_matrices(noise: Noise, dy: int, dx: int) -> Tensor:
-    """(B,dy,dx), one an image: the singular vectors of a Gaussian matrix, with singular values uniform in [0,1).
-
-    (Cardoso et al. 2024, MCGdiff: the operators of their Gaussian-mixture experiment.)
-    """
+    """(B,dy,dx), one an image: the singular vectors of a Gaussian matrix, with singular values uniform in [0,1), as in
+    the Gaussian-mixture experiment of MCGdiff (Cardoso et al. 2024)."""
     u, _, v = torch.linalg.svd(noise.normal("operator", (dy, dx)).double(), full_matrices=False)
     values = noise.uniform("singular values", (dy,)).sort(dim=1, descending=True).values
     return ((u * values[:, None]) @ v).float()

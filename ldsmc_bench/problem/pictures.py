@@ -10,6 +10,7 @@ from torch import Tensor
 from ldsmc_bench.errors import UserError
 
 TRANSFORM = "8-bit RGB, short side resized (bicubic, antialiased), centre crop"  # part of a run's identity
+LONGEST = 16  # times the short side; more of the long side is cut off first, far from the centre that is kept
 # Pictures may be of any size: Pillow's limit guards against strangers' files, and these are the user's own.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -31,12 +32,15 @@ def read(path: Path, side: int) -> Tensor:
 
 def tensor(pixels: np.ndarray) -> Tensor:
     """(S,S,3) uint8 -> (3,S,S) float32 in [-1,1]."""
-    return torch.tensor(pixels).permute(2, 0, 1).contiguous() / 127.5 - 1
+    return torch.tensor(pixels, dtype=torch.float32).permute(2, 0, 1).contiguous() / 127.5 - 1
 
 
 def _square(picture: Image.Image, side: int) -> np.ndarray:
     """(side,side,3) uint8."""
     short = min(picture.size)
+    if max(picture.size) > LONGEST * short:  # resized whole, a sliver of few bytes would fill the memory
+        across, down = ((length - min(length, LONGEST * short)) // 2 for length in picture.size)
+        picture = picture.crop((across, down, picture.width - across, picture.height - down))
     width, height = (side * length // short for length in picture.size)
     left, top = round((width - side) / 2), round((height - side) / 2)
     resized = picture.resize((width, height), Image.Resampling.BICUBIC)

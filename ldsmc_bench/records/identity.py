@@ -1,65 +1,81 @@
-"""The identity of a run: one name for everything that reaches the computation, and for nothing else.
+"""The identity of a run: one name for everything that its results depend on.
 
-The name is a hash, so a run asked for twice is found again, and a run that differs in one number is another run.
+The name is a hash of named and versioned values. No Python path or `repr` is part of it: code may be renamed and moved.
 """
 
 import hashlib
-import json
-import math
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from ldsmc_bench.errors import UserError
+from ldsmc_bench.files import canonical
+
+if TYPE_CHECKING:
+    from ldsmc_bench.prior.interface import Prior
+    from ldsmc_bench.problem.datasets import Dataset
 
 # Part of every identity. Raise it when a change of the code changes results under an unchanged configuration,
-# so that old rows and new ones never share a run.
-PROTOCOL_VERSION = 1
+# so that old rows and new ones never share a run. A method's own `version` does the same for that method alone.
+PROTOCOL_VERSION = 2
 
+OURS = ("ldsmc_bench", "baselines")  # functions of these packages are identified by the names of methods and tasks
 DIGITS = 12  # of the hash, 48 bits: among 10,000 runs two share a name with a chance of 2 in 10 million
 
 
+def identify(config: Mapping[str, Any], dataset: "Dataset", prior: "Prior") -> dict[str, Any]:
+    """The values of a resolved configuration that a run's results depend on."""
+    method, task = config["method"], config["task"]
+    unread = "noise_std" if task["noise"] == "poisson" else "poisson_rate"
+    return {
+        "protocol": PROTOCOL_VERSION,
+        "method": {
+            "name": method["name"],
+            "version": method.get("version", 1),
+            **foreign_function(method["sample"]),
+            "sample": complete_arguments(method["sample"]),
+        },
+        "task": {
+            **{key: value for key, value in task.items() if key not in ("tuning", unread)},
+            **foreign_function(task["operator"]),
+            "operator": complete_arguments(task["operator"]),
+        },
+        "measurement": {key: value for key, value in config["measurement"].items() if key != unread},
+        "dataset": {"name": config["dataset"]["name"], "digest": dataset.digest},
+        "prior": {"name": config["prior"]["name"], "digest": prior.digest},
+        "seed": config["seed"],
+        "precision": config["precision"],
+    }
+
+
+def foreign_function(node: Mapping[str, Any]) -> dict[str, str]:
+    """The name of a section's function that is the user's: several may go by the name of one method or task."""
+    package, _, function = node["_target_"].rpartition(".")
+    return {} if package.split(".")[0] in OURS else {"function": function}
+
+
+def complete_arguments(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Every argument of the function that a section names, those left at their default included."""
+    from hydra.utils import get_object  # a fifth of a second, which reports and `status` need not wait for
+
+    given = {key: value for key, value in node.items() if not key.startswith("_")}
+    taken = sampler_arguments(get_object(node["_target_"])).items()
+    return {name: None if one.default is one.empty else one.default for name, one in taken} | given
+
+
+def sampler_arguments(function: Any) -> dict[str, inspect.Parameter]:
+    """The keyword-only arguments of a function: those that a configuration sets."""
+    return {name: p for name, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
 def run_id(identity: Mapping[str, object]) -> str:
-    """`<method>-<task>-<dataset>-<hash>`, for example `ldsmc-freeform-toyfaces-3f9c1a2b4d5e`.
+    """`<method>-<task>-<dataset>-<hash>`, for example `ldsmc-freeform-toyfaces-3f9c1a2b4d5e`."""
+    return name_with_hash(identity, ("method", "task", "dataset"))
 
-    The entries `method`, `task` and `dataset` are names, or mappings with a `name`. The hash is the SHA-256 of the
-    canonical text, cut to 12 digits.
-    """
+
+def name_with_hash(identity: Mapping[str, object], keys: Sequence[str]) -> str:
+    """The names of these entries, which are text or have a `name`, and the SHA-256 of the canonical text of all."""
+    values = [identity[key] for key in keys]
+    names = [str(value["name"] if isinstance(value, Mapping) else value) for value in values]
     digest = hashlib.sha256(canonical(identity).encode()).hexdigest()
-    return "-".join([*(_name(identity, key) for key in ("method", "task", "dataset")), digest[:DIGITS]])
-
-
-def canonical(identity: Mapping[str, object]) -> str:
-    """The one JSON text of a configuration: keys sorted, 1.0 written as 1, tuples as lists.
-
-    Raises UserError for NaN and infinities, TypeError for what JSON has no word for; both name the key.
-    """
-    return json.dumps(_plain(identity, ""), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _plain(value: object, key: str) -> object:
-    match value:
-        case None | bool() | str() | int():
-            return value
-        case float():
-            if not math.isfinite(value):
-                raise UserError(f"{key}={value} cannot be part of a run: give a finite number, or null for no limit")
-            # Equal numbers must hash alike, whether the user typed 1 or 1.0; -0.0 becomes 0.
-            return int(value) if value.is_integer() else float(value)
-        case list() | tuple():
-            return [_plain(item, f"{key}[{index}]") for index, item in enumerate(value)]
-        case Mapping():
-            return {_key(name, key): _plain(item, f"{key}.{name}".lstrip(".")) for name, item in value.items()}
-    raise TypeError(f"{key or 'identity'} is a {type(value).__name__}, which JSON cannot hold: pass plain values")
-
-
-def _key(name: object, parent: str) -> str:
-    # JSON would turn the key 1 into "1" and so let two different mappings share a hash.
-    if not isinstance(name, str):
-        raise TypeError(f"{parent or 'identity'} has the key {name!r}, which JSON cannot hold: pass a string")
-    return name
-
-
-def _name(identity: Mapping[str, object], key: str) -> str:
-    value = identity[key]
-    name = value["name"] if isinstance(value, Mapping) else value
-    return re.sub(r"[^A-Za-z0-9_.]+", "_", str(name))
+    return "-".join([*(re.sub(r"[^A-Za-z0-9_.]+", "_", name) for name in names), digest[:DIGITS]])

@@ -1,142 +1,157 @@
-"""How far each run is: what was asked for, against what the store holds.
+"""The progress of each run: draws asked for against records in the store.
 
-How many images are wanted is not part of a run's identity (more of them fill in the same run), so it is kept beside the
-records, in `requested.json`. That number only grows: a quick look at 10 images does not make a run of 1000 complete.
+The numbers of images and of their draws are not part of a run's identity (more fill in the same run): they are kept in
+`requested.json`. They only grow, a quick look at 10 images does not make a run of 1000 complete; but that of images
+shrinks where the data set does.
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any, get_type_hints
 
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.records.publish import publish, replace, writing
-from ldsmc_bench.records.store import Store, outcomes, read, runs
-from ldsmc_bench.records.view import tally
+from ldsmc_bench.files import publish, replace, writing
+from ldsmc_bench.records.record import RunLabels
+from ldsmc_bench.records.store import Store, draw_stores, outcomes, read, read_summary, runs
+from ldsmc_bench.records.view import Tally, tally
+from ldsmc_bench.text import printable, text_table
+
+FIRST = 16  # ids that a request names
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a run was asked for, the first `ids` images of a data set of `dataset_size`, and which run it is.
-
-    `variant` is a label: not part of the run's identity, which holds what the variant stands for.
-    """
+    """A request for so many draws of each of the first `ids` images of a data set, and the labels of the run that has
+    to make them."""
 
     ids: int
-    dataset_size: int
-    method: str
-    task: str
-    dataset: str
-    particles: int
-    steps: int
-    seed: int
-    variant: str = "default"
+    labels: RunLabels
+    first: tuple[str, ...] = ()  # ids, for sheets and panels that show the same images of all runs
+    draws: int = 1
+    of_each: tuple[int, ...] = ()  # the images asked for of each draw, where later draws are asked of fewer
+
+    @property
+    def by_draw(self) -> tuple[int, ...]:
+        """The number of images that are asked for of each draw, never more than of the one before."""
+        return self.of_each or (self.ids,) * self.draws
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One line of the status: images `done`, `missing` (asked for, not tried yet), `failed`, and `skipped` where the
-    method cannot do the task."""
+    """One line of the status: draws of images `done`, `missing` (asked for, not tried yet), `failed`, and `skipped`
+    where the method cannot do the task."""
 
     run_id: str
-    method: str
-    task: str
-    dataset: str
-    particles: int
-    steps: int
-    seed: int
+    labels: RunLabels
     done: int
     missing: int
     failed: int
     skipped: int
     complete: bool
+    draws: int = 1  # asked for of each image
+
+    def row(self) -> dict[str, Any]:
+        """The line as flat values by name."""
+        flat = {"run_id": self.run_id, **asdict(self.labels), **asdict(self)}
+        return {key: value for key, value in flat.items() if key not in ("labels", "variant")}
 
 
-def request(store: Store, wanted: Request) -> None:
-    """Note what the run is asked to do, unless as much was asked before. Raises UserError if it cannot be written."""
+def request(store: Store, wanted: Request, there: int = sys.maxsize) -> None:
+    """Note what the run is asked to do, unless as much was asked before and its data set still has so many images
+    (`there`). Raises UserError if it cannot be written."""
     path = store.root / "requested.json"
-    data = (json.dumps(asdict(wanted), indent=2) + "\n").encode()
     with writing(store.root):
-        # Look again after each attempt: another process may have asked at the same time, for more or for less.
-        while (standing := requested(store)) is None or standing.ids < wanted.ids:
-            put = replace if path.exists() else publish
-            put(path, data)
+        while True:  # look again after each attempt: another process may have asked at the same time, for more or less
+            standing = requested(store)
+            before = standing.by_draw if standing else ()
+            asked = [min(max(pair), there) for pair in zip_longest(before, wanted.by_draw, fillvalue=0)]
+            if standing and list(before) == asked:
+                return
+            of_each = {"of_each": asked} if len(set(asked)) > 1 else {}
+            note = {"ids": asked[0], "draws": len(asked), **of_each, **asdict(wanted.labels), "first": wanted.first}
+            (replace if path.exists() else publish)(path, (json.dumps(note, indent=2) + "\n").encode())
 
 
 def requested(store: Store) -> Request | None:
-    """What the run was asked to do, or None if nobody has said so yet."""
+    """The latest request of a run; None before the first."""
+    path = store.root / "requested.json"
     try:
-        values = json.loads((store.root / "requested.json").read_bytes())
-        return Request(**{field.name: values[field.name] for field in fields(Request) if field.name in values})
-    except (FileNotFoundError, ValueError, TypeError):
+        return _request(json.loads(path.read_bytes()))
+    except (FileNotFoundError, LookupError, ValueError, TypeError):
         return None
     except OSError as error:
-        raise UserError(
-            f"{store.root / 'requested.json'} cannot be read ({error.strerror}): check results_dir"
-        ) from error
+        raise UserError(f"{path} cannot be read ({error.strerror}): check results_dir") from error
 
 
 def asked(store: Store) -> Request | None:
-    """As `requested`; for a run whose request was lost, what its records tell, but for how many images were wanted.
-    None without either."""
-    return requested(store) or _asked_by_records(store)
+    """As `requested`; where the request was lost, with the labels of the records and `ids` 0. None without either."""
+    if noted := requested(store):
+        return noted
+    try:
+        return _request({"ids": 0, **read(store, list(outcomes(store))[:1])[0]})
+    except (LookupError, ValueError, TypeError):
+        return None
+
+
+def _request(values: Mapping[str, Any]) -> Request:
+    """A request from JSON. Raises LookupError, ValueError or TypeError for any other content."""
+    labels: dict[str, Any] = {
+        name: printable(values[name]) if kind is str else int(values[name])  # a name may be read as a number
+        for name, kind in get_type_hints(RunLabels).items()
+        if name in values
+    }
+    ids, labelled = int(values["ids"]), RunLabels(**labels)
+    of_each = tuple(map(int, values.get("of_each", ())))
+    first = tuple(map(printable, values.get("first", ())))
+    return Request(ids, labelled, first, int(values.get("draws", 1)), of_each)
+
+
+def complete(wanted: Request, counts: Sequence[Tally]) -> bool:
+    """True if every draw asked for is done, or skipped because the method cannot do the task, by the counts of a run's
+    draws. A failed one leaves a run incomplete: the same command tries it again."""
+    return wanted.ids > 0 and missing(wanted, counts) == 0 and not any(count.failed for count in counts)
+
+
+def missing(wanted: Request, counts: Sequence[Tally]) -> int:
+    """The number of draws asked for that have no record. More records than asked for, of pictures that left their
+    folder, make up for no other draw's."""
+    there = [count.total for count in counts]
+    return sum(max(0, asked - (there[i] if i < len(there) else 0)) for i, asked in enumerate(wanted.by_draw))
+
+
+def concluded(store: Store) -> dict[str, Any] | None:
+    """The summary of a run, if it counts every draw that was asked for, failed ones too; None before."""
+    summary, wanted = read_summary(store), requested(store)
+    if summary is None or wanted is None:
+        return summary
+    images = sum(summary.get(key, 0) for key in ("n", "n_failed", "n_skipped"))
+    return summary if images >= wanted.ids and summary.get("draws", 1) >= wanted.draws else None
 
 
 def statuses(results_dir: str | Path) -> list[RunStatus]:
     """The status of every run under a results folder, sorted by name. Raises UserError if it cannot be read."""
-    wanted = ((store, asked(store)) for store in runs(results_dir))
-    return [_status(store, request) for store, request in wanted if request is not None]
+    found = []
+    for store in runs(results_dir):
+        if wanted := asked(store):
+            counts = [tally(one) for one in draw_stores(store)]
+            ok, failed, skipped = (sum(getattr(one, name) for one in counts) for name in ("ok", "failed", "skipped"))
+            left, whole = missing(wanted, counts), complete(wanted, counts)
+            one = RunStatus(store.run_id, wanted.labels, ok, left, failed, skipped, whole, wanted.draws)
+            found.append(one)
+    return found
 
 
-def table(rows: Sequence[RunStatus], beside: Mapping[str, Sequence[str]] | None = None) -> str:
-    """The rows for a terminal: one line a run, numbers to the right, and a line of totals.
-
-    `beside` are further columns of text, one entry a row.
-    """
-    names = [field.name for field in fields(RunStatus) if field.name != "complete"]
-    columns = {name: [str(getattr(row, name)) for row in rows] for name in names} | dict(beside or {})
-    names, cells = list(columns), [list(columns), *map(list, zip(*columns.values(), strict=True))]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
-    left = {"run_id", "method", "task", "dataset", *(beside or ())}
-    lines = [
-        "  ".join(
-            cell.ljust(width) if name in left else cell.rjust(width)
-            for name, cell, width in zip(names, line, widths, strict=True)
-        )
-        for line in cells
-    ]
-    return "\n".join([*(line.rstrip() for line in lines), "", _totals(rows)])
-
-
-def _asked_by_records(store: Store) -> Request | None:
-    first = next(iter(read(store, list(outcomes(store))[:1])), None)
-    if first is None:
-        return None
-    names = (first["method"], first["task"], first["dataset"], first["particles"], first["steps"], first["seed"])
-    return Request(0, 0, *names)
-
-
-def _status(store: Store, wanted: Request) -> RunStatus:
-    count = tally(store)
-    return RunStatus(
-        run_id=store.run_id,
-        method=wanted.method,
-        task=wanted.task,
-        dataset=wanted.dataset,
-        particles=wanted.particles,
-        steps=wanted.steps,
-        seed=wanted.seed,
-        done=count.ok,
-        missing=max(0, wanted.ids - count.total),
-        failed=count.failed,
-        skipped=count.skipped,
-        complete=0 < wanted.ids <= count.ok + count.skipped and not count.failed,
-    )
-
-
-def _totals(rows: Sequence[RunStatus]) -> str:
+def table(rows: Sequence[RunStatus], beside: Mapping[str, Sequence[str]]) -> str:
+    """The rows for a terminal, one line a run, with further columns of text `beside`, and a line of totals."""
+    flat = [row.row() for row in rows]
+    single = all(row.draws == 1 for row in rows)
+    names = [name for name in flat[0] if name != "complete" and not (name == "draws" and single)]
+    columns = {name: [str(line[name]) for line in flat] for name in names} | dict(beside)
     words = ("done", "missing", "failed", "skipped")
-    counts = ", ".join(f"{sum(getattr(row, word) for row in rows)} {word}" for word in words)
-    complete = sum(row.complete for row in rows)
-    runs_word = "run" if len(rows) == 1 else "runs"
-    return f"{len(rows)} {runs_word}, {complete} complete: {counts}"
+    counts = ", ".join(f"{sum(line[word] for line in flat)} {word}" for word in words)
+    number = f"{len(rows)} run{'s' * (len(rows) != 1)}, {sum(row.complete for row in rows)} complete"
+    return f"{text_table(columns, left={'run_id', 'method', 'task', 'dataset', *beside})}\n\n{number}: {counts}"

@@ -1,41 +1,40 @@
 """The table of finished runs that a sweep ends with in the terminal."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from ldsmc_bench.report.summary import IDENTITY
+from ldsmc_bench.records.summary import IDENTITY
 from ldsmc_bench.scoring.protocols import PROTOCOLS, Protocol
+from ldsmc_bench.text import text_table
 
 Summary = Mapping[str, Any]
 MISSING = "--"
-ALWAYS = ("psnr", "ssim", "misfit")
-STARRED = tuple(name for name in PROTOCOLS if name.startswith("toyfaces_"))
 
 
 def table(summaries: Sequence[Summary], *, width: int = 160) -> str:
-    """One row for each summary (see `summarise`), in the order given; what varies between runs comes first.
+    """One row for each summary (see `summarise`), in the order given, beginning with the labels that vary.
 
-    What all runs share stands above. Columns that do not fit into `width` characters follow in further blocks, each
-    with the runs' names repeated. A missing number is `--`; a metric of a network that no run has is left out. Why
-    methods skipped tasks, and warnings of the set metrics, follow the footnote, each once. Raises ValueError without
-    summaries.
+    Labels that all runs share are printed above. Columns that do not fit into `width` characters follow in further
+    blocks. A missing number is `--`. Reasons for skipping and warnings of the set metrics follow the footnote, each
+    once. Raises ValueError without summaries.
     """
     if not summaries:
         raise ValueError("a table needs at least one run")
     keys = [key for key in IDENTITY if key != "run_id"]
     varying = [key for key in keys if len({str(s.get(key)) for s in summaries}) > 1]
     if len({tuple(s.get(key) for key in varying) for s in summaries}) < len(summaries):
-        # runs that differ in their settings only are told apart by what was asked of them, if the caller knows that
+        # Runs that differ in settings only are named by their overrides, if the caller knows them.
         varying.append("asked" if all("asked" in s for s in summaries) else "run_id")
     shared = [f"{key}={summaries[0][key]}" for key in keys if key not in varying and key in summaries[0]]
-    names = [_aligned(key, [str(s.get(key, MISSING)) for s in summaries]) for key in varying]
-    metrics = _shown(summaries)
-    cells = {metric.label: _set_metric(metric) if metric.per == "set" else _metric(metric) for metric in metrics} | COST
-    columns = [_aligned(heading, [cell(s) for s in summaries]) for heading, cell in cells.items()]
-    blocks = ["\n".join(_block(block)) for block in _fitting(names, columns, width)]
-    return (
-        "\n".join([" ".join(shared), "\n\n".join(blocks), *_footnote(metrics, summaries), *_warnings(summaries)]) + "\n"
-    )
+    had = {name for s in summaries for name in (*s["metrics"], *s["sets"])} & PROTOCOLS.keys()
+    order = [*(name for name in PROTOCOLS if name != "misfit"), "misfit"]
+    metrics = [PROTOCOLS[name] for name in order if name in (had or ("psnr", "ssim", "misfit"))]
+    columns = {key: [str(s.get(key, MISSING)) for s in summaries] for key in varying}
+    columns |= {metric.label: [_metric(metric, s) for s in summaries] for metric in metrics}
+    columns |= {heading: [cell(s) for s in summaries] for heading, cell in COST.items()}
+    body = text_table(columns, repeat=len(varying), width=width, rule=True)
+    return "\n".join([" ".join(shared), body, *_footnotes(metrics, summaries)]) + "\n"
 
 
 def with_error(value: float | None, error: float | None, digits: int) -> str:
@@ -45,63 +44,41 @@ def with_error(value: float | None, error: float | None, digits: int) -> str:
     return f"{value:.{digits}f}" if error is None else f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
-def _shown(summaries: Sequence[Summary]) -> list[Protocol]:
-    """The metrics that any run has, in the order of columns; toyfaces' together, and also where no other is there."""
-    had = {name for s in summaries for name in (*s["metrics"], *s["sets"])} & PROTOCOLS.keys()
-    if "sw1_ratio" in had:  # of problems that are known; there are no images
-        return [PROTOCOLS[name] for name in PROTOCOLS if name in had]
-    if had.intersection(STARRED) or had <= set(ALWAYS):
-        had.update(STARRED)
-    order = [*(name for name in PROTOCOLS if name != "misfit"), "misfit"]
-    return [PROTOCOLS[name] for name in order if name in had.union(ALWAYS)]
-
-
-def _footnote(metrics: Sequence[Protocol], summaries: Sequence[Summary]) -> list[str]:
+def _footnotes(metrics: Sequence[Protocol], summaries: Sequence[Summary]) -> list[str]:
     sets = ", ".join(metric.label for metric in metrics if metric.per == "set")
+    bootstrap = f" ({sets}: bootstrap)" if sets else ""
     lines = [
-        f"mean ± standard error over images{f' ({sets}: bootstrap)' if sets else ''}; "
-        "denoiser, decoder, encoder: calls per image, forward/backward"
+        f"mean ± standard error over images{bootstrap}; denoiser, decoder, encoder: calls per image, forward/backward"
     ]
-    if PROTOCOLS["toyfaces_fid"] in metrics:
-        lines.append("* toyfaces feature network, not LPIPS / Inception-FID")
-    if PROTOCOLS["fid_clean"] in metrics:
-        references = dict.fromkeys(s["sets"]["reference"] for s in summaries if "fid_clean" in s["sets"])
-        lines.append(
-            f"FID, KID: clean-fid's features; all images in the last column, against {' or '.join(references)}"
-        )
-    return lines
+    lines += [f"* {metric.network}, not LPIPS / Inception-FID" for metric in metrics if metric.label.endswith("*")]
+    if references := dict.fromkeys(s["sets"]["reference"] for s in summaries if "fid_clean" in s["sets"]):
+        against = " or ".join(references)
+        lines.append(f"FID, KID: clean-fid's features; all images in the last column, against {against}")
+    lines += [f"skipped: {s['skipped']}" for s in summaries if s.get("skipped")]
+    lines += [f"warning: {s['sets']['warning']}" for s in summaries if s["sets"].get("warning")]
+    return list(dict.fromkeys(lines))
 
 
-def _metric(metric: Protocol) -> Callable[[Summary], str]:
-    def cell(summary: Summary) -> str:
-        mean = summary["metrics"].get(metric.name, {})
-        return with_error(mean.get("mean"), mean.get("se"), metric.digits)
-
-    return cell
-
-
-def _set_metric(metric: Protocol) -> Callable[[Summary], str]:
-    def cell(summary: Summary) -> str:
-        sets = summary["sets"]
+def _metric(metric: Protocol, summary: Summary) -> str:
+    sets = summary["sets"]
+    if metric.per == "set":
         return with_error(sets.get(metric.name), sets.get(f"{metric.name}_se"), metric.digits)
-
-    return cell
-
-
-def _seconds(summary: Summary) -> str:
-    mean = summary["cost"].get("seconds", {})
-    return with_error(mean.get("mean"), mean.get("se"), 2)
+    return _mean(summary["metrics"], metric.name, metric.digits)
 
 
-def _calls(network: str) -> Callable[[Summary], str]:
+def _mean(means: Mapping[str, Any], name: str, digits: int) -> str:
+    mean = means.get(name, {})
+    return with_error(mean.get("mean"), mean.get("se"), digits)
+
+
+def _calls(network: str, summary: Summary) -> str:
     """`forward/backward`, rounded (a call's share need not be whole); only a count that varies has an error to show."""
-
-    def count(summary: Summary, direction: str) -> str:
+    counts = []
+    for direction in ("forward", "backward"):
         mean = summary["cost"].get(f"{network}_{direction}", {})
         error = mean.get("se")
-        return with_error(mean.get("mean"), error if error and error >= 0.5 else None, 0)
-
-    return lambda summary: f"{count(summary, 'forward')}/{count(summary, 'backward')}"
+        counts.append(with_error(mean.get("mean"), error if error and error >= 0.5 else None, 0))
+    return "/".join(counts)
 
 
 def _images(summary: Summary) -> str:
@@ -110,40 +87,7 @@ def _images(summary: Summary) -> str:
 
 
 COST: dict[str, Callable[[Summary], str]] = {
-    "s/image": _seconds,
-    "denoiser": _calls("denoiser"),
-    "decoder": _calls("decoder"),
-    "encoder": _calls("encoder"),
+    "s/image": lambda summary: _mean(summary["cost"], "seconds", 2),
+    **{network: partial(_calls, network) for network in ("denoiser", "decoder", "encoder")},
     "images": _images,
 }
-
-
-def _aligned(heading: str, cells: Sequence[str]) -> list[str]:
-    width = max(map(len, (heading, *cells)))
-    return [text.rjust(width) for text in (heading, *cells)]
-
-
-def _fitting(names: list[list[str]], columns: list[list[str]], width: int) -> list[list[list[str]]]:
-    """The columns in order, in as few blocks as the width allows; every block begins with the names."""
-    blocks = [list(names)]
-    for column in columns:
-        if len(blocks[-1]) > len(names) and _width([*blocks[-1], column]) > width:
-            blocks.append(list(names))
-        blocks[-1].append(column)
-    return blocks
-
-
-def _block(columns: list[list[str]]) -> list[str]:
-    """Lines of columns two spaces apart, a rule below the headings."""
-    lines = ["  ".join(row) for row in zip(*columns, strict=True)]
-    return [lines[0], "-" * len(lines[0]), *lines[1:]]
-
-
-def _width(columns: list[list[str]]) -> int:
-    return sum(len(column[0]) + 2 for column in columns) - 2
-
-
-def _warnings(summaries: Sequence[Summary]) -> list[str]:
-    skipped = dict.fromkeys(s.get("skipped") for s in summaries)
-    warnings = dict.fromkeys(s["sets"].get("warning") for s in summaries)
-    return [*(f"skipped: {why}" for why in skipped if why), *(f"warning: {what}" for what in warnings if what)]

@@ -1,26 +1,38 @@
-"""Types of samplers' arguments with their ranges: what `settings` checks before a run starts."""
+"""Arguments of samplers: their types with ranges, checked before a run starts, and dataclasses of many of them."""
 
-import math
-from dataclasses import dataclass
-from typing import Annotated, Any
+from collections.abc import Callable
+from functools import wraps
+from inspect import Signature, signature
+from typing import Annotated, Any, TypeVar
 
+from pydantic import Field
 
-@dataclass(frozen=True)
-class Between:
-    """A closed range, for `Annotated`; infinite ends are open."""
+R = TypeVar("R")
 
-    low: float = -math.inf
-    high: float = math.inf
-
-    def holds(self, value: Any) -> bool:
-        return math.isfinite(value) and self.low <= value <= self.high
-
-    def __str__(self) -> str:
-        return f"from {self.low} to {self.high}" if math.isfinite(self.high) else f"of at least {self.low}"
+# The description completes the line of a wrong value: `particles=0: must be a whole number of at least 1`.
+Count = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
+Natural = Annotated[int, Field(ge=0, description="a whole number of at least 0")]
+Fraction = Annotated[float, Field(ge=0, le=1, description="a number from 0 to 1")]
+NonNegative = Annotated[float, Field(ge=0, description="a number of at least 0")]
+Positive = Annotated[float, Field(gt=0, description="a number above 0")]
 
 
-Count = Annotated[int, Between(1)]
-Natural = Annotated[int, Between(0)]
-Fraction = Annotated[float, Between(0, 1)]
-NonNegative = Annotated[float, Between(0)]
-Positive = Annotated[float, Between(1e-300)]
+def takes(choices: type) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Give a sampler with many arguments the fields of a frozen, keyword-only dataclass as its keyword arguments.
+
+    The decorated function takes one `choices` as its last argument; the sampler made of it takes each field by name,
+    and has it in its signature with type and default: configuration and run ids see no difference.
+    """
+
+    def decorate(sample: Callable[..., R]) -> Callable[..., R]:
+        @wraps(sample)
+        def sampler(*problem: Any, **arguments: Any) -> R:
+            return sample(*problem, choices(**arguments))
+
+        *problem, _ = signature(sample).parameters.values()
+        parameters = [*problem, *signature(choices).parameters.values()]
+        sampler.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        sampler.__annotations__ = {p.name: p.annotation for p in parameters}
+        return sampler
+
+    return decorate

@@ -1,107 +1,68 @@
-"""Fits to the measurement by descent: of pixels (before encoding) and of latents (after sampling)."""
+"""Fits to the measurement: of pixels (before encoding) and of latents (after sampling)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ldsmc_bench.prior.interface import Prior
+from ldsmc_bench.problem.conjugate_gradients import solve
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.sampling.guidance import residual, squared
 
 LR = 5e-3  # AdamW's step in the public LD-SMC code
-WEIGHT_DECAY = 0.01  # and its weight decay: PyTorch's default
 EXACT = 1e-10  # mean squared error at which its fits stop
+ITERATIONS: ContextVar[Callable[[int], Iterable[int]]] = ContextVar("iterations", default=range)  # shorter in a sketch
 
 
 def least_squares(measurement: Measurement, x: Tensor, iterations: int = 100) -> Tensor:
-    """The minimiser of ||y - A(x)||^2 nearest to the start (LD-SMC, Eq. 3), by conjugate gradients; A must be linear.
-
-    One iteration is exact for masks. An image stops moving once its fit is exact.
-    """
+    """The minimiser of ||y - A(x)||^2 nearest to `x` (LD-SMC, Eq. 3), for a linear A, by conjugate gradients."""
     operator = measurement.operator
-    error = measurement.y - operator(x)
-    gradient = operator.adjoint(error)
-    direction, norm = gradient, squared(gradient)
-    start = norm
-    for _ in range(iterations):
-        moved = operator(direction)
-        open_ = (norm > 1e-12 * start) & (squared(moved) > 0)
-        step = torch.where(open_, norm / squared(moved).clamp(min=1e-30), 0.0).reshape(-1, 1, 1, 1)
-        x = x + step * direction
-        error = error - step * moved
-        gradient = operator.adjoint(error)
-        previous, norm = norm, squared(gradient)
-        direction = gradient + (norm / previous.clamp(min=1e-30)).reshape(-1, 1, 1, 1) * direction
-        if not open_.any():
-            break
-    return x
+    gradient = operator.adjoint(measurement.y - operator(x))
+    return x + solve(lambda v: operator.adjoint(operator(v)), gradient, iterations)
 
 
-def pixel_fit(
-    measurement: Measurement,
-    x: Tensor,
-    iterations: int = 5000,
-    *,
-    lr: float = LR,
-    fitted_at: float | Tensor = EXACT,
-    weight_decay: float = WEIGHT_DECAY,
-) -> Tensor:
-    """min_x ||y - A(x)||^2 over images (B,3,H,W), by AdamW from `x`; its weight decay shrinks what A does not see.
-
-    The defaults are the public LD-SMC code's; the other arguments are those of `descent`.
-    """
-
-    def misfit(x: Tensor) -> Tensor:
-        return squared(measurement.y - measurement.operator(x))
-
-    return descent(misfit, measurement, x, iterations, None, lr=lr, fitted_at=fitted_at, weight_decay=weight_decay)
+def pixel_fit(measurement: Measurement, x: Tensor, iterations: int = 5000, **options: Any) -> Tensor:
+    """min_x ||y - A(x)||^2 over images (B,3,H,W), by AdamW from `x`; its weight decay shrinks what A does not see."""
+    return adamw_descent(lambda x: measurement.y - measurement.operator(x), x, iterations, **options)
 
 
-def latent_fit(
-    prior: Prior,
-    measurement: Measurement,
-    z: Tensor,
-    iterations: int = 500,
-    patience: int | None = 200,
-    *,
-    lr: float = LR,
-    fitted_at: float | Tensor = EXACT,
-    weight_decay: float = WEIGHT_DECAY,
-) -> Tensor:
+def latent_fit(prior: Prior, measurement: Measurement, z: Tensor, iterations: int = 500, **options: Any) -> Tensor:
     """min_z ||y - A(D(z))||^2 over latents (B,C,h,w) from `z`: the final latent optimisation of LD-SMC's App. A, and
-    ReSample's hard data consistency. The defaults are the public codes'; the arguments are those of `descent`."""
-
-    def misfit(z: Tensor) -> Tensor:
-        return squared(residual(prior, measurement, z))
-
-    return descent(misfit, measurement, z, iterations, patience, lr=lr, fitted_at=fitted_at, weight_decay=weight_decay)
+    ReSample's hard data consistency, with the public codes' defaults."""
+    return adamw_descent(lambda z: residual(prior, measurement, z), z, iterations, patience=200, **options)
 
 
-def descent(
-    misfit: Callable[[Tensor], Tensor],
-    measurement: Measurement,
+def fit_and_decode(prior: Prior, measurement: Measurement, z: Tensor, iterations: int, lr: float) -> Tensor:
+    """The images (B,3,H,W) of a sampler's latents, after so many steps of a last fit (LD-SMC, App. A)."""
+    return prior.decode(latent_fit(prior, measurement, z, iterations, lr=lr))
+
+
+def adamw_descent(
+    error: Callable[[Tensor], Tensor],
     x: Tensor,
     iterations: int,
-    patience: int | None,
     *,
-    lr: float,
-    fitted_at: float | Tensor,
-    weight_decay: float,
+    patience: int | None = None,
+    lr: float = LR,
+    fitted_at: float | Tensor = EXACT,
+    weight_decay: float = 0.01,  # PyTorch's default
 ) -> Tensor:
-    """AdamW on the mean over y's entries of `misfit(x)` (B,), rows apart: at most `iterations` steps of size `lr`.
+    """AdamW on the mean square of `error(x)` (B,c,h,w), rows apart: at most `iterations` steps of size `lr`.
 
     A row stops after the step at which its loss was below `fitted_at` (a number, or one a row (B,)), or no smaller than
     `patience` iterations before; it keeps its last iterate, as the public codes do. None: it never loses patience.
     """
     x = x.detach().clone().requires_grad_(True)
     optimizer = torch.optim.AdamW([x], lr=lr, weight_decay=weight_decay)
-    size = measurement.y[0].numel()
     running = torch.ones(len(x), dtype=torch.bool, device=x.device)
     losses: list[Tensor] = []
-    for iteration in range(iterations):
+    for iteration in ITERATIONS.get()(iterations):
         with torch.enable_grad():
-            loss = misfit(x) / size
+            apart = error(x)
+            loss = squared(apart) / apart[0].numel()
             (x.grad,) = torch.autograd.grad(loss.sum(), x)
         before = x.detach().clone()
         optimizer.step()
@@ -112,15 +73,6 @@ def descent(
             losses.append(loss.detach())
             if iteration >= patience:
                 running = running & (losses.pop(0) >= losses[-1])
-        if iteration % 50 == 49 and not running.any():  # asked seldom, since the answer is waited for
+        if iteration % 50 == 49 and not running.any():  # asked seldom, since a GPU's answer is waited for
             break
     return x.detach()
-
-
-def discrepancy(measurement: Measurement) -> Tensor:
-    """The mean squared error (B,) over y's entries that the truth has on average: the noise's variance where y carries
-    information, and what stands in the hole where it does not (Morozov's principle); at least EXACT."""
-    observed = measurement.operator.observed()
-    seen = torch.ones_like(measurement.y) if observed is None else observed.expand_as(measurement.y)
-    expected = torch.where(seen > 0, measurement.noise_std**2, measurement.y.square())
-    return expected.flatten(1).mean(dim=1).clamp(min=EXACT)

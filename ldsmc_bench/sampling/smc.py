@@ -1,150 +1,179 @@
-"""Sequential Monte Carlo: immutable weights, effective sample size, resampling schemes. All batched over images."""
+"""Sequential Monte Carlo: one loop over a Feynman-Kac model.
 
-import math
-from collections.abc import Callable
+A model says how particles start, move and are weighed; weights, effective sample size, resampling, ancestors, evidence,
+islands and conditional SMC belong to the loop. Everything is batched over images.
+References: Chopin and Papaspiliopoulos, An Introduction to Sequential Monte Carlo, 2020, chapters 9, 10 and 16.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Generic, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-Scheme = Callable[[Tensor, Tensor], Tensor]
-BELOW_ONE = 1 - 2**-53
+from ldsmc_bench.noise import Noise
+from ldsmc_bench.sampling.resampling import (
+    SCHEMES,
+    Selection,
+    Weights,
+    draw_one,
+    flat_indices,
+    keep_all,
+    multinomial,
+    resample,
+    uniform,
+)
+
+Path = Mapping[int, Tensor]  # z_k (B,C,h,w) for k = K..0, one path an image
+History = dict[int, tuple[Tensor, Tensor]]  # z_k (B*N,C,h,w) for k = K..0, and the rows of z_{k+1} that they came from
+Select = Callable[[Weights, int], Selection]  # before move k
+
+
+class Particles(Protocol):
+    """Latents z (B*N,C,h,w) after a move, and whatever else the model carries."""
+
+    z: Tensor
+
+
+P = TypeVar("P", bound=Particles)
+
+
+class Model(Protocol[P]):
+    """A Feynman-Kac model: N particles for each of B images, in `moves` moves k = K-1..0 from z_K to z_0."""
+
+    images: int
+    particles: int
+    moves: int
+
+    def start(self, path: Path | None) -> P:
+        """Draw z_K; `path` is that of the sweep before, None in the first."""
+
+    def move(self, k: int, before: P, ancestors: Tensor) -> P:
+        """Draw z_k from the particles z_{k+1} with the indices `ancestors` (B,n)."""
+
+    def log_weight(self, k: int, now: P) -> Tensor | None:
+        """The logarithm (B,n) of the weights' factor G_k; None leaves them as they are."""
 
 
 @dataclass(frozen=True)
-class Weights:
-    """Normalised log-weights (B,N) of the particles of each image, and the log-mean (B,) of what they were before: of
-    all factors that the particles were given, over all resamplings, which is the log-evidence. Both float64."""
+class Step(Generic[P]):
+    """Move k, as the loop reports it."""
 
-    log: Tensor
-    log_mean: Tensor
-
-    @property
-    def ess(self) -> Tensor:
-        """Effective sample size (B,), between 1 and N."""
-        return torch.exp(-torch.logsumexp(2 * self.log, dim=1))
-
-    def times(self, log_factors: Tensor) -> "Weights":
-        """The weights once each particle's is multiplied by a factor, given by its logarithm (B,N)."""
-        log_weights = self.log + log_factors.double()
-        total = torch.logsumexp(log_weights, dim=1)
-        return Weights(log_weights - total[:, None], self.log_mean + total)
+    k: int
+    now: P
+    before: Weights | None  # which particles were selected by; None if nothing weighed since the last selection
+    resampled: Tensor  # images (B,)
+    weights: Weights  # after the move
+    log_weights: Tensor | None  # the same (B,N), not normalised; None if the move does not weigh
 
 
-def normalised(log_weights: Tensor) -> Weights:
-    """Weights (B,N) from their logarithms; -inf is a particle of weight zero."""
-    images, particles = log_weights.shape
-    return uniform(images, particles, log_weights.device).times(log_weights)
+def run(
+    model: Model[P],
+    select: Select = lambda weights, k: keep_all(weights),
+    path: Path | None = None,
+    *,
+    retain: bool = False,
+    history: History | None = None,
+) -> Iterator[Step[P]]:
+    """Run the particles of `model` down to z_0, and yield each move.
 
-
-def uniform(images: int, particles: int, device: torch.device | str = "cpu") -> Weights:
-    """Equal weights (B,N), of mean 1."""
-    log = torch.full((images, particles), -math.log(particles), dtype=torch.float64, device=device)
-    return Weights(log, torch.zeros(images, dtype=torch.float64, device=device))
-
-
-def resampled(weights: Weights, ancestors: Callable[[Tensor], Tensor], below: float) -> tuple[Tensor, Weights, Tensor]:
-    """Resample the images whose ESS is below a share of N: ancestors (B,N), the weights after, and which images (B,).
-
-    `ancestors` maps normalised weights to ancestors; the images that are not due keep their particles and weights, and
-    so does one whose weights are not finite (a run that blew up): it fails alone.
-    A share of 1 resamples at every step, whatever the ESS.
+    `path` is given to the model; with `retain` it is also every image's first particle, whatever the model draws
+    (conditional SMC: `select` has to let that particle live). `history` receives the latents of all moves.
     """
-    images, particles = weights.log.shape
-    due = weights.ess < below * particles * (1 + 1e-9)
-    equal = uniform(images, particles, due.device).log
-    stay = torch.arange(particles, device=due.device).expand(images, -1)
-    drawn = ancestors(torch.where(finite(weights)[:, None], weights.log, equal).exp())
-    chosen = torch.where(due[:, None], drawn, stay)
-    return chosen, Weights(torch.where(due[:, None], equal, weights.log), weights.log_mean), due
+    # z_K ~ q_K
+    now = model.start(path)
+    weights, before = uniform(model.images, model.particles, now.z.device), None
+    ancestors, _, resampled = keep_all(weights)
+    for k in reversed(range(model.moves + 1)):
+        if k < model.moves:
+            # a_k ~ Resample(w_{k+1}), z_k ~ q_k(z_k | z_{k+1}^{a_k})
+            ancestors, weights, resampled = keep_all(weights) if before is None else select(before, k)
+            now = model.move(k, now, ancestors)
+        if retain and path is not None:
+            others = now.z.unflatten(0, (model.images, -1))[:, 1:]
+            now.z = torch.cat([path[k][:, None], others], dim=1).flatten(0, 1)
+        if history is not None:
+            history[k] = now.z, flat_indices(ancestors)
+        # w_k = w_{k+1} G_k(z_{k+1}^{a_k}, z_k)
+        log_factor, log_weights = model.log_weight(k, now), None
+        if log_factor is not None:
+            log_weights, weights = weights.log + log_factor, weights.times(log_factor)
+        if k < model.moves:
+            yield Step(k, now, before, resampled, weights, log_weights)
+        before = None if log_factor is None else weights
 
 
-def drawn(weights: Weights, u: Tensor) -> Tensor:
-    """One particle of each image (B,1) by its weight; the first where weights are not finite. `u` (B,1) in [0,1)."""
-    first = torch.zeros_like(weights.log)
-    first[:, 0] = 1
-    return multinomial(torch.where(finite(weights)[:, None], weights.log.exp(), first), u)
+def sample(
+    model: Model[P],
+    noise: Noise,
+    report: Callable[[Step[P]], None],
+    *,
+    scheme: str,
+    resample_below: float,
+    resample_first: bool = True,
+    choose: Literal["draw", "argmax"] = "draw",
+    sweeps: int = 1,
+    conditional: bool = False,
+    islands: int = 1,
+) -> tuple[Tensor, list[Tensor]]:
+    """Run `islands` independent sets of N particles in sequence: one z_0 (B,C,h,w) for each image, from one of the
+    sets with probability proportional to its evidence, and log-evidences (B,) of all sets.
 
-
-def finite(weights: Weights) -> Tensor:
-    """Whether the weights of an image (B,) can be drawn from: none is NaN, and one at least is above zero."""
-    return ~weights.log.isnan().any(dim=1) & torch.isfinite(weights.log).any(dim=1)
-
-
-def rows_of(ancestors: Tensor, particles: int | None = None) -> Tensor:
-    """Ancestors (B,n) among the `particles` (default: n) of each image as flat rows (B*n,) of images x particles."""
-    images, chosen = ancestors.shape
-    first = (particles or chosen) * torch.arange(images, device=ancestors.device)
-    return (ancestors + first[:, None]).reshape(-1)
-
-
-def distinct(ancestors: Tensor) -> tuple[Tensor, Tensor]:
-    """The different ones among the ancestors (B,n) of each image, (B,u), and where among them each one is, (B,n).
-
-    u is that of the image with most; where there are fewer, the last is repeated. Waits for the device.
+    A set's z_0 is drawn by the weights, or is the heaviest particle (`choose`). Of several `sweeps` each is given the
+    path of z_0 in the one before, and retains it if `conditional`; the evidence is that of the first.
     """
-    ordered, order = ancestors.sort(dim=1)
-    place = torch.diff(ordered, dim=1, prepend=ordered[:, :1]).ne(0).cumsum(dim=1)
-    places = torch.empty_like(place).scatter(1, order, place)
-    most = int(place.max()) + 1
-    last = ordered[:, -1:].repeat(1, most)
-    return last.scatter(1, place, ordered), places
+    first = model.moves - 1 if resample_first else model.moves - 2
+
+    def one_island() -> tuple[Tensor, Tensor]:
+        path, evidence = None, []
+        for sweep in range(sweeps):
+            history: History | None = {} if sweep + 1 < sweeps else None
+            retain = conditional and sweep > 0
+            select = adaptive(noise, scheme, resample_below, first=first, retain=retain)
+            for step in run(model, select, path, retain=retain, history=history):
+                report(step)
+            one = step.weights.log.argmax(dim=1, keepdim=True)
+            if choose == "draw":
+                one = draw_one(step.weights, noise.uniform("choice", (1,)))
+            chosen = flat_indices(one, model.particles)
+            path = None if history is None else trace_back(history, chosen)
+            evidence.append(step.weights.log_mean)
+        return step.now.z[chosen], evidence[0]
+
+    z_0, log_total = one_island()
+    log_evidences = [log_total]
+    for _ in range(islands - 1):
+        another, log_evidence = one_island()
+        log_total = torch.logaddexp(log_total, log_evidence)
+        taken = noise.uniform("island", ()) < torch.exp(log_evidence - log_total)
+        z_0 = torch.where(taken.reshape(-1, 1, 1, 1), another, z_0)
+        log_evidences.append(log_evidence)
+    return z_0, log_evidences
 
 
-# Schemes map weights (B,N), up to a constant an image, and uniforms (B,N) in [0,1) to ancestors (B,N), such that
-# a particle of normalised weight w has N w offspring on average. They raise ValueError for weights that are none.
-# With uniforms (B,n) multinomial draws n.
+def adaptive(noise: Noise, scheme: str, below: float, *, first: int, retain: bool = False) -> Select:
+    """Resample from move `first` on, where the ESS is below a share of N; with `retain`, by multinomial draws, the
+    first particle living on."""
+
+    def draw(weights: Tensor) -> Tensor:
+        if not retain:
+            return noise.ancestors(weights, SCHEMES[scheme])
+        others = noise.ancestors(weights, multinomial)[:, 1:]
+        return torch.cat([torch.zeros_like(others[:, :1]), others], dim=1)
+
+    return lambda weights, k: resample(weights, draw, below) if k <= first else keep_all(weights)
 
 
-def multinomial(weights: Tensor, u: Tensor) -> Tensor:
-    """Independent draws."""
-    return _inverse(_edges(weights), u)
+def trace_back(history: History, chosen: Tensor) -> Path:
+    """The paths that led to the `chosen` rows (B,) of z_0."""
+    path = {}
+    for k in sorted(history):
+        z, rows = history[k]
+        path[k], chosen = z[chosen], rows[chosen]
+    return path
 
 
-def stratified(weights: Tensor, u: Tensor) -> Tensor:
-    """A uniform in each of N equal strata: a particle's offspring differ from N w by less than 2."""
-    return _inverse(_edges(weights), (_comb(u) + u) / u.shape[1])
-
-
-def systematic(weights: Tensor, u: Tensor) -> Tensor:
-    """One uniform an image (the first of `u`), shifted by 1/N: every particle has N w offspring, rounded up or down."""
-    return _inverse(_edges(weights), (_comb(u) + u[:, :1]) / u.shape[1])
-
-
-def residual(weights: Tensor, u: Tensor) -> Tensor:
-    """Every particle has N w offspring, rounded down, for certain; the others are drawn from what that leaves."""
-    edges = _edges(weights)
-    expected = torch.diff(edges, dim=1, prepend=torch.zeros_like(edges[:, :1])) * u.shape[1]
-    certain = torch.floor(expected + 1e-9)
-    edges_of_rest = (expected - certain).clamp(min=0).cumsum(dim=1)
-    edges_of_rest = edges_of_rest / edges_of_rest[:, -1:].clamp(min=1e-300)
-    known = torch.searchsorted(certain.cumsum(dim=1), _comb(u).contiguous(), right=True).clamp(max=u.shape[1] - 1)
-    return torch.where(_comb(u) < certain.sum(dim=1, keepdim=True), known, _inverse(edges_of_rest, u))
-
-
-SCHEMES: dict[str, Scheme] = {
-    "multinomial": multinomial,
-    "stratified": stratified,
-    "systematic": systematic,
-    "residual": residual,
-}
-
-
-def _edges(weights: Tensor) -> Tensor:
-    """The cumulative normalised weights; the last edge is 1. What they are is asked on the CPU alone: the answer of a
-    GPU would be waited for at every step, and `resampled` lets no others through."""
-    edges = weights.cumsum(dim=1)
-    if weights.device.type == "cpu" and not bool(
-        (weights >= 0).all() and torch.isfinite(edges).all() and (edges[:, -1] > 0).all()
-    ):
-        raise ValueError("weights must be numbers of at least 0, some of them above, for every image")
-    return edges / edges[:, -1:]
-
-
-def _comb(u: Tensor) -> Tensor:
-    return torch.arange(u.shape[1], dtype=u.dtype, device=u.device).expand_as(u)
-
-
-def _inverse(edges: Tensor, u: Tensor) -> Tensor:
-    """The particles on whose share of [0,1) the numbers u fall; they stay below 1 whatever the rounding."""
-    return torch.searchsorted(edges, u.clamp(max=BELOW_ONE).contiguous(), right=True).clamp(max=edges.shape[1] - 1)
+def spread(x: Tensor, images: int) -> Tensor:
+    """The standard deviation (B,3,H,W) among the particles' images x (B*N,3,H,W)."""
+    return x.unflatten(0, (images, -1)).std(dim=1, correction=0)

@@ -1,4 +1,4 @@
-"""What a sampler lets out while it runs: named values of a step, kept only where somebody asked for them."""
+"""Callback that records named per-step values of a sampler; values that nobody asked for are dropped."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection
@@ -6,32 +6,49 @@ from collections.abc import Callable, Collection
 import torch
 from torch import Tensor
 
+from ldsmc_bench.errors import UserError
+
+# The axes of what a run keeps; the first is of images.
+AXES = {"ess": 1, "resampled": 1, "log_evidence": 1, "log_weights": 2, "spread": 4}
+
 
 class Trace:
-    """Collects values by name, and ticks at every step; `keep=None` keeps everything (for replays)."""
+    """Collect values by name, and tick at every step; `keep=None` keeps everything (for replays).
+
+    With `rows`, kept values must be tensors with a row for each of so many images; UserError is raised for others.
+    """
 
     def __init__(
         self,
         keep: Collection[str] | None = ("ess", "resampled", "log_evidence"),
         tick: Callable[[], None] = lambda: None,
+        rows: int | None = None,
     ) -> None:
-        self.keep = keep
-        self.tick = tick
+        self.keep, self.tick, self.rows = keep, tick, rows
         self.values: dict[str, dict[int, Tensor]] = defaultdict(dict)
 
     def __call__(self, step: int, **values: Tensor) -> None:
-        """A step is done, with these values; tensors stay on their device, so nothing waits for it."""
+        """Report a step that is done, with values of it; tensors stay on their device, so nothing waits for it."""
         self.tick()
         self.note(step, **values)
 
     def note(self, number: int, **values: Tensor) -> None:
-        """Values of something else than a step, numbered."""
-        for name, value in values.items():
-            if self.keep is None or name in self.keep:
-                self.values[name][number] = value.detach()
+        """Record values of something else than a step, numbered."""
+        for name in [name for name in values if self.keep is None or name in self.keep]:
+            if self.rows is not None:
+                self._require(name, values[name])
+            self.values[name][number] = values[name].detach().clone()  # the sampler may write to its own
+
+    def _require(self, name: str, value: object) -> None:
+        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        if not isinstance(got, tuple) or len(got) != AXES[name] or got[0] != self.rows:
+            shape = ", ".join([f"({self.rows}", *["…"] * (AXES[name] - 1)])
+            raise UserError(
+                f"method.sample: trace({name}=...) takes a tensor of shape {shape}), a row for each image; it got {got}"
+            )
 
     def per_image(self) -> list[dict[str, list[float]]]:
-        """The kept values of (B,) tensors as one dictionary an image: name -> value for each step, in order."""
+        """One dictionary an image of the kept (B,) values: name -> value of each step, in order."""
         tables = {name: torch.stack(list(steps.values()), dim=1).cpu().tolist() for name, steps in self.values.items()}
         images = len(next(iter(tables.values()), []))
         return [{name: table[image] for name, table in tables.items()} for image in range(images)]

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from baselines.latent_daps import linear_vp_steps, noise_grid, paper_levels, released_levels, sample, schedule_steps
+from ldsmc_bench.config import validate
 from ldsmc_bench.noise import Noise
-from ldsmc_bench.prior.counting import Counted
+from ldsmc_bench.prior.counting import CallCounter
 from ldsmc_bench.prior.schedule import scaled_linear
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.sampling.guidance import squared
 from ldsmc_bench.sampling.trace import Trace
-from ldsmc_bench.settings import checked
 from tests.commands import configured
 from tests.sampling.gaussian import GaussianPrior, masked
 
@@ -24,7 +24,7 @@ IDS = ("a", "b", "c")
 
 
 def choices(variant: str, **changes: Any) -> dict[str, Any]:
-    return checked(configured("method=latent_daps", f"variant={variant}", "steps=6")).sample | changes
+    return validate(configured("method=latent_daps", f"variant={variant}", "steps=6")).sample | changes
 
 
 def restored(variant: str, ids: tuple[str, ...] = IDS, prior: Any = PRIOR, **changes: Any) -> Tensor:
@@ -164,7 +164,7 @@ def test_mcmc_brings_the_result_towards_the_measurement(variant: str) -> None:
 
 
 def test_cost() -> None:
-    counted = Counted(PRIOR)
+    counted = CallCounter(PRIOR)
     restored("paper", prior=counted, steps=4, ode_steps=3, mcmc_steps=5)
     cost = counted.per_image(3)
     assert cost["denoiser_forward"] == 4 * 3

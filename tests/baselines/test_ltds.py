@@ -9,14 +9,14 @@ from torch import Tensor
 
 from baselines import dps
 from baselines.ltds import sample
+from ldsmc_bench.config import validate
 from ldsmc_bench.noise import Noise
-from ldsmc_bench.prior.counting import Counted
+from ldsmc_bench.prior.counting import CallCounter
 from ldsmc_bench.prior.schedule import scaled_linear
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.operators import Mask
 from ldsmc_bench.sampling.chain import paper_chain
 from ldsmc_bench.sampling.trace import Trace
-from ldsmc_bench.settings import checked
 from tests.commands import configured
 from tests.sampling.gaussian import GaussianPrior, masked
 
@@ -35,7 +35,7 @@ class Prior(GaussianPrior):
 
 def choices(variant: str, **changes: Any) -> dict[str, Any]:
     cfg = configured("method=ltds", f"variant={variant}", "particles=3", "steps=8")
-    return checked(cfg).sample | changes
+    return validate(cfg).sample | changes
 
 
 def restored(variant: str, ids: tuple[str, ...] = IDS, prior: Any = None, **changes: Any) -> Tensor:
@@ -74,7 +74,7 @@ def test_with_one_particle_it_is_ldps() -> None:
 
 def test_cost_is_that_of_one_look_ahead_a_particle_and_step() -> None:
     """A decode of z0_hat serves the weights and the guidance; nothing is encoded, no label decoded."""
-    counted = Counted(Prior())
+    counted = CallCounter(Prior())
     restored("paper", prior=counted, particles=5, steps=10, temperature="mean")
     cost = counted.per_image(3)
     assert cost["denoiser_forward"] == cost["denoiser_backward"] + 5 == 50

@@ -18,15 +18,16 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ldsmc_bench.benchmark.case import MADE_UP, composed
-from ldsmc_bench.calibration import CalibratedPrior
+from ldsmc_bench.config import compose, instantiate, problem_of, validate
 from ldsmc_bench.noise import Noise
-from ldsmc_bench.pose import measured
-from ldsmc_bench.prior import latent, pixel
-from ldsmc_bench.prior.counting import Counted
+from ldsmc_bench.prior.counting import CallCounter
 from ldsmc_bench.prior.schedule import scaled_linear
+from ldsmc_bench.problem.problem import measure_batch
+from ldsmc_bench.running.prediction_error import CalibratedPrior
 from ldsmc_bench.sampling.trace import Trace
-from ldsmc_bench.settings import checked, made
+from ldsmc_bench.speed.setup import MADE_UP
+from ldsmc_bench.toyfaces import priors
+from ldsmc_bench.toyfaces.dataset import toyfaces
 
 pytestmark = pytest.mark.slow
 GPU = torch.device("cuda", 0)
@@ -88,13 +89,14 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
 
 def waits(sample: Callable[..., Tensor], prior: Any, task: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Where the host waits for the GPU between the first and the last tick of a sampler."""
-    settings = checked(composed(["device=cpu", *task.split()]))
+    settings = validate(compose("device=cpu", *task.split()))
     x = torch.rand((2, 3, 64, 64), generator=torch.Generator().manual_seed(0)) * 2 - 1
-    measurement, prior = measured(settings, x, Noise(0, IDS, "measurement")), deepcopy(prior)  # networks move in place
+    measurement = measure_batch(problem_of(settings, toyfaces()), x, Noise(0, IDS, "measurement"))
+    prior = deepcopy(prior)  # networks move in place
     with gpu(monkeypatch) as watch:
         trace = Trace(("ess", "log_weights", "spread"), tick=watch.tick)
         noise = Noise(0, IDS, "sampler", device=GPU)
-        out = sample(Counted(prior.to(GPU, torch.float32)), measurement.to(GPU, torch.float32), noise, trace)
+        out = sample(CallCounter(prior.to(GPU, torch.float32)), measurement.to(GPU, torch.float32), noise, trace)
     assert out.device == GPU and out.shape == (2, 3, 64, 64)
     return [where for ticks, where in watch.waits if 0 < ticks < watch.ticks]
 
@@ -133,29 +135,35 @@ PIXELS = Tiny(shape=(3, 64, 64), factor=1)
     ("chosen", "allowed"),
     [
         ("method=ldsmc task=freeform particles=1", set()),
-        ("method=ldsmc task=freeform", {"distinct"}),  # which particles live on decides what is computed
-        ("method=ldsmc task=gaussian_deblur variant=paper method.sample.islands=2", {"distinct", "least_squares"}),
-        ("method=ldsmc task=box variant=exact", {"distinct"}),
-        ("method=ldsmc task=sr4 variant=exact method.sample.twist=ray method.sample.defensive=0.1", {"distinct"}),
-        ("method=ldsmc task=box variant=paper method.sample.gibbs_iterations=2", {"distinct"}),
-        ("method=ltds task=motion_deblur", {"distinct"}),
+        ("method=ldsmc task=freeform", {"unique_ancestors"}),  # which particles live on decides what is computed
+        (
+            "method=ldsmc task=gaussian_deblur variant=paper method.sample.islands=2",
+            {"unique_ancestors", "_descend"},
+        ),
+        ("method=ldsmc task=box variant=exact", {"unique_ancestors"}),
+        (
+            "method=ldsmc task=sr4 variant=exact method.sample.twist=ray method.sample.defensive=0.1",
+            {"unique_ancestors"},
+        ),
+        ("method=ldsmc task=box variant=paper method.sample.gibbs_iterations=2", {"unique_ancestors"}),
+        ("method=ltds task=motion_deblur", {"unique_ancestors"}),
         ("method=pfld task=denoise task.noise=poisson", set()),
         ("method=psld task=sr4", set()),
         ("method=psld task=motion_deblur", {"_descend"}),  # conjugate gradients ask at times whether they are done
         ("method=psld task=destripe", set()),
-        ("method=resample task=sr8", {"descent"}),  # and so do fits
+        ("method=resample task=sr8", {"adamw_descent"}),  # and so do fits
         ("method=latent_dps task=phase_retrieval", set()),
         ("method=latent_daps task=colorize", set()),
         ("method=dps task=box", set()),
     ],
 )
 def test_no_method_mixes_devices_or_waits(chosen: str, allowed: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = checked(composed(["device=cpu", "steps=4", *chosen.split()]))
-    prior = CalibratedPrior(PIXELS if settings.labels["method"] == "dps" else Tiny(), MADE_UP)
+    settings = validate(compose("device=cpu", "steps=4", *chosen.split()))
+    prior = CalibratedPrior(PIXELS if settings.labels.method == "dps" else Tiny(), MADE_UP)
     task = " ".join(one for one in chosen.split() if one.startswith("task"))
-    found = waits(made(settings.config["method"]["sample"]), prior, task, monkeypatch)
+    found = waits(instantiate(settings.config["method"]["sample"]), prior, task, monkeypatch)
     assert set(found) <= allowed
-    assert found.count("distinct") <= 2 * 4 * settings.sample.get("islands", 1)
+    assert found.count("unique_ancestors") <= 2 * 4 * settings.sample.get("islands", 1)
 
 
 @torch.no_grad()
@@ -168,7 +176,7 @@ def uses_networks(prior: Any, measurement: Any, noise: Noise, trace: Trace) -> T
     return x
 
 
-@pytest.mark.parametrize("prior", [latent.toyfaces, pixel.toyfaces])
+@pytest.mark.parametrize("prior", [priors.latent, priors.pixel])
 def test_networks_do_not_wait(prior: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     assert waits(uses_networks, prior(), "task=box", monkeypatch) == []
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from baselines import pfld, psld
+from ldsmc_bench.config import validate
 from ldsmc_bench.errors import Unsupported
 from ldsmc_bench.noise import Noise
-from ldsmc_bench.prior.counting import Counted
+from ldsmc_bench.prior.counting import CallCounter
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.operators import Mask
 from ldsmc_bench.sampling.trace import Trace
-from ldsmc_bench.settings import checked
 from tests.baselines.test_psld import Bare
 from tests.commands import configured
 from tests.sampling.gaussian import GaussianPrior, masked
@@ -26,7 +26,7 @@ IDS = ("a", "b", "c")
 
 
 def choices(variant: str, **changes: Any) -> dict[str, Any]:
-    return checked(configured("method=pfld", f"variant={variant}", "steps=10", "particles=4")).sample | changes
+    return validate(configured("method=pfld", f"variant={variant}", "steps=10", "particles=4")).sample | changes
 
 
 def restored(variant: str, ids: tuple[str, ...] = IDS, **changes: Any) -> Tensor:
@@ -151,7 +151,7 @@ def test_any_number_of_steps_and_particles(variant: str, steps: int, particles: 
 
 
 def calls(variant: str, **changes: Any) -> dict[str, float]:
-    counted = Counted(PRIOR)  # type: ignore[arg-type]
+    counted = CallCounter(PRIOR)  # type: ignore[arg-type]
     pfld.sample(counted, masked(3), Noise(0, IDS, "test"), Trace(), **choices(variant, **changes))
     return counted.per_image(3)
 

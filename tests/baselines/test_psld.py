@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 
 from baselines.psld import lift, sample
+from ldsmc_bench.config import validate
 from ldsmc_bench.errors import Unsupported
 from ldsmc_bench.noise import Noise
-from ldsmc_bench.prior.counting import Counted
+from ldsmc_bench.prior.counting import CallCounter
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.operators import Mask
-from ldsmc_bench.problem.super_resolution import SuperResolution, bicubic_taps
+from ldsmc_bench.problem.separable import SuperResolution, bicubic_taps
 from ldsmc_bench.sampling.chain import Row
 from ldsmc_bench.sampling.trace import Trace
-from ldsmc_bench.settings import checked
 from tests.commands import configured
 from tests.sampling.gaussian import GaussianPrior, masked
 
@@ -25,7 +25,7 @@ IDS = ("a", "b", "c")
 
 
 def choices(variant: str, **changes: Any) -> dict[str, Any]:
-    return checked(configured("method=psld", f"variant={variant}", "steps=8")).sample | changes
+    return validate(configured("method=psld", f"variant={variant}", "steps=8")).sample | changes
 
 
 def restored(variant: str, ids: tuple[str, ...] = IDS, prior: Any = PRIOR, seed: int = 0, **changes: Any) -> Tensor:
@@ -129,7 +129,7 @@ def test_gluing_by_the_pseudo_inverse_does_not_see_noise_in_the_hole_and_the_ref
 
 
 def reduced(images: int = 2, side: int = 16, scale: int = 4) -> Measurement:
-    operator = SuperResolution(scale, bicubic_taps(scale))
+    operator = SuperResolution(bicubic_taps(scale), scale)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn((images, 3, side, side), generator=generator, dtype=torch.float64)
     return Measurement(operator(x), operator, 0.0)
@@ -167,7 +167,7 @@ class Bare:
 
 @pytest.mark.parametrize(("glue", "why"), [("pinv", "pseudo-inverse"), ("adjoint", "linear"), ("reference", "1x8x8")])
 def test_what_it_cannot_glue_is_said_before_anything_is_computed(glue: str, why: str) -> None:
-    counted = Counted(PRIOR)  # type: ignore[arg-type]
+    counted = CallCounter(PRIOR)  # type: ignore[arg-type]
     y = Measurement(torch.zeros(1, 1, 8, 8), Bare(), 0.05)  # type: ignore[arg-type]
     with pytest.raises(Unsupported, match=rf"^psld: .*{why}") as raised:
         sample(counted, y, Noise(0, ["a"], "test"), Trace(), **choices("paper", glue=glue))
@@ -188,7 +188,7 @@ def test_a_measurement_that_is_met_exactly_pulls_nowhere() -> None:
 
 def test_cost() -> None:
     """Each step goes once through denoiser, decoder and encoder and back; the result is decoded."""
-    counted = Counted(PRIOR)  # type: ignore[arg-type]
+    counted = CallCounter(PRIOR)  # type: ignore[arg-type]
     restored("paper", prior=counted, steps=10)
     assert counted.per_image(3) == {
         "denoiser_forward": 10,

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ldsmc_bench.cluster.follow import follow
+from ldsmc_bench.cluster.jobs import job_progress
 from ldsmc_bench.records.status import statuses
 from tests.cluster.slurm import Cluster, answers, kill_node, slurm, until
 from tests.cluster.sweeps import SLURM, assert_whole, by_particles, open_gates, sweep, told
@@ -55,7 +55,10 @@ def held(folder: Path) -> dict[int, dict[str, Any]]:
 def status(folder: Path, held: dict[int, Any]) -> dict[int, Any]:
     """What the status command tells then."""
     rows = statuses(folder / "results")
-    return {row.particles: (row, one) for row, one in zip(rows, follow(folder / "results", rows)[0], strict=True)}
+    return {
+        row.labels.particles: (row, one)
+        for row, one in zip(rows, job_progress(folder / "results", rows)[0], strict=True)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +118,8 @@ def test_every_run_is_whole(after: dict[int, Path], tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", ALL)
 def test_nothing_but_the_batch_in_hand_was_done_twice(number: int, after: dict[int, Path], folder: Path) -> None:
     times = Counter(image_id for entry in told(folder, particles=number) for image_id in entry["ids"])
+    for sketched in [image_id for image_id in times if image_id.startswith("sketch-")]:
+        del times[sketched]  # each attempt sketches its work first, which computes nothing
     assert times.pop(HELD) == 2
     # Once the gate is open, the job without a node and its double do the last image too.
     assert max(times.values()) == (2 if number == BEREFT and times["test-000003"] == 2 else 1)

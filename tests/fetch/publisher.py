@@ -31,11 +31,11 @@ class Offer:
 class Publisher:
     address: str
     offers: dict[str, Offer]
-    asked: list[tuple[str, dict[str, str]]]  # path and headers of every request
+    asked: list[tuple[str, dict[str, str]]]  # path and headers of every GET
     closing: Event
 
     def ranges(self) -> list[str | None]:
-        """The Range of every request."""
+        """The Range of every GET."""
         return [headers.get("Range") for _, headers in self.asked]
 
 
@@ -53,8 +53,12 @@ def publisher(**offers: Offer) -> Iterator[Publisher]:
     served = Publisher("", paths, [], Event())
 
     class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
         def do_GET(self) -> None:
-            served.asked.append((self.path, dict(self.headers)))
+            if self.command == "GET":
+                served.asked.append((self.path, dict(self.headers)))
             offer = paths.get(self.path, Offer(statuses=[404]))
             if offer.leads_to:
                 self.answer(302, {"Location": offer.leads_to, "Content-Length": "0"})
@@ -68,7 +72,8 @@ def publisher(**offers: Offer) -> Iterator[Publisher]:
             headers = {"Content-Type": offer.kind} | ({"ETag": offer.etag} if offer.etag else {})
             total, begin, status = len(offer.data), 0, 200
             span = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-            if offer.ranges and span and self.headers.get("If-Range", offer.etag) == offer.etag:
+            validator = offer.etag or offer.headers.get("Last-Modified")
+            if offer.ranges and span and self.headers.get("If-Range", validator) == validator:
                 begin, status = int(span[1]), 206
                 if begin >= total:
                     return self.answer(416, {"Content-Range": f"bytes */{total}", "Content-Length": "0"})
@@ -76,6 +81,8 @@ def publisher(**offers: Offer) -> Iterator[Publisher]:
             if offer.size:
                 headers["Content-Length"] = str(total - begin)
             self.answer(status, headers | offer.headers)
+            if self.command == "HEAD":
+                return
             body = offer.data[begin:]
             end = offer.cuts.pop(0) if offer.cuts else len(body) // 2 if offer.silent else len(body)
             self.wfile.write(body[:end])

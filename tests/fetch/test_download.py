@@ -5,16 +5,25 @@ import random
 import socket
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.fetch import download as room
-from ldsmc_bench.fetch.download import NotOffered, Patience, download
+from ldsmc_bench.fetch.download import NotOffered, download
 from tests.fetch.publisher import Offer, publisher
 
 DATA = random.Random(0).randbytes(300_000)
-QUICK = Patience(timeout=5, tries=3, pause=0.001)
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Nobody waits between two tries, and files are small."""
+    found: list[float] = []
+    monkeypatch.setattr(time, "sleep", found.append)
+    monkeypatch.setattr(room, "_CHUNK", 10_000)
+    return found
 
 
 def begun(part: Path, url: str, data: bytes, *, size: int | None = len(DATA), validator: str | None = '"1"') -> None:
@@ -24,73 +33,68 @@ def begun(part: Path, url: str, data: bytes, *, size: int | None = len(DATA), va
 
 
 @pytest.mark.parametrize("size", [True, False], ids=["size said", "size not said"])
-def test_a_whole_file(tmp_path, capsys, size):
+def test_a_whole_file(tmp_path, size):
     part = tmp_path / "a.part"
     with publisher(a_pt=Offer(DATA, size=size)) as server:
-        download(f"{server.address}/a.pt", part, QUICK)
+        download(f"{server.address}/a.pt", part, 5)
     assert part.read_bytes() == DATA
     assert list(tmp_path.iterdir()) == [part]
     assert server.ranges() == [None]
-    bar = capsys.readouterr().err
-    assert ("100%" in bar and "300kB of 300kB" in bar) if size else "300kB" in bar
 
 
 def test_a_cut_connection_goes_on_where_it_was(tmp_path):
     part = tmp_path / "a.part"
     with publisher(a_pt=Offer(DATA, cuts=[100_000, 50_000])) as server:
-        download(f"{server.address}/a.pt", part, QUICK)
+        download(f"{server.address}/a.pt", part, 5)
     assert part.read_bytes() == DATA
     assert server.ranges() == [None, "bytes=100000-", "bytes=150000-"]
-    assert [headers.get("If-Range") for _, headers in server.asked] == [None, '"1"', '"1"']
+    assert [headers.get("If-Range") for _, headers in server.asked] == ['"1"'] * 3
 
 
 def test_an_earlier_part_is_resumed_by_its_date_or_by_its_length_alone(tmp_path):
-    for validator in ("Sun, 01 Mar 2020 00:00:00 GMT", None):
+    for date in ("Sun, 01 Mar 2020 00:00:00 GMT", None):
         part = tmp_path / "a.part"
-        with publisher(a_pt=Offer(DATA, etag=validator)) as server:
+        with publisher(a_pt=Offer(DATA, etag=None, headers={"Last-Modified": date} if date else {})) as server:
             url = f"{server.address}/a.pt"
-            begun(part, url, DATA[:1000], validator=validator)
-            download(url, part, QUICK)
+            begun(part, url, DATA[:1000], validator=date)
+            download(url, part, 5)
         assert part.read_bytes() == DATA
         assert server.ranges() == ["bytes=1000-"]
-        assert server.asked[0][1].get("If-Range") == validator
+        assert server.asked[0][1].get("If-Range") == date
 
 
-@pytest.mark.parametrize(
-    "offer",
-    [Offer(DATA, ranges=False), Offer(DATA, etag='"2"'), Offer(DATA, headers={"Content-Range": "bytes 5-9/10"})],
-    ids=["no ranges", "changed since", "answers another range"],
-)
-def test_what_cannot_be_resumed_starts_again(tmp_path, offer):
+def test_a_server_without_ranges_starts_again(tmp_path):
     part = tmp_path / "a.part"
-    with publisher(a_pt=offer) as server:
+    with publisher(a_pt=Offer(DATA, ranges=False)) as server:
         url = f"{server.address}/a.pt"
         begun(part, url, b"x" * 1000)
-        download(url, part, QUICK)
+        download(url, part, 5)
     assert part.read_bytes() == DATA
-    assert server.ranges()[0] == "bytes=1000-"
+    assert server.ranges() == ["bytes=1000-"]
 
 
-@pytest.mark.parametrize("of", ["another address", "nobody knows what"])
+@pytest.mark.parametrize("of", ["another address", "nobody knows what", "an older file"])
 def test_a_part_of_something_else_is_never_resumed(tmp_path, of):
     part = tmp_path / "a.part"
     with publisher(a_pt=Offer(DATA)) as server:
-        begun(part, f"{server.address}/b.pt", b"x" * 1000)
+        older = of == "an older file"
+        begun(part, f"{server.address}/{'a' if older else 'b'}.pt", b"x" * 1000, validator='"0"' if older else '"1"')
         if of == "nobody knows what":
             (tmp_path / "a.part.json").unlink()
-        download(f"{server.address}/a.pt", part, QUICK)
+        download(f"{server.address}/a.pt", part, 5)
     assert part.read_bytes() == DATA
     assert server.ranges() == [None]
 
 
-def test_a_part_longer_than_the_file_starts_again(tmp_path):
+@pytest.mark.parametrize(("size", "ranges"), [(True, [None]), (False, ["bytes=1000-", None])])
+def test_a_part_longer_than_the_file_starts_again(tmp_path, size, ranges):
     part = tmp_path / "a.part"
-    with publisher(a_pt=Offer(DATA[:500], etag=None)) as server:
+    with publisher(a_pt=Offer(DATA[:500], etag=None, size=size)) as server:
         url = f"{server.address}/a.pt"
-        begun(part, url, b"x" * 1000, size=None, validator=None)
-        download(url, part, QUICK)
+        begun(part, url, b"x" * 1000, size=500 if size else None, validator=None)
+        download(url, part, 5)
     assert part.read_bytes() == DATA[:500]
-    assert server.ranges() == ["bytes=1000-", None]
+    assert server.ranges() == ranges
 
 
 def test_a_part_that_is_whole_asks_nothing(tmp_path):
@@ -98,36 +102,33 @@ def test_a_part_that_is_whole_asks_nothing(tmp_path):
     with publisher(a_pt=Offer(DATA)) as server:
         url = f"{server.address}/a.pt"
         begun(part, url, DATA)
-        download(url, part, QUICK)
+        download(url, part, 5)
     assert server.asked == []
 
 
-def test_a_file_that_stays_cut_is_said_to_be_and_its_part_kept(tmp_path):
+def test_a_file_that_stays_cut_is_one_line_and_its_part_kept(tmp_path):
     part = tmp_path / "a.part"
     with (
-        publisher(a_pt=Offer(DATA, cuts=[10, 10, 10, 10])) as server,
-        pytest.raises(UserError, match=r"after 30 of 300000 bytes, 3 times in a row.*30 bytes of it are kept"),
+        publisher(a_pt=Offer(DATA, cuts=[30_000] + [10] * 9)) as server,
+        pytest.raises(UserError, match=r"where there is a network, give the command again; 30 kB of it are kept"),
     ):
-        download(f"{server.address}/a.pt", part, QUICK)
-    assert part.read_bytes() == DATA[:30]
-    assert len(server.asked) == 3
+        download(f"{server.address}/a.pt", part, 5)
+    assert part.read_bytes() == DATA[:30_000]
+    assert len(server.asked) < 10
 
 
-def test_a_connection_that_brings_something_each_time_is_tried_as_long_as_it_takes(tmp_path, monkeypatch):
-    monkeypatch.setattr(room, "_CHUNK", 20_000)  # what counts as something
+def test_a_connection_that_brings_something_each_time_is_tried_as_long_as_it_takes(tmp_path):
     part = tmp_path / "a.part"
     with publisher(a_pt=Offer(DATA, cuts=[30_000] * 9)) as server:
-        download(f"{server.address}/a.pt", part, QUICK)
+        download(f"{server.address}/a.pt", part, 5)
     assert part.read_bytes() == DATA
     assert len(server.asked) == 10
 
 
-def test_an_answer_that_may_pass_is_waited_for_longer_each_time(tmp_path, monkeypatch):
-    pauses: list[float] = []
-    monkeypatch.setattr(time, "sleep", pauses.append)
+def test_an_answer_that_may_pass_is_waited_for_longer_each_time(tmp_path, pauses):
     with publisher(a_pt=Offer(DATA, statuses=[503, 429])) as server:
-        download(f"{server.address}/a.pt", tmp_path / "a.part", Patience(timeout=5, tries=3, pause=2))
-    assert pauses == [2, 4]
+        download(f"{server.address}/a.pt", tmp_path / "a.part", 5)
+    assert pauses == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -142,8 +143,8 @@ def test_an_answer_that_may_pass_is_waited_for_longer_each_time(tmp_path, monkey
 def test_a_refusal_is_said_at_once(tmp_path, offer, said):
     part = tmp_path / "a.part"
     with publisher(a_pt=offer) as server, pytest.raises(NotOffered, match=said):
-        download(f"{server.address}/a.pt", part, QUICK)
-    assert len(server.asked) == 1
+        download(f"{server.address}/a.pt", part, 5)
+    assert server.asked == []
     assert not part.exists()
 
 
@@ -154,18 +155,18 @@ def test_a_silent_server_is_not_waited_for_and_what_it_sent_is_kept(tmp_path):
         publisher(a_pt=Offer(DATA, silent=True)) as server,
         pytest.raises(UserError, match="timed out"),
     ):
-        download(f"{server.address}/a.pt", part, Patience(timeout=0.2, tries=1))
-    assert time.monotonic() - started < 3
-    assert part.read_bytes() == DATA[:150_000]
+        download(f"{server.address}/a.pt", part, 0.1)
+    assert time.monotonic() - started < 5
+    assert len(part.read_bytes()) >= 150_000 and DATA.startswith(part.read_bytes())
 
 
 def test_no_server_and_no_address(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
-        with pytest.raises(UserError, match="Connection refused, 3 times in a row; where there is a network"):
-            download(f"http://127.0.0.1:{taken.getsockname()[1]}/a.pt", tmp_path / "a.part", QUICK)
-    with pytest.raises(UserError, match="no address"):
-        download("somewhere/a.pt", tmp_path / "a.part", QUICK)
+        with pytest.raises(UserError, match="Connection refused; where there is a network"):
+            download(f"http://127.0.0.1:{taken.getsockname()[1]}/a.pt", tmp_path / "a.part", 5)
+    with pytest.raises(UserError, match=r"somewhere/a\.pt: .*protocol"):
+        download("somewhere/a.pt", tmp_path / "a.part", 5)
 
 
 def test_redirects_are_followed_with_the_range(tmp_path):
@@ -173,17 +174,22 @@ def test_redirects_are_followed_with_the_range(tmp_path):
     with publisher(a_pt=Offer(leads_to="/b.pt"), b_pt=Offer(DATA)) as server:
         url = f"{server.address}/a.pt"
         begun(part, url, DATA[:1000])
-        download(url, part, QUICK)
+        download(url, part, 5)
     assert part.read_bytes() == DATA
     assert [(path, headers.get("Range")) for path, headers in server.asked][1] == ("/b.pt", "bytes=1000-")
 
 
 def test_a_redirect_never_leaves_an_encrypted_connection():
-    request = room.Request("https://publisher.example/a.pt")
-    follow = room._Redirects().redirect_request
-    assert follow(request, None, 302, "Found", {}, "https://elsewhere.example/a.pt") is not None
-    with pytest.raises(NotOffered, match="not encrypted"):
-        follow(request, None, 302, "Found", {}, "http://elsewhere.example/a.pt")
+    def answer(*urls: str) -> SimpleNamespace:
+        *hops, last = (SimpleNamespace(url=url, status_code=200, headers={}) for url in urls)
+        last.history = hops
+        return last
+
+    url = "https://publisher.example/a.pt"
+    assert room._read_offer(url, answer(url, "https://elsewhere.example/a.pt"))["url"] == url
+    for hops in ((url, "http://elsewhere.example/a.pt"), (url, "http://elsewhere.example/b", url)):
+        with pytest.raises(NotOffered, match="not encrypted"):
+            room._read_offer(url, answer(*hops))
 
 
 def test_a_file_larger_than_the_disk_is_not_begun(tmp_path):
@@ -193,5 +199,5 @@ def test_a_file_larger_than_the_disk_is_not_begun(tmp_path):
         publisher(a_pt=huge) as server,
         pytest.raises(UserError, match=r"1000000000.00 GB are to come, but .* LDSMC_CACHE"),
     ):
-        download(f"{server.address}/a.pt", part, QUICK)
+        download(f"{server.address}/a.pt", part, 5)
     assert not part.exists()

@@ -14,8 +14,7 @@ import pytest
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.fetch.__main__ import main
-from ldsmc_bench.fetch.places import where
-from ldsmc_bench.fetch.sources import Source
+from ldsmc_bench.fetch.sources import Source, where
 from tests.commands import command
 from tests.fetch.publisher import Offer, in_cache, publisher
 
@@ -82,7 +81,7 @@ def test_files_of_several_sources_come_into_one_cache_and_a_second_time_does_not
     assert (
         second.out.splitlines()[0] == f"metric=net: complete, 128 kB, SHA-256 {SHA[:16]}…: {cache}/metrics/net/net.pt"
     )
-    assert "100%" in first.err and second.err == ""
+    assert first.err == second.err == ""  # the bar is for terminals
     assert where("metric=net", sources).read_bytes() == WEIGHTS
     assert where("prior=faces", sources).read_bytes() == b"weights"
     digests = json.loads((cache / "digests.json").read_text())
@@ -226,11 +225,11 @@ def test_a_silent_server_and_a_cut_file_are_one_line_and_the_same_command_ends_i
         sources = {"metric=net": net(server.address)}
         assert main(["metric=net", "--timeout", "0.1"], sources) == 2
         assert "timed out" in error(capsys)
-        server.offers["/net.pt"] = Offer(WEIGHTS, cuts=[1, 1, 1])
+        server.offers["/net.pt"] = Offer(WEIGHTS, cuts=[1] * 6)
         assert main(["--list"], sources) == 0
         assert "begun, " in capsys.readouterr().out
         assert main(["metric=net"], sources) == 2
-        assert "3 times in a row" in error(capsys)
+        assert "give the command again" in error(capsys)
         assert main(["metric=net"], sources) == 0
     assert where("metric=net", sources).read_bytes() == WEIGHTS
 
@@ -290,7 +289,7 @@ def test_two_at_once_fetch_once(cache):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["prior=ldm_faces"], "prior=ldm_faces: nothing is known by this name; choose from prior=ldm_ffhq, "),
+        (["prior=ldm_faces"], "prior=ldm_faces: there is no source of this name; choose from prior=ldm_ffhq, "),
         (["metric=niqe", "--mirror", "mirror.example"], "give an address such as https://"),
         (["metric=niqe", "prior=sd15", "--from", "file"], "name one source"),
         (["metric=niqe", "--from", "no/such/file"], "--from no/such/file: there is no such file"),
@@ -303,9 +302,7 @@ def test_a_mistake_is_one_line(cache, capsys, arguments, said):
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon"])
 def test_a_time_out_must_be_a_time(seconds, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(["metric=niqe", "--timeout", seconds])
-    assert caught.value.code == 2
+    assert main(["metric=niqe", "--timeout", seconds]) == 2
     assert "--timeout" in capsys.readouterr().err
 
 
@@ -320,7 +317,7 @@ def test_a_damaged_record_of_digests_is_one_line(cache, capsys):
 
 def test_help_without_arguments_and_a_list_of_all(cache, capsys):
     assert main([]) == 0
-    assert "usage: python -m ldsmc_bench.fetch" in capsys.readouterr().out
+    assert "usage: ldsmc-bench fetch NAME" in capsys.readouterr().out
     (cache / "metrics" / "niqe").mkdir(parents=True)
     (cache / "metrics" / "niqe" / "niqe_pris_params.npz").write_bytes(bytes(11850))
     assert main(["--list"]) == 0

@@ -6,10 +6,9 @@ import pytest
 from cleanfid.downloads_helper import inception_url
 from torchvision.models import AlexNet_Weights, VGG16_Weights
 
-from ldsmc_bench.fetch.places import place
-from ldsmc_bench.fetch.sources import SOURCES
-from ldsmc_bench.prior.cache import weights_folder
-from ldsmc_bench.prior.guided_diffusion import PUBLISHED
+from ldsmc_bench.checkpoints.cache import weights_folder
+from ldsmc_bench.checkpoints.guided_diffusion import PUBLISHED
+from ldsmc_bench.fetch.sources import SOURCES, place
 
 
 def test_inception_is_the_one_that_clean_fid_asks_for():

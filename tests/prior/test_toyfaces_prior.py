@@ -4,25 +4,28 @@ import numpy as np
 import pytest
 import torch
 
+from ldsmc_bench import toyfaces
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior import latent
-from ldsmc_bench.problem import toyfaces
-from ldsmc_bench.report.prior import drawn, unconditional
+from ldsmc_bench.prior.codec import codes_of
 from ldsmc_bench.sampling.chain import paper_chain
-from ldsmc_bench.scoring.features import features_of, load_features
-from ldsmc_bench.scoring.frechet import frechet_distance, moments
+from ldsmc_bench.scoring.distances import frechet_distance, moments
+from ldsmc_bench.toyfaces import priors
+from ldsmc_bench.toyfaces.features import features_of, load_features
+from ldsmc_bench.toyfaces.prior_report import sample_prior
+from ldsmc_bench.toyfaces.training import render
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def prior() -> latent.LatentPrior:
-    return latent.toyfaces().to(CPU, torch.float32)
+    return priors.latent().to(CPU, torch.float32)
 
 
 @pytest.fixture(scope="module")
 def faces() -> torch.Tensor:
-    return drawn(list(toyfaces.ids("test")[:64])).float() / 127.5 - 1
+    return render(toyfaces.ids("test")[:64]).float() / 127.5 - 1
 
 
 @torch.no_grad()
@@ -45,7 +48,7 @@ def test_latents_have_unit_spread_and_the_shape_of_the_real_ones(
 def test_decoding_quantises(prior: latent.LatentPrior, faces: torch.Tensor) -> None:
     """A latent and its own codes decode alike."""
     z = prior.encode(faces[:2])
-    codes = latent.networks.codes_of(prior.codebook, z / prior.scale) * prior.scale
+    codes = codes_of(prior.codec.codebook, z / prior.codec.scale) * prior.codec.scale
     assert not torch.allclose(z, codes, atol=1e-3)
     assert torch.allclose(prior.decode(z), prior.decode(codes), atol=1e-4)
 
@@ -64,14 +67,14 @@ def test_the_denoiser_removes_noise_at_every_level(prior: latent.LatentPrior, fa
 
 @torch.no_grad()
 def test_precisions_agree(faces: torch.Tensor) -> None:
-    z = latent.toyfaces().to(CPU, torch.float32).encode(faces[:2])
+    z = priors.latent().to(CPU, torch.float32).encode(faces[:2])
     t = torch.tensor([500, 20])
-    double = latent.toyfaces().to(CPU, torch.float64)
+    double = priors.latent().to(CPU, torch.float64)
     reference = double.eps(z.double(), t)
     assert reference.dtype == torch.float64
     for dtype, tolerance in ((torch.float32, 1e-4), (torch.bfloat16, 0.1)):
-        prior = latent.toyfaces().to(CPU, dtype)
-        assert prior.codebook.dtype == torch.float32
+        prior = priors.latent().to(CPU, dtype)
+        assert prior.codec.codebook.dtype == torch.float32
         assert prior.eps(z, t).dtype == torch.float32
         assert (prior.eps(z, t) - reference).abs().max() < tolerance * reference.abs().max()
 
@@ -81,10 +84,10 @@ def test_samples_are_nearer_to_test_faces_than_noise_and_mush(prior: latent.Late
     """Above the distance that two sets of 128 faces have by their size alone, samples are less than half as far from
     test faces as blurred faces (mush) are."""
     network = load_features()
-    x = unconditional(prior, Noise(0, [f"sample-{i}" for i in range(128)], "prior"), 50)
+    x = sample_prior(prior, Noise(0, [f"sample-{i}" for i in range(128)], "prior"), 20)
     samples = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     test = toyfaces.ids("test")
-    faces, others = drawn(list(test[:128])), drawn(list(test[128:256]))
+    faces, others = render(test[:128]), render(test[128:256])
     mush = torch.nn.functional.avg_pool2d(others.float(), 9, 1, 4, count_include_pad=False).round().to(torch.uint8)
     reference = moments(features_of(network, faces))
     distance = {

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.prior import assets
-from ldsmc_bench.prior.train import k_means
-from ldsmc_bench.prior.training import fit, learning_rate, render, ship
+from ldsmc_bench.files import file_digest
+from ldsmc_bench.toyfaces import assets
+from ldsmc_bench.toyfaces.training import fit, learning_rate, render, ship
 
 
 class Line(nn.Module):
@@ -26,11 +26,12 @@ def loss(module: Line, generator: torch.Generator, step: int) -> Tensor:
 
 
 def trained(out: Path, steps: int = 400, stop_at: int | None = None) -> float:
-    def before(module: Line, step: int) -> None:
+    def stopped(module: Line, generator: torch.Generator, step: int) -> Tensor:
         if step == stop_at:
             raise KeyboardInterrupt
+        return loss(module, generator, step)
 
-    ema = fit(Line(), loss, out=out, steps=steps, lr=0.05, seed=1, warmup=10, save_every=50, before_step=before)
+    ema = fit(Line(), stopped, out=out, steps=steps, lr=0.05, seed=1, warmup=10, save_every=50)
     return ema.weight.item()
 
 
@@ -50,7 +51,7 @@ def test_shipped_weights_tell_how_they_came_about_and_are_known_by_digest(tmp_pa
     ema = fit(Line(), loss, out=out, steps=5, lr=0.05, seed=1)
     ship(ema, out, dtype=torch.float16, seed=1)
     assert not out.with_name(out.name + ".training").exists()
-    facts = assets.made(out)
+    facts = assets.training_facts(out)
     assert {"command", "minutes", "machine", "seed"} <= set(facts)
     assert assets.load(Line(), out).weight.item() == pytest.approx(ema.weight.item(), rel=1e-3)
 
@@ -75,15 +76,6 @@ def test_learning_rate_warms_up_and_falls() -> None:
     assert rates[2] > rates[3] > rates[4] > 0
 
 
-def test_k_means_finds_separated_clusters_and_leaves_none_empty() -> None:
-    generator = torch.Generator().manual_seed(0)
-    centres = torch.tensor([[0.0, 0, 0], [10, 0, 0], [0, 10, 0], [0, 0, 10]])
-    vectors = centres.repeat(200, 1) + 0.1 * torch.randn(800, 3, generator=generator)
-    found = k_means(vectors, 4, seed=3)
-    distance = torch.cdist(centres, found).min(dim=1).values
-    assert torch.all(distance < 0.1)
-
-
 def test_faces_are_drawn_in_order(tmp_path: Path) -> None:
     ids = ["train-000000", "train-000001", "train-000002"]
     together, alone = render(ids, workers=2), render(ids[2:], workers=1)
@@ -95,5 +87,5 @@ def test_every_asset_is_listed_with_its_digest_and_small_enough() -> None:
     listed = json.loads((assets.ASSETS / "digests.json").read_text())
     files = sorted(assets.ASSETS.glob("*.safetensors"))
     assert {path.name for path in files} == set(listed)
-    assert all(assets.digest(path) == listed[path.name] for path in files)
+    assert all(file_digest(path) == listed[path.name] for path in files)
     assert sum(path.stat().st_size for path in files) < 40e6

@@ -1,5 +1,8 @@
 """Folders of odd pictures, and the embedded faces."""
 
+import os
+import re
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,11 +14,11 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
+from ldsmc_bench.config import instantiate, validate
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.problem import datasets, pictures
-from ldsmc_bench.records.identity import run_id
-from ldsmc_bench.run import identified
-from ldsmc_bench.settings import checked, made
+from ldsmc_bench.records.identity import identify, run_id
+from ldsmc_bench.toyfaces import dataset
 from tests.commands import configured
 
 RED, GREEN, BLUE = (220, 30, 30), (30, 200, 30), (30, 30, 220)
@@ -32,8 +35,8 @@ def quarters(width: int = 80, height: int = 80) -> Image.Image:
 def load_one(picture: Image.Image, path: Path, side: int = 32, **options: Any) -> Tensor:
     picture.save(path, **options)
     dataset = datasets.folder(str(path.parent), side)
-    assert list(dataset.ids) == [path.stem]
-    return dataset.load(path.stem)
+    (image_id,) = dataset.ids
+    return dataset.load(image_id)
 
 
 def corners(x: Tensor) -> np.ndarray:
@@ -172,11 +175,12 @@ def test_ids_are_sorted_unique_and_safe(tmp_path: Path) -> None:
     assert list(dataset.ids) == sorted(dataset.ids)
     assert len({name.lower() for name in dataset.ids}) == len(names)
     for name in dataset.ids:
-        assert 0 < len(name) < 120 and name.replace("-", "").replace("_", "").isalnum() and name.isascii()
-    assert "b" in dataset.ids and "a" not in dataset.ids
+        assert 0 < len(name) < 120 and re.fullmatch(r"[A-Za-z0-9_-]+(\.jpg)?", name)
+    assert {"a", "a.jpg", "b", "sub_a"} < set(dataset.ids)
     reds = {round(float((dataset.load(name)[0, 0, 0] + 1) * 127.5)) for name in dataset.ids}
     assert len(reds) >= len(names) - 2  # each id loads its own picture (JPEG and WebP may be off by one)
-    (tmp_path / "c.png").write_bytes((tmp_path / "b.png").read_bytes())
+    for name in ("c.png", "B.png", "b.jpg", "sub/a.jpg", "sub a.png"):  # no new picture renames another
+        (tmp_path / name).write_bytes((tmp_path / "b.png").read_bytes())
     assert set(dataset.ids) < set(datasets.folder(str(tmp_path), 8).ids)
 
 
@@ -190,18 +194,82 @@ def test_the_transform_is_torchvisions_bit_for_bit(tmp_path: Path, width: int, h
     np.testing.assert_array_equal(np.rint((x.numpy() + 1) * 127.5), expected)
 
 
-def test_digest_follows_the_pictures_and_the_size_but_not_the_place(tmp_path: Path) -> None:
+def test_the_digest_follows_the_folder_and_the_size_but_not_the_pictures(tmp_path: Path) -> None:
     for place in ("one", "two"):
         (tmp_path / place).mkdir()
         quarters().save(tmp_path / place / "a.png")
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
     before = datasets.folder(one, 32).digest
-    assert datasets.folder(two, 32).digest == before
+    assert datasets.folder(two, 32).digest != before
+    assert datasets.folder(one, 32, "mine").digest == datasets.folder(two, 32, "mine").digest != before
     assert datasets.folder(one, 64).digest != before
     quarters(90, 90).save(tmp_path / "one" / "a.png")
-    assert datasets.folder(one, 32).digest == before, "a repaired picture is the same run"
-    quarters().save(tmp_path / "two" / "b.png")
-    assert datasets.folder(two, 32).digest != before
+    quarters().save(tmp_path / "one" / "b.png")
+    assert datasets.folder(one, 32).digest == before, "exchanged and added pictures are seen by their own digests"
+
+
+def test_links_are_followed_and_what_is_passed_over_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere" / "deeper"
+    for folder in (root / "closed", elsewhere):
+        folder.mkdir(parents=True)
+    quarters().save(elsewhere / "b.png")
+    quarters().save(root / "a.png")
+    (root / "link").symlink_to(elsewhere.parent)
+    (elsewhere / "up").symlink_to(root)
+    (root / "gone.png").symlink_to("/nowhere/x.png")
+    (root / "c.bmp").touch()
+    (root / "notes.txt").touch()
+    scandir = os.scandir
+
+    def closed(path: Any) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    dataset = datasets.folder(str(root), 32)
+    assert len(dataset.ids) == 2 and "a" in dataset.ids
+    assert all(dataset.load(image_id).shape == (3, 32, 32) for image_id in dataset.ids)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: dataset.root={root}: passed over ")
+    for what in ("1 folders that cannot be read (closed)", "lead nowhere (gone.png)", "(c.bmp)"):
+        assert what in line
+
+
+def test_a_folder_that_cannot_be_listed_is_not_called_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(path: Any) -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", closed)
+    with pytest.raises(UserError, match="cannot be read"):
+        datasets.folder(str(tmp_path), 32)
+
+
+def test_the_state_of_a_file_changes_with_its_content_even_at_one_time_and_size(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 8), RED).save(path)
+    state = datasets.folder(str(tmp_path), 8).state
+    assert state is not None
+    before, times = state("a"), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    assert state("a") == before
+    Image.new("RGB", (8, 8), BLUE).save(path)
+    os.utime(path, ns=times)
+    assert state("a") != before
+    path.unlink()
+    assert state("a") is None
+
+
+@pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1), (2, 50_000)])
+def test_a_sliver_is_not_blown_up_as_a_whole(tmp_path: Path, size: tuple[int, int]) -> None:
+    picture = Image.new("RGB", size, RED)
+    picture.paste(BLUE, (size[0] // 3, size[1] // 3, size[0] - size[0] // 3, size[1] - size[1] // 3))
+    tracemalloc.start()
+    x = load_one(picture, tmp_path / "a.png", side=64)
+    assert tracemalloc.get_traced_memory()[1] < 50e6  # NumPy's share; Pillow would need gigabytes and minutes
+    tracemalloc.stop()
+    np.testing.assert_allclose(corners(x), np.array([BLUE] * 4), atol=1)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "gone"])
@@ -215,9 +283,9 @@ def test_an_unreadable_picture_is_named_and_the_others_load(tmp_path: Path, dama
         bad.unlink()
     else:
         bad.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"not a picture"}[damage])
-    assert list(dataset.ids) == ["bad", "good"]
+    assert list(dataset.ids) == ["bad.jpg", "good"]
     with pytest.raises(UserError, match=r"bad\.jpg: this image cannot be read") as caught:
-        dataset.load("bad")
+        dataset.load("bad.jpg")
     assert "\n" not in str(caught.value)
     np.testing.assert_allclose(corners(dataset.load("good")), EXPECTED, atol=1)
 
@@ -229,20 +297,20 @@ def test_a_bad_root_is_named(tmp_path: Path) -> None:
 
 
 def test_toyfaces() -> None:
-    test, train = datasets.toyfaces(), datasets.toyfaces("train")
+    test, train = dataset.toyfaces(), dataset.toyfaces("train")
     x = test.load(test.ids[0])
     assert x.shape == (3, 64, 64) and x.min() >= -1 and x.max() <= 1 and x.std() > 0.1
     assert not set(test.ids) & set(train.ids)
-    assert test.digest != train.digest and test.digest == datasets.toyfaces("test").digest
+    assert test.digest != train.digest and test.digest == dataset.toyfaces("test").digest
     assert not torch.equal(x, test.load(test.ids[1]))
 
 
 def test_a_split_is_a_key_and_another_run() -> None:
     def made_of(*overrides: str) -> tuple[str, str]:
-        settings = checked(configured(*overrides))
-        dataset = made(settings.config["dataset"]["load"])
+        settings = validate(configured(*overrides))
+        dataset = instantiate(settings.config["dataset"]["load"])
         prior: Any = SimpleNamespace(digest="p")
-        return dataset.ids[0], run_id(identified(settings, dataset, prior))
+        return dataset.ids[0], run_id(identify(settings.config, dataset, prior))
 
     (first, test), (other, validation) = made_of(), made_of("dataset.split=validation")
     assert (first, other) == ("test-000000", "validation-000000")

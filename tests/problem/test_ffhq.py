@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.problem import ids
+from ldsmc_bench.photos import ids
+from ldsmc_bench.photos.ffhq import ffhq, read_names
 from ldsmc_bench.problem.datasets import Dataset
-from ldsmc_bench.problem.ffhq import ffhq, taming
 from tests.commands import images, records, runs, tiny
 
-FIRST = ids.kept("ffhq", "test")[:3]
+FIRST = ids.read_ids("ffhq", "test")[:3]
 
 
 def put(path: Path, image_id: str, size: tuple[int, int] = (40, 40)) -> Path:
@@ -38,17 +38,17 @@ def published(root: Path) -> Path:
 
 
 def loaded(root: Path, n_images: int = 3, split: str = "test", side: int = 32) -> Dataset:
-    return ffhq(str(root), split, "last10k", None, n_images, side)
+    return ffhq(str(root), split, "last10k", None, n_images, side, collection="ffhq")
 
 
 def test_ids_are_the_list_whatever_else_lies_there(tmp_path: Path) -> None:
     put(flat(tmp_path) / "00001.png", "1")
     dataset = loaded(tmp_path)
     assert dataset.name == "ffhq"
-    assert list(dataset.ids) == ids.kept("ffhq", "test")
+    assert list(dataset.ids) == ids.read_ids("ffhq", "test")
     assert dataset.labels is None
-    tuning = flat(tmp_path / "tuning", ids.kept("ffhq", "tuning")[:3])
-    assert list(loaded(tuning, split="tuning").ids) == ids.kept("ffhq", "tuning")
+    tuning = flat(tmp_path / "tuning", ids.read_ids("ffhq", "tuning")[:3])
+    assert list(loaded(tuning, split="tuning").ids) == ids.read_ids("ffhq", "tuning")
 
 
 def test_both_layouts_and_jpeg_are_the_same_data_set(tmp_path: Path) -> None:
@@ -73,9 +73,16 @@ def test_a_picture_is_reduced_as_pillow_does_it(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.rint((x.numpy() + 1) * 127.5), expected)
 
 
+def test_another_folder_is_another_data_set_unless_both_have_one_name(tmp_path: Path) -> None:
+    one, two = (str(flat(tmp_path / place)) for place in ("one", "two"))
+    digest = ffhq(one, "test", "last10k", None, 3, 32).digest
+    assert ffhq(two, "test", "last10k", None, 3, 32).digest != digest
+    assert ffhq(f"{two}/../one/", "test", "last10k", None, 3, 32).digest == digest
+
+
 def test_the_digest_follows_ids_and_size_and_nothing_else(tmp_path: Path) -> None:
     root = flat(tmp_path / "one")
-    flat(root, ids.kept("ffhq", "tuning")[:1])
+    flat(root, ids.read_ids("ffhq", "tuning")[:1])
     before = loaded(root).digest
     assert loaded(root, side=64).digest != before
     assert loaded(root, n_images=1, split="tuning").digest != before
@@ -89,7 +96,7 @@ def test_only_the_pictures_asked_for_have_to_be_there(tmp_path: Path) -> None:
     loaded(root, n_images=3)
     with pytest.raises(UserError) as caught:
         loaded(root, n_images=1024)
-    fourth = ids.kept("ffhq", "test")[3]
+    fourth = ids.read_ids("ffhq", "test")[3]
     assert str(caught.value).startswith(f"dataset.root={root}: 1021 of 1024 pictures are missing")
     assert f"{fourth}.png or {fourth[:2]}000/{fourth}.png" in str(caught.value)
     (root / f"{FIRST[1]}.png").unlink()
@@ -109,7 +116,7 @@ def names(tmp_path: Path) -> Path:
 
 def test_the_taming_split_is_drawn_from_its_list(tmp_path: Path, names: Path) -> None:
     every = {f"{number:05d}" for number in range(3, 70_000, 7)}
-    assert set(taming(str(names))) == every
+    assert set(read_names(str(names))) == every
     test, tuning = (ids.draw(every, split) for split in ("test", "tuning"))
     flat(tmp_path, [test[0], tuning[0]])
     made = {split: ffhq(str(tmp_path), split, "taming", str(names), 1, 32) for split in ("test", "tuning")}
@@ -121,10 +128,10 @@ def test_the_taming_split_is_drawn_from_its_list(tmp_path: Path, names: Path) ->
 
 
 def test_a_list_may_name_folders_and_come_in_any_order(names: Path) -> None:
-    before = ids.draw(taming(str(names)), "test")
+    before = ids.draw(read_names(str(names)), "test")
     lines = names.read_text().split()
     names.write_text("\n".join(f"{line[:2]}000/{line}" for line in reversed(lines)))
-    assert ids.draw(taming(str(names)), "test") == before
+    assert ids.draw(read_names(str(names)), "test") == before
 
 
 @pytest.mark.parametrize(
@@ -148,11 +155,11 @@ def test_a_wrong_choice_is_named(tmp_path: Path, validation: str, text: str | No
 
 def test_a_run_on_a_folder_in_the_published_layout_names_what_is_missing_and_starts_nothing(tmp_path: Path) -> None:
     root = published(tmp_path / "faces")
-    overrides = ("dataset=ffhq", f"dataset.root={root}", "prior=ldm_toyfaces", "particles=1")
+    overrides = ("dataset=ffhq", f"dataset.root={root}", "dataset.collection=mine", "prior=ldm_toyfaces", "particles=1")
     done = tiny(tmp_path, *overrides, "n_images=4")
     assert done.code == 1
     (line,) = done.errors
-    assert "1 of 4 pictures are missing" in line and ids.kept("ffhq", "test")[3] in line
+    assert "1 of 4 pictures are missing" in line and ids.read_ids("ffhq", "test")[3] in line
     assert runs(tmp_path) == []
 
     done = tiny(tmp_path, *overrides, "n_images=2")

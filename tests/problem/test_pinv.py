@@ -6,9 +6,9 @@ from every_task import LINEAR, TASKS, make, white
 from torch import Tensor
 
 from ldsmc_bench.problem import kernels
-from ldsmc_bench.problem.blur import LOST, Blur, SeparableBlur
+from ldsmc_bench.problem.blur import Blur
 from ldsmc_bench.problem.operators import Invertible, Operator
-from ldsmc_bench.problem.super_resolution import SuperResolution, bicubic_taps
+from ldsmc_bench.problem.separable import LOST, SeparableBlur, SuperResolution, bicubic_taps
 
 
 def dense(operator: Operator, shape: tuple[int, ...]) -> Tensor:
@@ -99,7 +99,7 @@ def test_autograd_passes(task: str) -> None:
 
 @pytest.mark.parametrize(("scale", "shape"), [(2, (16, 24)), (3, (24, 12)), (4, (24, 16))])
 def test_super_resolution_of_oblong_images(scale: int, shape: tuple[int, int]) -> None:
-    operator = SuperResolution(scale, bicubic_taps(scale))
+    operator = SuperResolution(bicubic_taps(scale), scale)
     matrix = dense(operator, (1, *shape))
     y = white((1, 1, shape[0] // scale, shape[1] // scale))
     close(operator.pinv(y).flatten(), torch.linalg.pinv(matrix) @ y.flatten())

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from ldsmc_bench.records import store as store_module
+from ldsmc_bench.records.pictures import png
 from ldsmc_bench.records.record import Record
 from ldsmc_bench.records.store import (
     Store,
@@ -222,7 +223,7 @@ def test_writers_whose_steps_mix_in_any_order(tmp_path, monkeypatch, before):
         if before == "a failure":
             keep(store, row("a", "failed", writer="before"))
         if before == "a picture":
-            image_path(store, "a").write_bytes(store_module._png(picture("a", "before"), colours=(3,)))
+            image_path(store, "a").write_bytes(png(picture("a", "before")))
         records = [row("a", status, writer=str(index)) for index, status in enumerate(statuses)]
         stands = write_together(store, records, seed, 0.0, monkeypatch)
         (record,) = read(store)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.records.identity import canonical, run_id
+from ldsmc_bench.files import canonical
+from ldsmc_bench.records.identity import run_id
 
 IDENTITY: dict[str, Any] = {
     "method": {"name": "ldsmc", "kappa1": 1.0, "kappa2": 0.1, "variant": "paper"},
@@ -82,5 +83,5 @@ def test_a_number_that_is_none_is_refused_by_its_key(value):
 
 @pytest.mark.parametrize("value", [{1, 2}, object(), np.int64(3), np.zeros(2), b"bytes", {1: "one"}])
 def test_what_json_cannot_hold_is_refused_by_its_key(value):
-    with pytest.raises(TypeError, match=r"task\.thing"):
+    with pytest.raises(UserError, match=r"task\.thing=.* cannot be part of a run"):
         run_id(changed(task={"name": "box", "thing": value}))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.records.publish import publish, replace, writing
+from ldsmc_bench.files import publish, replace, writing
 from ldsmc_bench.records.store import keep, read, read_image
 from tests.records.kept import hidden, picture, row
 

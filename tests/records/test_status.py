@@ -8,16 +8,15 @@ from dataclasses import replace
 
 import pytest
 
+from ldsmc_bench.commands.status import main
 from ldsmc_bench.errors import UserError
+from ldsmc_bench.records.record import RunLabels
 from ldsmc_bench.records.status import Request, RunStatus, request, requested, statuses
 from ldsmc_bench.records.store import keep, open_store
-from ldsmc_bench.status import main
 from tests.records.kept import RUN, hidden, picture, row, snapshot
 
-WANTED = Request(10, 1000, "ldsmc", "freeform", "toyfaces", particles=5, steps=100, seed=0)
-STATUS = RunStatus(
-    RUN, "ldsmc", "freeform", "toyfaces", 5, 100, 0, done=0, missing=10, failed=0, skipped=0, complete=False
-)
+WANTED = Request(10, RunLabels("ldsmc", "freeform", "toyfaces", particles=5, steps=100, seed=0))
+STATUS = RunStatus(RUN, WANTED.labels, done=0, missing=10, failed=0, skipped=0, complete=False)
 
 
 def fill(store, ok=0, failed=0):
@@ -44,6 +43,12 @@ def test_what_is_asked_for_only_grows(store):
     before = snapshot(store)
     request(store, replace(WANTED, ids=20))
     assert snapshot(store) == before and hidden(store) == []
+
+
+def test_no_more_is_asked_for_than_the_data_set_still_has(store):
+    request(store, replace(WANTED, ids=4), there=4)
+    request(store, replace(WANTED, ids=1), there=3)  # a picture is gone; this is a quick look
+    assert requested(store) == replace(WANTED, ids=3)
 
 
 def test_a_request_that_comes_while_another_is_written_is_not_lost(store, monkeypatch):
@@ -86,13 +91,14 @@ def test_the_table(tmp_path, store, capsys):
     request(store, WANTED)
     fill(store, ok=3, failed=2)
     other = open_store(tmp_path, "psld-sr8-faces-00", "steps: 5\n")
-    request(other, replace(WANTED, ids=1000, method="psld", task="sr8", dataset="faces"))
+    labels = replace(WANTED.labels, method="psld", task="sr8", dataset="faces")
+    request(other, Request(1000, labels))
     assert main(["--results-dir", str(tmp_path)]) == 0
     head, first, second, empty, totals = capsys.readouterr().out.splitlines()
-    assert head == f"{'run_id':36}  method  task      dataset   particles  steps  seed  done  missing  failed  skipped"
-    assert first == f"{RUN}  ldsmc   freeform  toyfaces          5    100     0     3        5       2        0"
+    assert head == f"{'run_id':36}  method  task      dataset   steps  particles  seed  done  missing  failed  skipped"
+    assert first == f"{RUN}  ldsmc   freeform  toyfaces    100          5     0     3        5       2        0"
     sr8 = f"{'psld-sr8-faces-00':36}  psld    sr8       faces   "
-    assert second == f"{sr8}          5    100     0     0     1000       0        0"
+    assert second == f"{sr8}    100          5     0     0     1000       0        0"
     assert (empty, totals) == ("", "2 runs, 0 complete: 3 done, 1005 missing, 2 failed, 0 skipped")
 
 
@@ -114,6 +120,7 @@ def test_the_json_has_one_object_a_run(tmp_path, store, capsys):
             "failed": 0,
             "skipped": 0,
             "complete": True,
+            "draws": 1,
             "running": 0,
             "jobs": [],
             "images_per_hour": None,
@@ -124,7 +131,7 @@ def test_the_json_has_one_object_a_run(tmp_path, store, capsys):
 
 def test_a_folder_without_runs(tmp_path, capsys):
     assert main(["--results-dir", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == f"no runs in {tmp_path} yet\n"
+    assert capsys.readouterr().out == "no runs yet: make run\n"
     assert main(["--results-dir", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
 
@@ -141,16 +148,25 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, capsys):
         )
 
 
-def test_a_damaged_store_is_named(tmp_path, store, capsys):
-    (store.root / "records").rmdir()
-    request(store, WANTED)
-    assert main(["--results-dir", str(tmp_path)]) == 2
-    assert f"error: {store.root / 'records'} cannot be read" in capsys.readouterr().err
+def test_a_damaged_store_is_named_and_hides_no_other(tmp_path, store, capsys):
+    keep(store, row("a"), picture("a"))
+    (store.root / "records" / "b.json").mkdir()
+    odd = {**row("c"), "metrics": 3}
+    (store.root / "records" / "c.json").write_text(json.dumps(odd))
+    other = open_store(tmp_path, "half-copied", "seed: 1")
+    (other.root / "records").rmdir()
+    for one in (store, other):
+        request(one, WANTED)
+    assert main(["--results-dir", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert "half-copied" in out and "1 done" in out
+    assert f"warning: {other.root / 'records'} is absent" in err
 
 
-def test_the_command_needs_no_torch_and_reads_results_by_default(tmp_path):
+def test_the_command_needs_neither_torch_nor_hydra_and_reads_results_by_default(tmp_path):
     request(open_store(tmp_path / "results", RUN, "steps: 100\n"), WANTED)
-    code = "import sys, runpy; sys.modules['torch'] = None; runpy.run_module('ldsmc_bench.status', run_name='__main__')"
+    code = "import sys, runpy; sys.modules |= {'torch': None, 'hydra': None}; "
+    code += "runpy.run_module('ldsmc_bench.status', run_name='__main__')"
     here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=here, capture_output=True, text=True, check=True

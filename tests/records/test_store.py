@@ -15,6 +15,8 @@ from PIL import Image
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.records import store as store_module
+from ldsmc_bench.records.pictures import png
+from ldsmc_bench.records.record import glance
 from ldsmc_bench.records.store import (
     finished,
     image_path,
@@ -24,11 +26,14 @@ from ldsmc_bench.records.store import (
     read,
     read_image,
     read_spread,
+    read_summary,
     record_path,
     runs,
+    set_aside,
     spread_path,
     write_summary,
 )
+from ldsmc_bench.records.view import rows, tally
 from tests.records.kept import RUN, hidden, picture, row, snapshot
 
 
@@ -53,12 +58,12 @@ def test_what_is_kept_is_read_again(store):
     assert all(np.array_equal(read_image(store, name), picture(name)) for name in "abc")
 
 
-def test_a_seed_past_64_bits_and_text_that_is_no_unicode_are_kept_whole(store):
+def test_a_seed_past_64_bits_is_kept_whole_and_text_that_is_no_unicode_is_read_as_text(store):
     """A path in an error may hold what is no UTF-8."""
     kept = {**row("a", "failed", error="no such file: \udcff.png"), "seed": 2**70}
     keep(store, kept)
     keep(store, {**row("b"), "seed": 2**70})
-    assert read(store) == [kept, {**row("b"), "seed": 2**70}]
+    assert read(store) == [{**kept, "error": "no such file: \\udcff.png"}, {**row("b"), "seed": 2**70}]
     assert outcomes(store) == {"a": "failed", "b": "ok"}
 
 
@@ -104,7 +109,7 @@ def test_a_record_that_the_user_removed_is_made_anew(tmp_path, store):
 
 
 def test_the_picture_of_a_killed_process_gives_way_to_the_picture_of_the_record(store):
-    other = store_module._png(picture("a", "killed"), colours=(3,))
+    other = png(picture("a", "killed"))
     image_path(store, "a").write_bytes(other)
     assert keep(store, row("a"), picture("a"))
     assert np.array_equal(read_image(store, "a"), picture("a"))
@@ -328,9 +333,39 @@ def test_images_without_a_record_cost_nothing_to_look_for(store, monkeypatch):
     for name in "a", "b":
         keep(store, row(name), picture(name))
     looks = []
-    monkeypatch.setattr(store_module, "status_of", lambda path: looks.append(path) or "ok")
+    monkeypatch.setattr(store_module, "glance", lambda path: looks.append(path) or glance(path))
     assert finished(store, [f"absent-{index}" for index in range(10_000)] + ["b"]) == {"b"}
     assert len(looks) == 1
+
+
+def test_records_that_are_not_of_their_file_or_run_count_for_nothing(store, capsys):
+    """As file managers copy them, within a run and from run to run."""
+    for name in "a", "b":
+        keep(store, row(name), picture(name))
+    folder = store.root / "records"
+    (folder / "a (1).json").write_bytes((folder / "a.json").read_bytes())
+    (folder / "c.json").write_text(json.dumps({**row("c"), "run_id": "another"}))
+    assert list(outcomes(store)) == [record["image_id"] for record in read(store)] == ["a", "b"]
+    assert tally(store).ok == rows(store).num_rows == 2
+    warnings = capsys.readouterr().err
+    assert f"{folder / 'a (1).json'} is a record of a" in warnings and "records of run another" in warnings
+    assert keep(store, row("c"), picture("c")) and finished(store) == {"a", "b", "c"}
+
+
+def test_a_row_set_aside_is_made_anew_and_the_former_one_is_kept(store):
+    keep(store, row("a", "failed"))
+    keep(store, row("a"), picture("a"), picture("a")[..., 0])
+    write_summary(store, {"n": 1})
+    set_aside(store, "a", "0123")
+    assert finished(store) == set() and read_summary(store) is None
+    assert sorted(path.name for path in (store.root / "replaced").iterdir()) == [
+        "a.0123.json",
+        "a.0123.png",
+        "a.0123.spread.png",
+    ]
+    assert keep(store, row("a", writer="new"), picture("a", "new"))
+    open_store(store.root.parent.parent, store.run_id, "steps: 100\n")
+    assert [record["diagnostics"] for record in read(store)] == [{"writer": "new"}]
 
 
 @pytest.mark.slow

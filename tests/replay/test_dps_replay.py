@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
-from ldsmc_bench.replay import dps
+from ldsmc_bench.replay import compare, dps
 from ldsmc_bench.replay.__main__ import REPLAYS, tolerance
 from ldsmc_bench.replay.recording import read
 
@@ -39,13 +41,22 @@ def test_another_variant_is_told_apart(changes: tuple[str, Any], monkeypatch: py
     assert max(worst[name] for name in STEPS) > 1e-2 and worst["x_final"] > 1e-2
 
 
-def run(x_final: float) -> dict[str, float]:
-    return {"x_final": x_final, "out": x_final}
+def judged(*deviations: float) -> dict[str, float]:
+    """Deviations of runs that end so far from the recorded one."""
+    ends = iter(deviations)
+
+    def run(start: Tensor) -> dict[str, Tensor]:
+        end = torch.tensor([1.0 + next(ends)], dtype=torch.float64)
+        return {"x_final": end, "out": end}
+
+    recorded = dict.fromkeys(("x_final", "out"), torch.ones(1, dtype=torch.float64))
+    moves = [0.0] * len(deviations)
+    return compare.runs(run, torch.zeros(1), recorded, moves=moves, chaos_of="x_final")[1]
 
 
 def test_what_rounding_decides_is_told_and_not_judged(capsys: pytest.CaptureFixture[str]) -> None:
     """A run that rounding moves as far as it is off may be the recorded one; one that stays where it is, is not."""
-    assert dps.judged([run(0.5), run(0.2), run(0.3)], 0.3) == {}
+    assert judged(0.5, 0.2, 0.3) == {}
     assert "chaotic" in capsys.readouterr().err
-    assert dps.judged([run(0.2), run(0.201), run(0.199)], 0.002) == run(0.199)
-    assert dps.judged([run(0.2), run(1e-4)], 0.2) == run(1e-4)
+    assert judged(0.2, 0.201, 0.199) == {"x_final": pytest.approx(0.199), "out": pytest.approx(0.199)}
+    assert judged(0.2, 1e-4) == {"x_final": pytest.approx(1e-4), "out": pytest.approx(1e-4)}

@@ -32,9 +32,9 @@ def made(
     """Write one run, of which `wanted` images were asked, or as many as there are; return its id. Where `images` has a
     reason instead of metrics, the record has it as the error of its `status`."""
     config = {
-        "protocol": 1,
-        "method": {"name": method, "sample": {"_target_": "f", "particles": particles, "steps": steps, **sample}},
-        "task": {"name": task, "noise_std": 0.01, "operator": {"_target_": "g"}},
+        "protocol": 2,
+        "method": {"name": method, "version": 1, "sample": {"particles": particles, "steps": steps, **sample}},
+        "task": {"name": task, "noise_std": 0.01, "operator": {}},
         "dataset": {"name": dataset, "digest": "0"},
         "prior": {"name": f"ldm_{dataset}", "digest": "0"},
         "seed": seed,
@@ -52,7 +52,7 @@ def made(
             record |= {"status": "ok", "metrics": outcome, "cost": cost or {"seconds": 2.0 * particles}}
         (root / "records" / f"{image_id}.json").write_text(json.dumps(record | {"diagnostics": {}}))
     (root / "config.yaml").write_text(yaml.safe_dump(config))
-    request = {"ids": wanted or len(images), "dataset_size": 100, "variant": variant, **labels}
+    request = {"ids": wanted or len(images), "variant": variant, **labels}
     (root / "requested.json").write_text(json.dumps(request))
     if sets is not None:
         (root / "summary.json").write_text(json.dumps({"sets": {"n": len(images), **sets}}))

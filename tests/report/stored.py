@@ -12,20 +12,21 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from ldsmc_bench.problem import toyfaces
-from ldsmc_bench.problem.datasets import toyfaces as dataset
+from ldsmc_bench import toyfaces
 from ldsmc_bench.records.identity import run_id
+from ldsmc_bench.records.problems import keep_problem, open_problem
+from ldsmc_bench.toyfaces.dataset import toyfaces as dataset
 
 TASKS: Mapping[str, dict[str, Any]] = {
     "denoise": {
         "name": "denoise",
-        "operator": {"_target_": "ldsmc_bench.problem.tasks.denoise", "_partial_": True},
+        "operator": {},
         "noise": "gaussian",
         "noise_std": 0.2,
     },
     "box": {
         "name": "box",
-        "operator": {"_target_": "ldsmc_bench.problem.tasks.box", "_partial_": True, "size": 128, "margin": 16},
+        "operator": {"size": 128, "margin": 16},
         "noise": "gaussian",
         "noise_std": 0.01,
     },
@@ -33,18 +34,17 @@ TASKS: Mapping[str, dict[str, Any]] = {
 LEVEL = {"ldsmc": 3.0, "psld": 1.5, "dps": 0.5, "resample": 2.0, "pfld": 1.0, "latent_dps": 0.0}
 
 
-def identity(method: str, task: str, sample: Mapping[str, Any], seed: int = 0, **parts: Any) -> dict[str, Any]:
+def identity(method: str, task: str, sample: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
     """What config.yaml holds of a run."""
     return {
-        "protocol": 1,
-        "method": {"name": method, "sample": {"_target_": f"somewhere.{method}", **sample}},
+        "protocol": 2,
+        "method": {"name": method, "version": 1, "sample": dict(sample)},
         "task": TASKS[task],
         "measurement": {"noise_in_hole": False},
         "dataset": {"name": "toyfaces", "digest": dataset("test").digest},
         "prior": {"name": "ldm_toyfaces", "digest": "0" * 64},
         "seed": seed,
         "precision": "fp32",
-        **parts,
     }
 
 
@@ -62,7 +62,7 @@ def stored(
 ) -> Path:
     """Write one run over `ids`; those in `lost` failed with the reason given there. Returns the run's folder."""
     sample = {"steps": 20, "particles": 1} | sample
-    config = identity(method, task, sample, seed, **(parts or {}))
+    config = identity(method, task, sample, seed) | dict(parts or {})
     name = run_id(config)
     root = results / "runs" / name
     for folder in ("records", "images"):
@@ -70,8 +70,9 @@ def stored(
     (root / "config.yaml").write_text("# commit: none\n" + yaml.safe_dump(config, sort_keys=False))
     labels = {"method": method, "task": task, "dataset": config["dataset"]["name"], "seed": seed}
     labels |= {key: sample[key] for key in ("steps", "particles")}
-    wanted = {"ids": len(ids), "dataset_size": 10000, **labels, "variant": "default"}
+    wanted = {"ids": len(ids), **labels, "variant": "default"}
     (root / "requested.json").write_text(json.dumps(wanted))
+    problem = open_problem(results, config) if pictures else None
     number = np.random.default_rng(int(name[-8:], 16))
     quality = LEVEL.get(method, 0) + np.log(sample["particles"]) + 0.5 * np.log(sample["steps"] / 20)
     for image_id in ids:
@@ -83,8 +84,13 @@ def stored(
             record |= {"status": "ok", **_outcome(error, sample, number)}
             if pictures:
                 _picture(root / "images" / f"{image_id}.png", image_id, error, number)
+            if problem is not None:
+                truth = toyfaces.array(image_id)
+                keep_problem(problem, image_id, {"truth": truth, "measurement": measured(truth, task)})
         (root / "records" / f"{image_id}.json").write_text(json.dumps(record))
-    sets = {"toyfaces_fid": 40 - 3 * quality, "toyfaces_fid_se": 2.0, "n": len(ids), "warning": None}
+    fid = 40 - 3 * quality
+    sets = {"toyfaces_fid": fid, "toyfaces_fid_se": 2.0, "toyfaces_fid_low": fid - 3.5, "toyfaces_fid_high": fid + 4.5}
+    sets |= {"n": len(ids), "warning": None}
     summary = {"run_id": name, **labels, "n": len(ids), "n_failed": 0, "n_skipped": 0, "metrics": {}, "cost": {}}
     (root / "summary.json").write_text(json.dumps(summary | {"sets": sets}))
     return root
@@ -103,6 +109,14 @@ def _outcome(error: float, sample: Mapping[str, Any], number: np.random.Generato
     ess = particles ** np.clip(0.8 + 0.15 * number.standard_normal(steps), 0, 1)
     many = {"ess": ess.round(4).tolist(), "resampled": (ess < particles / 2).astype(float).tolist()}
     return {"metrics": metrics, "cost": cost, "diagnostics": many if particles > 1 else {}}
+
+
+def measured(truth: np.ndarray, task: str) -> np.ndarray:
+    """A measurement as a picture: a grey hole for `box`, noise otherwise."""
+    shown = truth.astype(float) + 10 * np.random.default_rng(0).standard_normal(truth.shape)
+    if task == "box":
+        shown[16:48, 16:48] = 128
+    return shown.clip(0, 255).round().astype(np.uint8)
 
 
 def _picture(path: Path, image_id: str, error: float, number: np.random.Generator) -> None:

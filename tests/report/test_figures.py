@@ -1,4 +1,3 @@
-import math
 from pathlib import Path
 
 import numpy as np
@@ -8,21 +7,21 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 from scipy import stats
 
-from ldsmc_bench.report import figures, figures_ess, figures_fronts, figures_sweep, frame
-from ldsmc_bench.report.figures import main
-from ldsmc_bench.report.figures_data import Problem, curves, half_interval, name_of, passes, told_apart
-from ldsmc_bench.report.figures_style import COLOURS, style
+from ldsmc_bench.report import frame
+from ldsmc_bench.report.figures import __main__ as figures
+from ldsmc_bench.report.figures.__main__ import main
+from ldsmc_bench.report.figures.kinds import draw_ess, draw_fronts, draw_sweep, front
+from ldsmc_bench.report.figures.plot import COLOURS, TaskRuns, figure_text, style
+from ldsmc_bench.report.select import curves, join_label, label_runs
+from ldsmc_bench.report.statistics import add_costs
 from tests.report.stored import stored
 
 IDS = [f"test-{i:06d}" for i in range(6)]
 
 
-def problem(results: Path, task: str = "box") -> Problem:
-    runs, rows = frame.runs(results), frame.rows(results)
-    runs = runs[runs["task"] == task]
-    return Problem(
-        task, "toyfaces", runs, rows[rows["run_id"].isin(runs["run_id"]) & (rows["status"] == "ok")], results
-    )
+def problem(results: Path, task: str = "box") -> TaskRuns:
+    runs, images = frame.runs(results), frame.images(add_costs(frame.rows(results)))
+    return TaskRuns(task, "toyfaces", runs[runs["task"] == task], images, results)
 
 
 @pytest.fixture
@@ -47,15 +46,15 @@ def test_a_curve_joins_runs_that_differ_in_one_thing_alone(results: Path) -> Non
 def test_names_tell_runs_of_a_method_apart_and_say_no_more(results: Path) -> None:
     stored(results, "ldsmc", "box", IDS, particles=5, steps=20, eta=0.5, pictures=False)
     runs = frame.runs(results)
-    names = [name_of(method, said) for method, said in zip(runs["method"], told_apart(runs), strict=True)]
-    assert len(set(names)) == len(runs) and "dps" in names
-    assert "ldsmc N=5 steps=20 eta=0.5" in names
+    found = [join_label(method, said) for method, said in zip(runs["method"], label_runs(runs), strict=True)]
+    assert len(set(found)) == len(runs) and "dps" in found
+    assert "ldsmc N=5 steps=20 eta=0.5" in found
 
 
 def test_points_are_means_with_student_intervals_over_the_images_that_all_have(results: Path) -> None:
     few = stored(results, "psld", "box", IDS[:4], steps=20, pictures=False)
     stored(results, "psld", "box", IDS, steps=50, pictures=False)
-    figure = figures_sweep.draw(problem(results), "steps")
+    figure = draw_sweep(problem(results), "steps")
     assert figure is not None
     panel = figure.axes[0]
     assert panel.get_ylabel().startswith("PSNR")
@@ -71,13 +70,6 @@ def test_points_are_means_with_student_intervals_over_the_images_that_all_have(r
     assert line.get_ydata()[1] == pytest.approx(other[other["run_id"] != few.name]["psnr"].mean())
 
 
-def test_half_an_interval_is_students() -> None:
-    values = [1.0, 2.0, 4.0, 4.5]
-    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert half_interval(values) == pytest.approx((high - low) / 2)
-    assert math.isnan(half_interval([1.0]))
-
-
 def test_passes_count_a_backward_one_twice_and_know_when_nothing_was_counted() -> None:
     rows = pd.DataFrame(
         {
@@ -87,7 +79,8 @@ def test_passes_count_a_backward_one_twice_and_know_when_nothing_was_counted() -
             "cost.seconds": [99.0, 1.0],
         }
     )
-    assert passes(rows)[0] == 21 and np.isnan(passes(rows)[1])
+    assert add_costs(rows)["passes"][0] == 21 and np.isnan(add_costs(rows)["passes"][1])
+    assert add_costs(rows)["seconds"].tolist() == [99.0, 1.0]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -99,23 +92,23 @@ def test_the_front_is_what_nothing_dominates(seed: int) -> None:
     def dominated(i: int) -> bool:
         return any(c <= costs[i] and m >= merits[i] and (c, m) != points[i] for c, m in points)
 
-    front = figures_fronts.front(costs, merits)
-    assert sorted(front) == [i for i in range(len(points)) if not dominated(i)]
-    assert [costs[i] for i in front] == sorted(costs[i] for i in front)
+    on_front = front(costs, merits)
+    assert sorted(on_front) == [i for i in range(len(points)) if not dominated(i)]
+    assert [costs[i] for i in on_front] == sorted(costs[i] for i in on_front)
 
 
 def test_full_marks_are_on_the_front(results: Path) -> None:
-    figure = figures_fronts.draw(problem(results), "passes")
+    figure = draw_fronts(problem(results), "passes")
     assert figure is not None
     marks = [bar.lines[0] for bar in figure.axes[0].containers]
     places = [(float(mark.get_xdata()[0]), float(mark.get_ydata()[0])) for mark in marks]
     costs, merits = zip(*places, strict=True)
     full = [i for i, mark in enumerate(marks) if mark.get_fillstyle() == "full"]
-    assert sorted(figures_fronts.front(costs, merits)) == full and 0 < len(full) < len(marks) == 7
+    assert sorted(front(costs, merits)) == full and 0 < len(full) < len(marks) == 7
 
 
 def test_effective_sample_sizes_are_shares_of_the_particles(results: Path) -> None:
-    figure = figures_ess.draw(problem(results))
+    figure = draw_ess(problem(results))
     assert figure is not None
     assert [panel.get_ylabel() for panel in figure.axes] == ["ESS / N", "share resampled"]
     lines = figure.axes[0].get_lines()
@@ -155,10 +148,16 @@ def test_an_empty_store_has_no_figures_and_an_absent_one_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "runs").mkdir()
-    assert main(["--results-dir", str(tmp_path)]) == 0
-    assert all(line.startswith("left out: ") for line in capsys.readouterr().out.splitlines())
+    assert list(figures.figures(tmp_path)) == [f"left out: {kind.content}: {kind.why_none}" for kind in figures.KINDS]
     assert main(["--results-dir", str(tmp_path / "absent")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_names_that_the_font_lacks_stay_apart_and_none_is_a_formula() -> None:
+    names = ["β-VAE", "方法", "方案", "a$b$_{", "_mine"]
+    assert [figure_text(name) for name in names] == [
+        "β-VAE", "[U+65B9][U+6CD5]", "[U+65B9][U+6848]", r"a\$b\$_{", " _mine",
+    ]  # fmt: skip
 
 
 def test_styles_differ_in_more_than_colour_and_are_seen_on_white() -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from ldsmc_bench.errors import UserError
+from ldsmc_bench.records.record import RunLabels
 from ldsmc_bench.records.status import Request, request
 from ldsmc_bench.records.store import Store, keep, open_store, write_summary
 from ldsmc_bench.report.frame import diagnostics, rows, runs
@@ -25,7 +26,8 @@ seed: 3
 @pytest.fixture
 def one(tmp_path: Path) -> Store:
     store = open_store(tmp_path, "ldsmc-freeform-toyfaces-0123456789ab", CONFIG)
-    request(store, Request(3, 10, "ldsmc", "freeform", "toyfaces", particles=5, steps=100, seed=3, variant="paper"))
+    labels = RunLabels("ldsmc", "freeform", "toyfaces", particles=5, steps=100, seed=3, variant="paper")
+    request(store, Request(3, labels))
     for index, image_id in enumerate("ab"):
         record = row(image_id)
         record["metrics"] = {"psnr": 20.0 + index}
@@ -59,7 +61,7 @@ def test_a_run_that_has_just_begun_or_lost_its_files_has_its_row(tmp_path, one):
     (one.root / "summary.json").write_text("{")
     (one.root / "config.yaml").write_text("a: [")
     new = open_store(tmp_path, "psld-box-toyfaces-ab", "seed: 1\n")
-    request(new, Request(2, 10, "psld", "box", "toyfaces", particles=1, steps=100, seed=1))
+    request(new, Request(2, RunLabels("psld", "box", "toyfaces", particles=1, steps=100, seed=1)))
     frame = runs(tmp_path)
     assert list(frame.n) == [2, 0] and list(frame.n_requested) == [3, 2]
     assert list(rows(tmp_path).run_id.unique()) == [one.run_id]

@@ -2,25 +2,19 @@
 
 import json
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
-from ldsmc_bench.pose import pose
-from ldsmc_bench.problem import toyfaces
-from ldsmc_bench.problem.datasets import folder
-from ldsmc_bench.report.page.__main__ import main
-from ldsmc_bench.report.page.build import build
-from ldsmc_bench.report.page.thumbnails import ACROSS
-from ldsmc_bench.report.sheet import measurement_pictures
-from ldsmc_bench.report.summary import summarise
-from ldsmc_bench.settings import checked, made
-from tests.commands import configured
-from tests.report.stored import stored
+from ldsmc_bench import toyfaces
+from ldsmc_bench.records.summary import summarise
+from ldsmc_bench.report.page.__main__ import build, main
+from ldsmc_bench.report.page.pictures import ACROSS
+from tests.report.stored import measured, stored
 
 IDS = toyfaces.ids("test")[:3]
 
@@ -53,20 +47,17 @@ def apart(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("task", ["denoise", "box"])
-def test_truth_and_measurement_are_those_of_the_run(tmp_path: Path, task: str) -> None:
+def test_truth_and_measurement_are_those_that_were_kept(tmp_path: Path, task: str) -> None:
     root = stored(tmp_path, "ldsmc", task, IDS)
     build(tmp_path)
     [problem] = index(tmp_path)["problems"]
     told = script(tmp_path, problem["key"])
-    settings = checked(configured(f"task={task}", "device=cpu"))
-    posed = pose(settings, made(settings.config["dataset"]["load"]), IDS)
-    assert posed.measurement is not None
-    measurements = measurement_pictures(posed.measurement).permute(0, 2, 3, 1).numpy()
     run = script(tmp_path, root.name)
-    for image_id, measured in zip(IDS, measurements, strict=True):
+    for image_id in IDS:
         # a sheet is not exact (WebP), but another image is ten times as far
-        assert apart(small(tmp_path, told["truth"], image_id), toyfaces.array(image_id)) < 6
-        assert apart(small(tmp_path, told["measurement"], image_id), measured) < 25
+        truth = toyfaces.array(image_id)
+        assert apart(small(tmp_path, told["truth"], image_id), truth) < 6
+        assert apart(small(tmp_path, told["measurement"], image_id), measured(truth, task)) < 25
         with Image.open(root / "images" / f"{image_id}.png") as kept:
             assert apart(small(tmp_path, run["pictures"], image_id), np.array(kept)) < 10
     assert apart(small(tmp_path, told["truth"], IDS[0]), toyfaces.array(IDS[1])) > 40
@@ -103,41 +94,44 @@ def test_a_second_build_makes_only_what_is_new_and_forgets_what_is_gone(tmp_path
     new = stored(tmp_path, "dps", "box", IDS)
     build(tmp_path)
     after = sheets()
-    kept = {path for path in before if old.name in path.parts or path.parent.name.startswith(("box", "truth"))}
+    kept = {
+        path
+        for path in before
+        if old.name in path.parts or path.parent.name.startswith(("measurement-box", "truth-box"))
+    }
     assert len(kept) == 3 and all(after[path] == before[path] for path in kept)
     assert {path.parent.name for path in after.keys() - kept} == {new.name}
     assert not (tmp_path / "page" / "data" / f"{gone.name}.js").exists()
 
 
-def test_a_folder_that_is_gone_is_told_and_one_that_a_log_names_is_found(tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for image_id in IDS:
-        Image.fromarray(toyfaces.array(image_id)).save(photos / f"{image_id}.png")
-    dataset = {"name": "folder", "digest": folder(str(photos), 64).digest}
-    root = stored(tmp_path, "ldsmc", "box", IDS, parts={"dataset": dataset})
+def test_a_problem_that_was_not_kept_is_missing_with_the_reason(tmp_path: Path) -> None:
+    stored(tmp_path, "ldsmc", "box", IDS)
+    (problem,) = (tmp_path / "problems").glob("box-*")
+    shutil.rmtree(problem / "measurement")
     build(tmp_path)
     [problem] = index(tmp_path)["problems"]
-    assert "no log" in problem["missing"] and script(tmp_path, problem["key"]) == {"missing": problem["missing"]}
+    assert "keep_problems=false" in problem["missing"]
+    assert script(tmp_path, problem["key"]) == {"missing": problem["missing"]}
 
-    log = tmp_path / "logs" / "2026-01-01" / "0"
-    (log / ".hydra").mkdir(parents=True)
-    (log / "outcome.json").write_text(json.dumps({"run_id": root.name, "error": None}))
-    load = {"_target_": "ldsmc_bench.problem.datasets.folder", "root": "${dataset.root}", "image_size": 64}
-    (log / ".hydra" / "config.yaml").write_text(yaml.safe_dump({"dataset": {"root": str(photos), "load": load}}))
+
+def test_a_truth_that_is_another_picture_now_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = stored(tmp_path, "ldsmc", "box", IDS), stored(tmp_path, "dps", "box", IDS)
+
+    def recorded(root: Path, image_id: str, truth: np.ndarray) -> None:
+        path = root / "records" / f"{image_id}.json"
+        digest = sha256(np.ascontiguousarray(truth.transpose(2, 0, 1)).tobytes()).hexdigest()[:16]
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"truth": digest}))
+
+    recorded(first, IDS[0], toyfaces.array(IDS[0]))
+    recorded(first, IDS[1], toyfaces.array(IDS[2]))
+    for root, shown in ((first, IDS[2]), (second, IDS[0])):  # the runs do not agree
+        recorded(root, IDS[2], toyfaces.array(shown))
     build(tmp_path)
-    [problem] = index(tmp_path)["problems"]
-    assert problem["missing"] is None
-    told = script(tmp_path, problem["key"])
-    assert apart(small(tmp_path, told["truth"], IDS[2]), toyfaces.array(IDS[2])) < 6
-
-    (photos / "another.png").write_bytes((photos / f"{IDS[0]}.png").read_bytes())
-    shutil.rmtree(tmp_path / "page")
-    from ldsmc_bench.report.page import problems
-
-    problems._loaded.cache_clear()
-    build(tmp_path)
-    assert "no longer" in index(tmp_path)["problems"][0]["missing"]
+    assert f"{IDS[1]}, …: 2 pictures have changed since they were restored" in capsys.readouterr().err
+    told = script(tmp_path, index(tmp_path)["problems"][0]["key"])
+    for column in ("truth", "measurement"):
+        black = [bool(small(tmp_path, told[column], image_id).mean() < 2) for image_id in IDS]
+        assert black == [False, True, True]
 
 
 def test_a_damaged_picture_costs_one_tile_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,9 +146,9 @@ def test_a_damaged_picture_costs_one_tile_and_one_line(tmp_path: Path, capsys: p
 def test_the_command_says_where_the_page_is_or_what_is_wrong(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "runs").mkdir()
+    stored(tmp_path, "ldsmc", "box", IDS, pictures=False)
     assert main(["--results-dir", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"page: {tmp_path / 'page' / 'index.html'}\n"
-    assert index(tmp_path)["runs"] == []
+    assert len(index(tmp_path)["runs"]) == 1
     assert main(["--results-dir", str(tmp_path / "absent")]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -14,8 +14,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
-from ldsmc_bench.problem import toyfaces
-from ldsmc_bench.report.page.build import build
+from ldsmc_bench import toyfaces
+from ldsmc_bench.report.page.__main__ import build
 from tests.report.browser import ABSENT, browser, complaints, installed, requested
 from tests.report.stored import stored
 
@@ -140,6 +140,40 @@ def test_the_wall_has_a_row_an_image_and_loads_what_is_near(page: WebDriver) -> 
     wait(page, lambda page: "url(" in shown(page, IDS[0], "truth"))
     Select(one(page, "#wall-problem")).select_by_index(1)
     wait(page, lambda page: len(texts(page, "#wall tbody tr")) == 4)
+
+
+def test_the_wall_follows_the_filters(page: WebDriver) -> None:
+    show(page, "pictures", "#wall tbody tr")
+
+    def head() -> list[str]:
+        return texts(page, "#wall thead th")
+
+    page.execute_script("arguments[0].click()", chip(page, "denoise"))
+    wait(page, lambda page: head() == ["image", "truth", "measurement", "PSLD"])
+    page.execute_script("arguments[0].click()", chip(page, "denoise"))
+    page.execute_script("arguments[0].click()", chip(page, "box"))
+    wait(page, lambda page: head() == ["image", "truth", "measurement", "DPS", "LD-SMC N=1", "LD-SMC N=5"])
+    assert len(texts(page, "#wall-problem option")) == 1
+    one(page, "#words").send_keys("no such run")
+    wait(page, lambda page: texts(page, "#wall") == ["No run with pictures is shown."])
+    page.execute_script("document.querySelector('button[type=reset]').click()")
+    wait(page, lambda page: len(texts(page, "#wall tbody tr")) == 16)
+    assert len(texts(page, "#wall-problem option")) == 2
+
+
+def test_rows_of_images_follow_the_filters(page: WebDriver) -> None:
+    show(page, "images", "#image-table tbody tr")
+    one(page, "#words").send_keys("no such run")
+    wait(page, lambda page: texts(page, "#image-table") == ["No run is shown."])
+    assert texts(page, "#image-count") == [""] and texts(page, "#image-run option") == []
+    page.execute_script("document.querySelector('button[type=reset]').click()")
+    wait(page, lambda page: texts(page, "#image-table tbody tr"))
+    page.execute_script(  # asked for and taken back before the rows have come
+        "const words = document.getElementById('words'); waiting.clear();"
+        "for (const text of ['psld', 'no such run']) { words.value = text; words.dispatchEvent(new Event('input')); }"
+    )
+    page.execute_async_script("Promise.all([...waiting.values()].map((entry) => entry.promise)).then(arguments[0])")
+    assert texts(page, "#image-table") == ["No run is shown."] and texts(page, "#wall tbody tr") == []
 
 
 def test_arrow_keys_move_between_pictures_of_which_one_is_a_tab_stop(page: WebDriver) -> None:

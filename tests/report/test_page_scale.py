@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from selenium.webdriver.support.wait import WebDriverWait
 
-from ldsmc_bench.problem import toyfaces
-from ldsmc_bench.report.page.build import build
+from ldsmc_bench import toyfaces
+from ldsmc_bench.report.page.__main__ import build
 from tests.report.browser import ABSENT, browser, complaints, installed
 from tests.report.stored import LEVEL, stored
 

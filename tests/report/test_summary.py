@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from ldsmc_bench.report.summary import summarise
+from ldsmc_bench.records.summary import summarise
 
 
 def record(psnr: float, *, seconds: float = 1.0, status: str = "ok", **more: float) -> dict[str, Any]:

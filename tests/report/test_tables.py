@@ -7,18 +7,27 @@ import re
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
+import torch
 
-from ldsmc_bench.composition import CONF
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.report import frame, tables, typeset
-from ldsmc_bench.report.caption import caption, choices
-from ldsmc_bench.report.cells import Table, letter, tabulated
-from ldsmc_bench.report.layout import load_layout, load_layouts
-from ldsmc_bench.report.published import with_published
+from ldsmc_bench.files import CONF
+from ldsmc_bench.records.status import statuses
+from ldsmc_bench.records.store import Store, read_summary
+from ldsmc_bench.report import frame
+from ldsmc_bench.report.table import table as terminal
+from ldsmc_bench.report.tables import __main__ as tables
+from ldsmc_bench.report.tables import typeset
+from ldsmc_bench.report.tables.caption import caption, choices
+from ldsmc_bench.report.tables.content import Table, build_table, letter
+from ldsmc_bench.report.tables.layout import load_layout, load_layouts
+from ldsmc_bench.report.tables.published import with_published
+from ldsmc_bench.running.conclude import conclude
 from tests.report.made import made, psnr
+from tests.report.stored import stored
 
 HERE = Path(__file__).parent
 LAYOUT = """
@@ -35,7 +44,7 @@ def table_of(results: Path, text: str = SMALL) -> Table:
     file = results / "layout.yaml"
     file.write_text(text)
     layout, runs = load_layout(file), frame.runs(results)
-    table = tabulated(layout, runs, tables._images(results, runs, [layout]))
+    table = build_table(layout, runs, tables.load_images(results, runs, [layout]))
     assert table is not None
     return table
 
@@ -163,7 +172,7 @@ def test_runs_of_other_settings_are_neither_averaged_nor_picked(tmp_path: Path) 
     ids = [made(tmp_path, "ldsmc", "box", psnr([20.0 + k, 21.0 + k]), kappa1=k) for k in (0.5, 1.0)]
     made(tmp_path, "ldsmc", "box", psnr([22.0, 24.0]), kappa1=1.0, seed=1)  # another seed is not another setting
     table = table_of(tmp_path)
-    assert table.split == ("sample.kappa1",)
+    assert table.split == ["sample.kappa1"]
     assert [(line["sample.kappa1"], line["value"], line["seeds"]) for line in lines(table)] == [
         ("0.5", "21.0", "1"), ("1.0", "22.25", "2"),
     ]  # fmt: skip
@@ -171,20 +180,26 @@ def test_runs_of_other_settings_are_neither_averaged_nor_picked(tmp_path: Path) 
     assert "sample.kappa1" in said and "layout.yaml" in said and all(run_id in said for run_id in ids)
     assert ids[0] in typeset.latex(table).replace(r"\_", "_") and ids[0] in typeset.markdown(table)
     chosen = table_of(tmp_path, SMALL + "runs: {sample.kappa1: 1.0}\n")
-    assert chosen.split == () and choices(chosen) == [] and [line["value"] for line in lines(chosen)] == ["22.25"]
+    assert chosen.split == [] and choices(chosen) == [] and [line["value"] for line in lines(chosen)] == ["22.25"]
+
+
+def test_rows_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for particles in (10, 1, 5):
+        made(tmp_path, "ldsmc", "box", psnr([20.0, 21.0]), particles=particles)
+    assert [line["particles"] for line in lines(table_of(tmp_path))] == ["1", "5", "10"]
 
 
 def test_a_variant_is_said_instead_of_what_it_stands_for(tmp_path: Path) -> None:
     made(tmp_path, "ldsmc", "box", psnr([20.0]), variant="paper", chain="paper", choose="draw")
     made(tmp_path, "ldsmc", "box", psnr([21.0]), variant="released", chain="released", choose="argmax")
-    assert table_of(tmp_path).split == ("variant",)
+    assert table_of(tmp_path).split == ["variant"]
 
 
 def test_a_variant_that_is_but_another_word_parts_nothing(tmp_path: Path) -> None:
     for seed, variant in enumerate(("default", "paper")):
         made(tmp_path, "ldsmc", "box", psnr([20.0, 21.0]), seed=seed, variant=variant, chain="paper")
     table = table_of(tmp_path)
-    assert table.split == () and lines(table)[0]["seeds"] == "2"
+    assert table.split == [] and lines(table)[0]["seeds"] == "2"
 
 
 def test_a_seed_that_is_not_done_waits(tmp_path: Path) -> None:
@@ -210,10 +225,20 @@ def test_an_image_that_not_every_seed_has_is_left_out_and_told(tmp_path: Path) -
     assert list(table.notes) == ["1 images that not every seed has are left out"]
 
 
-def test_empty_cells_are_counted(golden: Path) -> None:
-    said = " ".join(caption(table_of(golden, LAYOUT)))
-    # ReSample: no FID of box, nothing of sr8, which it skips; PFLD never ran on sr8
-    assert "-- no number: 7 of 24 cells, 3 of them without a run." in said
+def test_tables_the_terminal_and_the_status_count_the_same_rows(tmp_path: Path) -> None:
+    """All rows of a run: here that of a picture too, which is no longer among the first of its data set."""
+    store = Store(
+        tmp_path / "runs" / (name := made(tmp_path, "ldsmc", "box", psnr([20.0, 22.0, 27.0]), wanted=2)), name
+    )
+    conclude(store, ["a", "b"], torch.device("cpu"), Mock())
+    summary, [line], [status] = read_summary(store), lines(table_of(tmp_path)), statuses(tmp_path)
+    assert summary is not None and summary["n"] == int(line["n"]) == status.done == 3
+    assert summary["metrics"]["psnr"]["mean"] == float(line["value"]) == 23.0
+    assert " 3\n" in terminal([summary]) and "N = 3 images" in " ".join(caption(table_of(tmp_path)))
+
+
+def test_empty_cells_are_explained(golden: Path) -> None:
+    assert "-- no number." in caption(table_of(golden, LAYOUT))
 
 
 def test_a_metric_that_no_run_has_gets_no_column(tmp_path: Path) -> None:
@@ -234,12 +259,12 @@ def test_a_sweep_shows_what_differs_in_nothing_else(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_sweep_over_an_argument_shows_its_default_and_no_stranger(tmp_path: Path) -> None:
-    made(tmp_path, "ldsmc", "box", psnr([20.0]))  # config.yaml does not tell an argument at its default
-    made(tmp_path, "ldsmc", "box", psnr([21.0]), s=0.2)
+def test_a_sweep_over_an_argument_shows_no_stranger(tmp_path: Path) -> None:
+    for s in (0.1, 0.2):
+        made(tmp_path, "ldsmc", "box", psnr([20.0 + s]), s=s)
     made(tmp_path, "psld", "box", psnr([21.0]))
     text = typeset.markdown(table_of(tmp_path, SMALL.replace("particles", "sample.s") + "sweep: sample.s\n"))
-    assert re.findall(r"^\| (\S+) \| (\S+) \|", text, re.MULTILINE)[1:] == [("LD-SMC", "0.2"), ("LD-SMC", "unset")]
+    assert re.findall(r"^\| (\S+) \| (\S+) \|", text, re.MULTILINE)[1:] == [("LD-SMC", "0.1"), ("LD-SMC", "0.2")]
 
 
 def test_published_numbers_stand_beside_ours(golden: Path) -> None:
@@ -262,10 +287,23 @@ def test_every_published_number_has_its_source_and_is_once_there() -> None:
 
 
 def test_what_breaks_latex_does_not() -> None:
-    text = typeset.escaped("50% of a_b & c#d {e} ~^\\ <|> ± † Fréchet 漢")
+    text = typeset.escape_latex("50% of a_b & c#d {e} ~^\\ <|> ± † Fréchet 漢")
     special = r"\textasciitilde{}\textasciicircum{}\textbackslash{} $<$$|$$>$ $\pm$ $\dagger$"
-    assert text == rf"50\% of a\_b \& c\#d \{{e\}} {special} Fréchet ?"
+    assert text == rf"50\% of a\_b \& c\#d \{{e\}} {special} Fréchet {{[}}U+6F22{{]}}"
     assert [letter(i) for i in (0, 25, 26, 51, 52)] == ["a", "z", "aa", "az", "ba"]
+
+
+def test_names_of_other_alphabets_stay_apart(tmp_path: Path) -> None:
+    names = ["β-VAE", "Ω", "Α", "ϐ", "L₂", "L2", "Việt", "Đ", "Ж", "方法", "方案", "🙂", "e\u0301", "\u200b", "[x]"]
+    texts = [typeset.escape_latex(name) for name in names]
+    assert texts[:2] == [r"$\beta$-VAE", r"$\Omega$"] and texts[4:7] == ["L{[}U+2082{]}", "L2", "Vi{[}U+1EC7{]}t"]
+    assert len(set(texts)) == len(names) and texts[9] == "{[}U+65B9{]}{[}U+6CD5{]}"
+    for number, name in enumerate(names):
+        made(tmp_path, name, "box", psnr([20.0 + number]))
+    table = table_of(tmp_path)
+    assert typeset.latex(table).count(typeset.NUMBERED) == 1
+    if shutil.which("pdflatex"):
+        assert tables.make_pdf([tables.write(table, tmp_path / "tables")]).exists()
 
 
 def test_long_tables_go_over_several_pages(tmp_path: Path) -> None:
@@ -294,9 +332,9 @@ def test_the_command_writes_all_forms_and_names_what_has_no_run(
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["publish=true"], "publish: no such key; did you mean published?"),
+        (["publish=true"], "publish=true: ldsmc-bench tables has no such option; did you mean published?"),
         (["published=yes"], "published=yes: must be true or false"),
-        (["--pdf"], "--pdf: write key=value"),
+        (["--pdg=x"], "--pdg=x: ldsmc-bench tables has no such option; did you mean pdf?"),
         (["results_dir=nowhere"], "results_dir=nowhere cannot be read"),
     ],
 )
@@ -306,6 +344,7 @@ def test_a_wrong_command_is_told_in_a_line(arguments: list[str], line: str, caps
 
 
 def test_an_empty_store_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stored(tmp_path, "ldsmc", "box", [])
     assert tables.main([f"results_dir={tmp_path}"]) == 2
     assert "no run belongs to any table" in capsys.readouterr().err
 
@@ -315,19 +354,25 @@ def test_an_empty_store_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[st
     [
         ("title: t\nrows: [method]\n", "metrics is missing"),
         ("title: t\nrows: [method]\nmetrics: [psnr]\nrow: [x]\n", "no such key row; did you mean rows?"),
-        ("title: t\nrows: [partcles]\nmetrics: [psnr]\n", "rows: runs have no partcles; did you mean particles?"),
-        ("title: t\nrows: method\nmetrics: [psnr]\n", "rows=method: must be a list"),
+        ("title: t\nrows: [partcles]\nmetrics: [psnr]\n", "rows.0: runs have no partcles; did you mean particles?"),
+        ("title: t\nrows: method\nmetrics: [psnr]\n", "rows=method: must be a valid list"),
         (
             "title: t\nrows: [method]\nmetrics: [pnsr]\n",
             "pnsr has no protocol; give its label and digits too, or did you",
         ),
         ("title: t\nrows: [method]\nmetrics: [{name: psnr, digit: 1}]\n", "no such key digit; did you mean digits?"),
-        ("title: t\nrows: [method]\nmetrics: [{name: psnr, better: more}]\n", "psnr.better=more: must be higher or"),
-        ("title: t\nrows: [method]\nmetrics: [{name: psnr, digits: x}]\n", "psnr.digits=x: must be a whole number"),
+        (
+            "title: t\nrows: [method]\nmetrics: [{name: psnr, better: more}]\n",
+            "better=more: must be 'higher', 'lower'",
+        ),
+        (
+            "title: t\nrows: [method]\nmetrics: [{name: psnr, digits: x}]\n",
+            "digits=x: must be a valid integer",
+        ),
         ("title: t\nrows: [method]\nmetrics: [psnr]\nacross: 0\n", "across=0: must be"),
-        ("title: t\nrows: [method]\nmetrics: [psnr]\nruns: toyfaces\n", "runs=toyfaces: must be a section"),
+        ("title: t\nrows: [method]\nmetrics: [psnr]\nruns: toyfaces\n", "runs=toyfaces: must be a valid dictionary"),
         ("title: t\nrows: [method]\nmetrics: [psnr]\nsweep: kappa\n", "sweep: runs have no kappa"),
-        ("- a\n", "must say title, rows and metrics"),
+        ("- a\n", "must be a section with title, rows and metrics"),
         ("a: [\n", "cannot be read"),
     ],
 )

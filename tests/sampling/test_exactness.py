@@ -7,16 +7,18 @@ error so large that it looks unbiased; so that is bounded too.)
 
 import inspect
 from collections.abc import Callable
-from types import ModuleType
+from textwrap import dedent
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
-from known import Known, known, runs
+from known import Known, chain_law, known, runs
 from torch import Tensor
 
-from ldsmc_bench.sampling import ldsmc
-from ldsmc_bench.scoring.exact import chain_law
+from ldsmc_bench.sampling import ldsmc, smc
+from ldsmc_bench.sampling.particles import LatentModel
+from ldsmc_bench.sampling.twisted import TwistedModel
 
 STEPS = 20
 Sample = Callable[..., Tensor]
@@ -63,12 +65,17 @@ def test_the_chosen_particle_has_the_posteriors_moments(problem: Known) -> None:
     assert apart <= 0.08 and least >= 0.88 and largest <= 1.12
 
 
-LINES = {
-    "log pbar(y_0|z) not gathered": ("                log_y0 = log_y0.gather(1, ancestors)\n", ""),
-    "mu not gathered": ("mu, sigma = ahead.mean[rows], ahead.sigma", "mu, sigma = ahead.mean, ahead.sigma"),
-    "weights not reset": ("ancestors, weights, due = smc.resampled", "ancestors, _, due = smc.resampled"),
-    "no p/pi": ("if sigma > 0:\n                towards", "if sigma < 0:\n                towards"),
-    "first weight forgotten": ("            weights = weights.times(log_y0)\n", ""),
+LINES: dict[str, tuple[Any, str, str, str]] = {  # of functions
+    "log pbar(y_0|z) not gathered": (LatentModel, "look_on", "log_psi.gather(1, ancestors)", "log_psi"),
+    "mu not gathered": (LatentModel, "look_on", "mean[flat_indices(ancestors)]", "mean"),
+    "weights not reset": (smc, "run", "ancestors, weights, resampled =", "ancestors, _, resampled ="),
+    "no p/pi": (TwistedModel, "log_weight", "if now.sigma == 0 else", "if now.sigma >= 0 else"),
+    "first weight forgotten": (
+        smc,
+        "run",
+        "if log_factor is not None:",
+        "if log_factor is not None and k < model.moves:",
+    ),
 }
 CHOICES: dict[str, dict[str, Any]] = {
     "mean over dimensions": {"temperature": "mean"},
@@ -78,13 +85,19 @@ CHOICES: dict[str, dict[str, Any]] = {
 }
 
 
-def mutated(old: str, new: str) -> Sample:
-    """LD-SMC with a line changed."""
-    source = inspect.getsource(ldsmc)
+def mutated(owner: Any, name: str, old: str, new: str) -> Sample:
+    """LD-SMC with a line changed in one of its functions."""
+    function = getattr(owner, name)
+    source = inspect.getsource(function)
     assert source.count(old) == 1, f"the line to change is gone: {old}"
-    module = ModuleType("mutated")
-    exec(compile(source.replace(old, new), "mutated", "exec"), module.__dict__)
-    return module.sample  # type: ignore[no-any-return]
+    names: dict[str, Any] = {}
+    exec(compile(dedent(source.replace(old, new)), "mutated", "exec"), function.__globals__, names)
+
+    def sample(*problem: Any, **chosen: Any) -> Tensor:
+        with patch.object(owner, name, names[name]):
+            return ldsmc.sample(*problem, **chosen)
+
+    return sample
 
 
 MUTATIONS = {name: (mutated(*lines), {}) for name, lines in LINES.items()}

@@ -1,127 +1,92 @@
-import math
+"""The SMC loop on a model that is known: a Gaussian random walk, observed with noise at every step (Kalman)."""
+
+from dataclasses import dataclass
+from math import log, pi
 
 import pytest
 import torch
 from torch import Tensor
 
+from ldsmc_bench.noise import Noise
 from ldsmc_bench.sampling import smc
+from ldsmc_bench.sampling.resampling import flat_indices
 
-W = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.7, 0.1, 0.1, 0.1]], dtype=torch.float64)
-
-
-def offspring(scheme: smc.Scheme, weights: Tensor, runs: int) -> Tensor:
-    """Number of children of each particle in `runs` independent resamplings, (runs, B, N)."""
-    generator = torch.Generator().manual_seed(1)
-    images, particles = weights.shape
-    u = torch.rand((runs * images, particles), generator=generator, dtype=torch.float64)
-    ancestors = scheme(weights.repeat(runs, 1), u)
-    return torch.nn.functional.one_hot(ancestors, particles).sum(dim=1).reshape(runs, images, particles).double()
+Y = (0.5, -1.0, 2.0, 1.0)  # y_3..y_0, each N(z_k, 0.5^2)
+VARIANCE = 0.25
 
 
-@pytest.mark.parametrize("name", smc.SCHEMES)
-def test_every_scheme_is_unbiased(name: str) -> None:
-    counts = offspring(smc.SCHEMES[name], W, 20000)
-    error = counts.std(dim=0) / 20000**0.5
-    assert torch.all((counts.mean(dim=0) - 4 * W).abs() < 5 * error + 1e-12)
+@dataclass
+class At:
+    z: Tensor
 
 
-@pytest.mark.parametrize("name", smc.SCHEMES)
-def test_of_equal_weights_all_but_multinomial_keep_every_particle(name: str) -> None:
-    weights = torch.full((3, 7), 1 / 7, dtype=torch.float64)
-    always = (offspring(smc.SCHEMES[name], weights, 200) == 1).all()
-    assert always == (name != "multinomial")
+class Walk:
+    """The bootstrap filter: z_3 ~ N(0, 1), z_k ~ N(z_{k+1}, 1), weighed by p(y_k|z_k)."""
+
+    moves = len(Y) - 1
+
+    def __init__(self, noise: Noise, images: int, particles: int) -> None:
+        self.noise, self.images, self.particles = noise, images, particles
+
+    def start(self, path: smc.Path | None) -> At:
+        return At(self.draw())
+
+    def move(self, k: int, before: At, ancestors: Tensor) -> At:
+        return At(before.z[flat_indices(ancestors)] + self.draw())
+
+    def log_weight(self, k: int, now: At) -> Tensor:
+        error = (Y[self.moves - k] - now.z).reshape(self.images, self.particles)
+        return -0.5 * error.square() / VARIANCE - 0.5 * log(2 * pi * VARIANCE)
+
+    def draw(self) -> Tensor:
+        return self.noise.normal("walk", (self.particles,)).double().reshape(-1, 1, 1, 1)
 
 
-def test_systematic_rounds_the_expected_offspring_and_residual_keeps_their_whole_part() -> None:
-    counts = offspring(smc.systematic, W, 500)
-    assert torch.all((counts >= (4 * W).floor() - 1e-9) & (counts <= (4 * W).ceil() + 1e-9))
-    assert torch.all(offspring(smc.residual, W, 500) >= (4 * W).floor() - 1e-9)
+def kalman() -> tuple[float, float, float]:
+    """log p(y), and the mean and variance of z_0 given y."""
+    mean, variance, log_evidence = 0.0, 0.0, 0.0
+    for y in Y:
+        variance += 1
+        total = variance + VARIANCE
+        log_evidence += -0.5 * (y - mean) ** 2 / total - 0.5 * log(2 * pi * total)
+        gain = variance / total
+        mean, variance = mean + gain * (y - mean), (1 - gain) * variance
+    return log_evidence, mean, variance
 
 
-def test_the_schemes_vary_in_their_known_order() -> None:
-    """Of a sum over the offspring: residual and stratified never vary more than multinomial (Douc et al. 2005)."""
-    value = torch.tensor([3.0, -1.0, 0.5, 2.0], dtype=torch.float64)
-    weights = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.7, 0.15, 0.1, 0.05]], dtype=torch.float64)
-    variance = {name: (offspring(smc.SCHEMES[name], weights, 5000) @ value).var(dim=0) for name in smc.SCHEMES}
-    for name in ("residual", "stratified", "systematic"):
-        assert torch.all(variance[name] < 0.9 * variance["multinomial"]), name
-    assert torch.all(variance["systematic"] < 1.1 * variance["stratified"])
+def run(particles: int, images: int = 2000, **options: object) -> tuple[Tensor, list[Tensor], list[smc.Step[At]]]:
+    noise, steps = Noise(0, ["a"], "test", rows=images), list[smc.Step[At]]()
+    settings = {"scheme": "systematic", "resample_below": 0.5, **options}
+    z, log_evidences = smc.sample(Walk(noise, images, particles), noise, steps.append, **settings)  # type: ignore[arg-type]
+    return z.flatten(), log_evidences, steps
 
 
-@pytest.mark.parametrize("name", smc.SCHEMES)
-@pytest.mark.parametrize("wrong", [[0.5, torch.nan], [0.0, 0.0], [1.5, -0.5], [torch.inf, 1.0]])
-def test_weights_that_are_none_are_refused(name: str, wrong: list[float]) -> None:
-    weights = torch.tensor([[0.5, 0.5], wrong], dtype=torch.float64)
-    with pytest.raises(ValueError, match="numbers of at least 0"):
-        smc.SCHEMES[name](weights, torch.full((2, 2), 0.5, dtype=torch.float64))
+@pytest.mark.parametrize("options", [{}, {"scheme": "multinomial", "resample_below": 1}, {"resample_first": False}])
+def test_the_evidence_is_unbiased_and_the_draw_is_of_the_posterior(options: dict[str, object]) -> None:
+    z, (log_evidence,), steps = run(100, **options)
+    truth, mean, variance = kalman()
+    ratio = torch.exp(log_evidence - truth)
+    assert abs(float(ratio.mean()) - 1) < 4 * float(ratio.std()) / 2000**0.5 < 0.1
+    assert abs(float(z.mean()) - mean) < 0.06 and abs(float(z.var()) / variance - 1) < 0.12
+    assert [step.k for step in steps] == [2, 1, 0]
+    for step in steps:
+        assert step.before is not None and step.log_weights is not None
+        assert torch.allclose(step.weights.log, torch.log_softmax(step.log_weights, dim=1))
 
 
-def test_an_image_that_blew_up_fails_alone() -> None:
-    weights = smc.normalised(torch.tensor([[0.0, -9.0], [torch.nan, 0.0], [-torch.inf, -torch.inf]]))
-    ancestors, after, due = smc.resampled(weights, lambda w: smc.multinomial(w, torch.full((3, 2), 0.3).double()), 1)
-    assert ancestors.tolist() == [[0, 0], [0, 1], [0, 1]]
-    assert due.tolist() == [True, False, False]
-    assert torch.isfinite(after.log).all(dim=1).tolist() == [True, False, False]
-    assert smc.drawn(weights, torch.full((3, 1), 0.9).double()).tolist() == [[0], [0], [0]]
+@pytest.mark.parametrize("options", [{"sweeps": 15, "conditional": True}, {"islands": 20}])
+def test_conditional_sweeps_and_islands_of_few_particles_near_the_posterior(options: dict[str, object]) -> None:
+    _, mean, variance = kalman()
+    alone, _, _ = run(2)
+    z, log_evidences, _ = run(2, **options)
+    assert abs(float(z.mean()) - mean) < 0.5 * abs(float(alone.mean()) - mean)
+    assert abs(float(z.var()) - variance) < 0.5 * abs(float(alone.var()) - variance)
+    assert len(log_evidences) == options.get("islands", 1)
 
 
-@pytest.mark.parametrize("name", smc.SCHEMES)
-@pytest.mark.parametrize("log_weights", [[0.0], [0.0, -torch.inf, -torch.inf], [-torch.inf, -torch.inf, 3.0]])
-def test_the_only_particle_with_weight_is_everybodys_ancestor(name: str, log_weights: list[float]) -> None:
-    weights = smc.normalised(torch.tensor([log_weights]))
-    for u in (0.0, 0.5, 1 - 2**-53):
-        ancestors = smc.SCHEMES[name](weights.log.exp(), torch.full((1, len(log_weights)), u, dtype=torch.float64))
-        assert torch.all(ancestors == int(torch.tensor(log_weights).argmax()))
-
-
-def test_ess_between_one_and_all() -> None:
-    assert smc.uniform(2, 5).ess == pytest.approx(torch.tensor([5.0, 5.0]))
-    assert smc.normalised(torch.tensor([[0.0, -1e9, -1e9]])).ess.item() == pytest.approx(1)
-    assert smc.normalised(W.log()).ess == pytest.approx(1 / W.square().sum(dim=1))
-
-
-def test_the_log_mean_is_that_of_all_factors_so_far() -> None:
-    """Over two rounds without resampling: of the products; a resampling in between leaves it as it is."""
-    first, second = torch.log(torch.rand(2, 3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
-    weights = smc.uniform(3, 5).times(first)
-    assert torch.allclose(weights.log_mean, first.exp().mean(dim=1).log())
-    assert torch.allclose(weights.times(second).log_mean, (first + second).exp().mean(dim=1).log())
-    assert torch.allclose(weights.log.exp().sum(dim=1), torch.ones(3).double())
-    ancestors, after, _ = smc.resampled(weights, lambda w: smc.multinomial(w, torch.full((3, 5), 0.4).double()), 1)
-    expected = weights.log_mean + second.gather(1, ancestors).exp().mean(dim=1).log()
-    assert torch.allclose(after.times(second.gather(1, ancestors)).log_mean, expected)
-
-
-def test_a_log_mean_of_numbers_that_no_float_holds() -> None:
-    weights = smc.normalised(torch.tensor([[-1e5, -1e5 - 1], [1e5, -torch.inf]], dtype=torch.float64))
-    assert weights.log_mean.tolist() == pytest.approx([-1e5 + math.log((1 + math.exp(-1)) / 2), 1e5 - math.log(2)])
-
-
-def test_weights_are_invariant_to_a_constant() -> None:
-    assert torch.allclose(smc.normalised(W.log() - 1e5).log, W.log(), atol=1e-9)
-
-
-def test_only_images_below_the_threshold_resample() -> None:
-    weights = smc.normalised(torch.tensor([[0.25, 0.25, 0.25, 0.25], [0.97, 0.01, 0.01, 0.01]]).log())
-    ancestors, after, due = smc.resampled(weights, lambda w: smc.systematic(w, torch.full((2, 4), 0.5).double()), 0.5)
-    assert due.tolist() == [False, True]
-    assert ancestors.tolist() == [[0, 1, 2, 3], [0, 0, 0, 0]]
-    assert torch.allclose(after.log.exp(), torch.full((2, 4), 0.25).double())
-    assert torch.equal(after.log_mean, weights.log_mean)
-
-
-def test_a_threshold_of_one_always_resamples() -> None:
-    _, _, due = smc.resampled(smc.uniform(3, 7), lambda w: smc.multinomial(w, torch.zeros(3, 7).double()), 1)
-    assert due.all()
-
-
-def test_rows_of_ancestors_stay_within_their_image() -> None:
-    assert smc.rows_of(torch.tensor([[1, 1, 0], [2, 0, 0]])).tolist() == [1, 1, 0, 5, 3, 3]
-
-
-def test_distinct_ancestors_and_where_each_is_among_them() -> None:
-    ancestors = torch.tensor([[3, 1, 3, 3], [0, 0, 0, 0], [2, 3, 0, 2]])
-    alive, places = smc.distinct(ancestors)
-    assert torch.equal(alive.gather(1, places), ancestors)
-    assert alive.shape == (3, 3)  # as many as the third image has
-    assert [sorted(set(row)) for row in alive.tolist()] == [[1, 3], [0], [0, 2, 3]]
+def test_a_retained_path_lives_on_as_the_first_particle() -> None:
+    noise = Noise(0, ["a"], "test", rows=3)
+    model, path = Walk(noise, 3, 4), {k: torch.full((3, 1, 1, 1), float(k)).double() for k in range(4)}
+    select = smc.adaptive(noise, "multinomial", 1, first=3, retain=True)
+    seen = [step.now.z.reshape(3, 4)[:, 0] for step in smc.run(model, select, path, retain=True)]
+    assert torch.equal(torch.stack(seen), torch.tensor([2.0, 1.0, 0.0]).double()[:, None].expand(3, 3))

@@ -1,5 +1,9 @@
+from typing import Any
+
+import pytest
 import torch
 
+from ldsmc_bench.errors import UserError
 from ldsmc_bench.sampling.trace import Trace
 
 
@@ -14,3 +18,22 @@ def test_only_what_was_asked_for_is_kept() -> None:
 
 def test_nothing_kept_is_no_image() -> None:
     assert Trace().per_image() == []
+
+
+@pytest.mark.parametrize(
+    "name, value, got",
+    [
+        ("ess", 3.0, "float"),
+        ("ess", torch.tensor(3.0), "()"),
+        ("ess", torch.ones(4), "(4,)"),
+        ("log_weights", torch.ones(2), "(2,)"),
+        ("log_weights", torch.ones(6, 1), "(6, 1)"),
+        ("spread", torch.ones(2, 4, 4), "(2, 4, 4)"),
+    ],
+)
+def test_a_value_of_the_wrong_shape_is_named(name: str, value: Any, got: str) -> None:
+    trace = Trace(["ess", "log_weights", "spread"], rows=2)
+    trace(1, z=1.0, ess=torch.ones(2), log_weights=torch.ones(2, 5), spread=torch.ones(2, 3, 4, 4))  # z is not kept
+    with pytest.raises(UserError, match=rf"trace\({name}=...\) takes a tensor of shape \(2.*; it got ") as error:
+        trace(0, **{name: value})
+    assert str(error.value).endswith(f"it got {got}")

@@ -5,9 +5,9 @@ import torch
 from known import Known, known
 from torch import Tensor
 
-from ldsmc_bench.calibration import CalibratedPrior
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.problem.linear import Linear
+from ldsmc_bench.running.prediction_error import CalibratedPrior
 from ldsmc_bench.sampling.guidance import LookAhead, look_ahead, residual
 from ldsmc_bench.sampling.twist import noise_variance, twisted
 
@@ -55,12 +55,12 @@ def test_psi_has_tweedies_covariance_and_ray_its_size_along_the_residual(problem
     def log_normal(covariance: Tensor) -> Tensor:
         return torch.distributions.MultivariateNormal(torch.zeros_like(e), covariance).log_prob(e)
 
-    tmpd = twisted(prior, y_0, ahead, error, a, "tmpd", None)
-    torch.testing.assert_close(tmpd.log, log_normal(truth + noise), rtol=1e-3, atol=1e-3)
-    form = prior.unexplained(y_0.operator, a).expand(ROWS, -1, -1)
+    tmpd, _ = twisted(prior, y_0, ahead, error, a, "tmpd", None)
+    torch.testing.assert_close(tmpd, log_normal(truth + noise), rtol=1e-3, atol=1e-3)
+    form = prior.prediction_error_variance(y_0.operator, a).expand(ROWS, -1, -1)
     size = torch.einsum("ri,rij,rj->r", e, truth, e) / torch.einsum("ri,rij,rj->r", e, form, e)
-    ray = twisted(prior, y_0, ahead, error, a, "ray", None)
-    torch.testing.assert_close(ray.log, log_normal(size[:, None, None] * form + noise), rtol=1e-3, atol=1e-3)
+    ray, _ = twisted(prior, y_0, ahead, error, a, "ray", None)
+    torch.testing.assert_close(ray, log_normal(size[:, None, None] * form + noise), rtol=1e-3, atol=1e-3)
 
 
 def test_where_one_number_was_calibrated_ray_has_another_for_each_row() -> None:
@@ -71,9 +71,9 @@ def test_where_one_number_was_calibrated_ray_has_another_for_each_row() -> None:
     prior = CalibratedPrior(problem.prior.conditioned([0] * ROWS), ((0.1, 5.0), (0.9, 1.0)))
     unit = e / e.norm(dim=1, keepdim=True)
     variance = torch.einsum("ri,rij,rj->r", unit, left_open(problem, ahead, a), unit) + noise_variance(y_0)
-    ray = twisted(prior, y_0, ahead, error, a, "ray", None)
+    ray, _ = twisted(prior, y_0, ahead, error, a, "ray", None)
     expected = torch.distributions.Normal(0.0, variance[:, None].sqrt()).log_prob(e).sum(1)
-    torch.testing.assert_close(ray.log, expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(ray, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_prior_that_was_not_calibrated_is_refused() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ldsmc_bench.problem import toyfaces
+from ldsmc_bench import toyfaces
 from tests.scoring import standins
 
 

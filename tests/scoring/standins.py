@@ -51,7 +51,7 @@ def alex(path: Path) -> None:
 
 def niqe(path: Path) -> None:
     """Features of noise, so that the covariance is one of its kind."""
-    from ldsmc_bench.scoring.niqe import block_features
+    from ldsmc_bench.checkpoints.niqe import block_features
 
     blocks = block_features(np.random.default_rng(0).integers(16, 236, (960, 960)).astype(float))
     np.savez(path, mu_pris_param=blocks.mean(0)[None], cov_pris_param=np.cov(blocks, rowvar=False))

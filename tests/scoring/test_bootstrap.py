@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ldsmc_bench.scoring.bootstrap import bootstrap
+from ldsmc_bench.scoring.distances import bootstrap
 
 
 def test_a_mean_has_its_textbook_error_and_interval() -> None:

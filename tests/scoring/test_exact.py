@@ -4,15 +4,16 @@ import pytest
 import torch
 from scipy.stats import wasserstein_distance
 
+from ldsmc_bench.mixture.law import GaussianMixture, law_of
+from ldsmc_bench.mixture.scores import exactness, sliced
 from ldsmc_bench.prior.schedule import karras
-from ldsmc_bench.problem.mixture import GaussianMixture, components
 from ldsmc_bench.sampling.chain import paper_chain
-from ldsmc_bench.scoring.exact import chain_law, exactness, sliced
+from tests.sampling.known import chain_law
 
 
 @pytest.fixture(scope="module")
 def law() -> GaussianMixture:
-    return components("scattered", 4, 0, 0).law()
+    return law_of("scattered", 4, 0, 0)
 
 
 def draws(law: GaussianMixture, seed: int, count: int = 400) -> torch.Tensor:
@@ -49,7 +50,7 @@ def test_moments_and_evidence(law: GaussianMixture) -> None:
 
 
 def test_the_law_of_an_affine_chain_is_that_of_its_draws() -> None:
-    law, rows = components("single", 2, 0, 0).law(), list(paper_chain(karras(5, 0.1, 20.0), 5, 0.7).rows.values())
+    law, rows = law_of("single", 2, 0, 0), list(paper_chain(karras(5, 0.1, 20.0), 5, 0.7).rows.values())
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(100_000, 2, generator=generator, dtype=torch.float64)
     for row in reversed(rows):

@@ -7,16 +7,17 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from ldsmc_bench.problem import toyfaces
-from ldsmc_bench.scoring import train
-from ldsmc_bench.scoring.features import DIMENSION, FeatureNetwork, load_features, unit_range
+from ldsmc_bench import toyfaces
+from ldsmc_bench.scoring.paired import unit_range
+from ldsmc_bench.toyfaces import train
+from ldsmc_bench.toyfaces.features import DIMENSION, FeatureNetwork, load_features
 
 
 def test_the_command_ships_weights_that_load_with_how_they_were_made(
     tmp_path: Path, faces: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "features.safetensors"
-    monkeypatch.setattr(sys, "argv", ["train", "--out", str(out), "--steps", "2", "--faces", "16", "--batch-size", "4"])
+    out, options = tmp_path / "features.safetensors", ["--steps", "2", "--faces", "16", "--batch-size", "4"]
+    monkeypatch.setattr(sys, "argv", ["train", "features", "--out", str(out), *options])
     train.main()
     network = load_features(out)
     assert network.features(unit_range(faces[:1])).shape == (1, DIMENSION)
@@ -29,23 +30,15 @@ def test_the_command_ships_weights_that_load_with_how_they_were_made(
 
 def test_augmented_images_are_new_at_every_step_and_the_same_for_one_seed(faces: Tensor) -> None:
     x = unit_range(faces[:12])
-    first, again, other = (train.augmented(x, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    first, again, other = (train.augment(x, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert first.shape == x.shape and first.min() >= 0 and first.max() <= 1
     assert (first - x).abs().mean() < 0.1
 
 
-def test_blur_spreads_a_point_as_a_gaussian_and_keeps_its_sum() -> None:
-    x = torch.zeros(1, 3, 21, 21)
-    x[..., 10, 10] = 1
-    y = train.blurred(x, 1.0)[0, 0]
-    assert float(y.sum()) == pytest.approx(1, abs=1e-5)
-    assert float(y[10, 11] / y[10, 10]) == pytest.approx(float(torch.exp(torch.tensor(-0.5))), rel=1e-5)
-    torch.testing.assert_close(y, y.T)
-
-
 def test_standard_features_have_a_unit_and_the_same_logits(faces: Tensor) -> None:
-    network = train.initialised(FeatureNetwork({"a": 2, "b": 7}), seed=0).eval()
+    torch.manual_seed(0)
+    network = FeatureNetwork({"a": 2, "b": 7}).eval()
     x = unit_range(faces[:64])
     with torch.no_grad():
         before, features = network(x), network.features(x)

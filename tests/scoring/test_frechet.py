@@ -1,3 +1,4 @@
+import warnings
 from typing import Any
 
 import numpy as np
@@ -6,7 +7,7 @@ from cleanfid import fid
 from scipy import linalg
 from scipy.linalg import sqrtm
 
-from ldsmc_bench.scoring.frechet import frechet_distance, frechet_estimate, moments
+from ldsmc_bench.scoring.distances import frechet_distance, frechet_estimate, moments
 
 
 def spd(generator: np.random.Generator, dimension: int, rank: int) -> np.ndarray:
@@ -89,3 +90,10 @@ def test_no_interval_goes_below_zero() -> None:
     estimate = frechet_estimate(features, *moments(features))
     assert estimate.value == pytest.approx(0, abs=1e-9)
     assert 0 == estimate.low < estimate.high
+
+
+def test_a_single_row_has_a_mean_and_no_covariance_and_nothing_is_printed() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mean, cov = moments(np.array([[1.0, 2.0]]))
+    assert mean.tolist() == [1, 2] and np.isnan(cov).all()

@@ -8,8 +8,8 @@ from cleanfid.inception_torchscript import InceptionV3W
 from PIL import Image
 from torch import Tensor, nn
 
+from ldsmc_bench.checkpoints.metrics import inception_features, load_inception, resize
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.scoring.inception import inception_features, load_inception, resized
 
 FILE = "inception/inception-2015-12-05.pt"
 CPU = torch.device("cpu")
@@ -51,11 +51,11 @@ def test_images_of_any_number_and_kind_of_iterable_keep_their_order(network: nn.
 
 def test_a_resized_image_keeps_its_grey_and_is_not_rounded(images: Tensor) -> None:
     grey = torch.full((3, 64, 64), 77, dtype=torch.uint8)
-    torch.testing.assert_close(resized(grey), torch.full((3, 299, 299), 77.0))
-    picture = resized(images[0])
+    torch.testing.assert_close(resize(grey), torch.full((3, 299, 299), 77.0))
+    picture = resize(images[0])
     assert (picture != picture.round()).any() and picture.min() >= 0 and picture.max() <= 255
     with pytest.raises(TypeError, match="8-bit"):
-        resized(images[0].float())
+        resize(images[0].float())
 
 
 @pytest.mark.parametrize("content", [b"<p>no network</p>", b""])

@@ -2,7 +2,11 @@ import numpy as np
 import pytest
 from cleanfid import fid
 
-from ldsmc_bench.scoring.kid import kernel_distance, kernel_estimate
+from ldsmc_bench.scoring.distances import kernel_estimate, kernel_statistic
+
+
+def kernel_distance(features: np.ndarray, reference: np.ndarray) -> float:
+    return kernel_statistic(features, reference)(np.ones(len(features)))
 
 
 def test_is_the_u_statistic_over_pairs() -> None:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.functional.image.lpips import _LPIPS
 
+from ldsmc_bench.checkpoints.metrics import load_lpips, lpips_distance
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.scoring.lpips_distance import load_lpips, lpips_distance
 
 FILES = {"vgg": "lpips_vgg/vgg16-397923af.pth", "alex": "lpips_alex/alexnet-owt-7be5be79.pth"}
 

@@ -10,8 +10,7 @@ from scipy.io import savemat
 from scipy.stats import gennorm
 from torch import Tensor
 
-from ldsmc_bench.errors import UserError
-from ldsmc_bench.scoring.niqe import (
+from ldsmc_bench.checkpoints.niqe import (
     NaturalImages,
     block_features,
     generalised_gaussian,
@@ -19,8 +18,9 @@ from ldsmc_bench.scoring.niqe import (
     load_parameters,
     luma,
     niqe,
-    normalised,
+    normalise,
 )
+from ldsmc_bench.errors import UserError
 
 FILE = "niqe/niqe_pris_params.npz"
 
@@ -191,9 +191,9 @@ def test_a_flat_block_is_left_out_and_a_flat_image_has_no_score(picture: Tensor,
 
 def test_normalised_values_are_small_and_zero_where_nothing_changes() -> None:
     plane = np.full((20, 20), 50.0)
-    np.testing.assert_allclose(normalised(plane), 0, atol=1e-12)
+    np.testing.assert_allclose(normalise(plane), 0, atol=1e-12)
     plane[:, 10:] = 90
-    field = normalised(plane)
+    field = normalise(plane)
     assert np.abs(field[:, :7]).max() < 1e-9 < np.abs(field[:, 9:11]).min() < 3
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.problem.measurement import Measurement, measure
 from ldsmc_bench.problem.operators import Identity, Mask
-from ldsmc_bench.scoring.choice import image_metrics
+from ldsmc_bench.scoring.metrics import image_metrics
 from ldsmc_bench.scoring.paired import misfit, paired_metrics, psnr, ssim
 
 
@@ -62,21 +62,17 @@ def test_misfit_is_the_residual_over_the_noise_where_observed() -> None:
     assert misfit(shifted, measurement) == pytest.approx(5 / 127.5 / 0.02, rel=1e-5)
 
 
-def test_a_row_has_the_same_bits_in_any_batch(faces: Tensor, degrade: Callable[..., Tensor]) -> None:
-    images, metrics = faces[:3], image_metrics(64, torch.device("cpu"))
-    measurement, restored = measured(images, noise_std=0.05), degrade(images, blur=1.0, noise=5)
-    together = paired_metrics(restored, images, measurement, metrics)
-    order = torch.tensor([2, 0])
-    some = paired_metrics(restored[order], images[order], measurement.select(order), metrics)
-    assert some == [together[2], together[0]]
-    assert list(together[0]) == ["psnr", "ssim", "toyfaces_perceptual", "misfit"]
-    assert all(isinstance(value, float) and math.isfinite(value) for row in together for value in row.values())
+def test_an_image_has_every_metric_as_a_finite_number(faces: Tensor, degrade: Callable[..., Tensor]) -> None:
+    image, metrics = faces[:1], image_metrics(64, torch.device("cpu"))
+    row = paired_metrics(degrade(image, blur=1.0, noise=5), image, measured(image, noise_std=0.05), metrics)
+    assert list(row) == ["psnr", "ssim", "toyfaces_perceptual", "misfit"]
+    assert all(isinstance(value, float) and math.isfinite(value) for value in row.values())
 
 
 def test_without_noise_there_is_no_misfit_to_state(faces: Tensor) -> None:
     images = faces[:1]
     measurement = Measurement(images.float() / 127.5 - 1, Identity(), noise_std=0.0)
-    assert list(paired_metrics(images, images, measurement, {"psnr": psnr})[0]) == ["psnr"]
+    assert list(paired_metrics(images, images, measurement, {"psnr": psnr})) == ["psnr"]
 
 
 def test_what_an_image_has_no_value_of_is_left_out_of_its_row(faces: Tensor) -> None:
@@ -86,5 +82,8 @@ def test_what_an_image_has_no_value_of_is_left_out_of_its_row(faces: Tensor) -> 
     def of_bright_images(image: Tensor, truth: Tensor) -> float | None:
         return 1.0 if image.float().mean() == bright else None
 
-    rows = paired_metrics(images, images, measured(images, noise_std=0.05), {"bright": of_bright_images})
+    rows = [
+        paired_metrics(image[None], image[None], measured(image[None], noise_std=0.05), {"bright": of_bright_images})
+        for image in images
+    ]
     assert [list(row) for row in rows] == [["misfit"], ["bright", "misfit"]]

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ldsmc_bench.scoring.features import load_features, unit_range
-from ldsmc_bench.scoring.perceptual import perceptual_distance
+from ldsmc_bench.scoring.paired import unit_range
+from ldsmc_bench.toyfaces.features import load_features, perceptual_distance
 
 LEVELS = {"blur": (0.5, 1.0, 2.0, 4.0), "noise": (4, 12, 32, 64)}
 

@@ -1,1 +1,0 @@
-"""The page: all results in one static folder that opens in a browser from the file system."""

@@ -1,4 +1,4 @@
-"""What the page knows: of every run its labels and means, and in a file of its own its rows and curves."""
+"""The data of the page: labels and means of every run, and in a file of its own the rows and curves of each."""
 
 import json
 import math
@@ -8,72 +8,63 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ldsmc_bench.report import figures_data
-from ldsmc_bench.report.figures_data import AXES, half_interval, name_of, passes, shown, told_apart
-from ldsmc_bench.report.names import called
+from ldsmc_bench.report.figures.kinds import AXES
+from ldsmc_bench.report.frame import RUN, Images
+from ldsmc_bench.report.select import curves, display_name, join_label, label_runs
+from ldsmc_bench.report.statistics import PASSES, by_image, interval, metrics_of
 
-LABELS = ("run_id", "method", "variant", "task", "dataset", "prior", "steps", "particles", "seed")
-SORTED = ("task", "dataset", "method", "steps", "particles", "seed")
 COUNTS = ("n", "n_failed", "n_skipped", "n_requested")
+SORTED = ["task", "dataset", "method", "steps", "particles", "seed", "run_id"]
 COSTS = (
     {"key": "seconds", "label": "s/image", "digits": 2, "how": "seconds per image, on the machine that ran it"},
-    {"key": "passes", "label": "passes", "digits": 0, "how": figures_data.PASSES},
+    {"key": "passes", "label": "passes", "digits": 0, "how": PASSES},
 )
 LONGEST = 200  # points of a curve over the steps
 
 
-def columns(rows: pd.DataFrame, runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """The numbers that a run may have: its metrics by their protocols, and what it costs."""
+def columns(images: Images, runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """The numbers that a run may have: its metrics by their protocols, and its cost."""
     metrics = [
-        {
-            "key": protocol.name,
-            "label": protocol.label,
-            "unit": protocol.unit,
-            "better": protocol.better,
-            "digits": protocol.digits,
-            "set": protocol.per == "set",
-            "how": protocol.how,
-        }
-        for protocol in shown(rows, runs)
+        {"key": metric.name, "set": metric.per == "set"}
+        | {key: getattr(metric, key) for key in ("label", "unit", "better", "digits", "how")}
+        for metric in metrics_of(images, runs)
     ]
     return metrics + [{**cost, "unit": "", "better": "lower", "set": False, "cost": True} for cost in COSTS]
 
 
-def run_lines(runs: pd.DataFrame, rows: pd.DataFrame, problems: Mapping[str, str]) -> list[dict[str, Any]]:
+def run_lines(runs: pd.DataFrame, images: Images, problems: Mapping[str, str]) -> list[dict[str, Any]]:
     """One object for each run, by task and method; `problems` has the key of each run's problem.
 
-    `name` tells a run from all others on its task and data set, `short` from those on the same measurements; `settings`
-    is what its labels do not say of it.
-
-    `values` holds by column the mean, its standard error and half its 95 % interval (of a set metric, by bootstrap);
-    `curve` by axis the number of the curve that the run is a point of, its place there, and what the curve is called.
+    `name` is unique among the runs on the run's task and data set, `short` among those on its measurements; `settings`
+    are the parts of `name` that no label has. `values` holds by column the mean, its standard error and the ends of its
+    95 % interval (of a set metric, both by bootstrap); `curve` by axis the number of the run's curve, its place there,
+    and the curve's label.
     """
-    known = [column["key"] for column in columns(rows, runs)]
-    of_run = {str(run_id): mine for run_id, mine in rows.groupby("run_id")}
-    if runs.empty:
-        return []
-    of_problem = pd.Series([problems.get(i, f"{i} alone") for i in runs["run_id"]], index=runs.index)
-    names, shorts = _names(runs, runs["task"] + " " + runs["dataset"]), _names(runs, of_problem)
-    lines = []
-    for _, run in runs.sort_values([*SORTED, "run_id"]).iterrows():
+    of_problem = pd.Series([problems.get(i, f"{i} alone") for i in runs["run_id"]], index=runs.index, dtype=object)
+    whole, short = _names(runs, runs["task"] + " " + runs["dataset"]), _names(runs, of_problem)
+    shown = columns(images, runs)
+    lines: dict[str, dict[str, Any]] = {}
+    for i in runs.sort_values(SORTED).index:
+        one, run = runs.loc[[i]], runs.loc[i]
         run_id = str(run["run_id"])
-        line: dict[str, Any] = {key: plain(run[key]) for key in (*LABELS, *COUNTS)}
-        name, more = names[run_id]
-        line |= {"skipped": plain(run["skipped"]), "problem": problems.get(run_id)}
-        line |= {"name": name, "settings": more, "short": shorts[run_id][0]}
-        mine = of_run.get(run_id, rows.iloc[:0])
-        line["values"] = {key: value for key in known if (value := _value(mine, run, key)) is not None}
-        line["curve"] = {}
-        lines.append(line)
-    by_id = {line["run_id"]: line for line in lines}
+        values = {column["key"]: _value(one, images, column) for column in shown}
+        lines[run_id] = {
+            **{key: plain(run[key]) for key in (*RUN, *COUNTS, "skipped")},
+            "problem": problems.get(run_id),
+            "name": whole[run_id][0],
+            "settings": whole[run_id][1],
+            "short": short[run_id][0],
+            "values": {key: value for key, value in values.items() if value[0] is not None},
+            "curve": {},
+        }
     for axis in AXES:
-        for number, (label, curve) in enumerate(figures_data.curves(runs, axis)):
-            for _, run in curve.iterrows():
-                by_id[run["run_id"]]["curve"][axis] = [number, plain(run[axis]), label]
-    return lines
+        for number, (label, curve) in enumerate(curves(runs, axis)):
+            for run_id, place in zip(curve["run_id"], curve[axis], strict=True):
+                lines[run_id]["curve"][axis] = [number, plain(place), label]
+    return list(lines.values())
 
 
-def images(rows: pd.DataFrame, keys: Iterable[str]) -> dict[str, Any]:
+def image_columns(rows: pd.DataFrame, keys: Iterable[str]) -> dict[str, Any]:
     """The rows of one run, column by column: `ids`, `lost` (by place in `ids`: status and reason), `values`."""
     lost = {i: [row.status, row.error] for i, row in enumerate(rows.itertuples()) if row.status != "ok"}
     values = {key: [plain(value) for value in rows[key]] for key in keys if key in rows and rows[key].notna().any()}
@@ -90,46 +81,45 @@ def steps(diagnostics: pd.DataFrame) -> dict[str, Any]:
     return curves
 
 
-def prepared(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows with their costs by the page's names."""
-    return rows.assign(passes=passes(rows), seconds=rows.get("cost.seconds", math.nan))
+def truths(tables: Iterable[pd.DataFrame]) -> dict[str, str | None]:
+    """By id of each image that is done in some run, the digest of its truth in the records: None where none has it, and
+    no digest at all where they differ."""
+    columns = [table.reindex(columns=["truth"]) for table in tables]
+    done = pd.concat(columns or [pd.DataFrame(columns=["truth"])]).sort_index()
+    digests = {str(image_id): sorted(set(known.dropna())) for image_id, known in done["truth"].groupby(level=0)}
+    return {image_id: " or ".join(known) or None for image_id, known in digests.items()}
 
 
 def plain(value: Any) -> Any:
-    """A value for JSON: numbers to five significant digits, None for what is not there."""
-    if value is None or value is pd.NA or (isinstance(value, float | np.floating) and not math.isfinite(value)):
+    """A value for JSON: numbers to five significant digits, None for an absent or infinite one."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
         return None
-    if isinstance(value, float | np.floating):
+    if isinstance(value, float):
         value = float(f"{value:.5g}")
         return int(value) if value.is_integer() else value
-    return value.item() if isinstance(value, np.generic) else value
+    return value
 
 
 def script(value: object) -> str:
-    """JSON that may stand inside a script element."""
+    """JSON that may be written inside a script element."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False).replace("</", "<\\/")
 
 
-def _value(rows: pd.DataFrame, run: pd.Series, key: str) -> list[Any] | None:
-    if f"sets.{key}" in run:
-        value, low, high = figures_data.of_set(run, key)
-        found = [value, run.get(f"sets.{key}_se"), (high - low) / 2]
-    else:
-        values = rows.loc[rows["status"] == "ok", key].dropna() if key in rows else pd.Series(dtype=float)
-        if values.empty:
-            return None
-        found = [values.mean(), values.std() / math.sqrt(len(values)), half_interval(values)]
-    return [plain(number) for number in found] if plain(found[0]) is not None else None
+def _value(run: pd.DataFrame, images: Images, column: Mapping[str, Any]) -> list[Any]:
+    key = column["key"]
+    mean, low, high = interval(key, run, images)
+    errors = run.get(f"sets.{key}_se") if column["set"] else by_image(run["run_id"], images, key).sem()
+    error = None if errors is None or errors.empty else errors.iloc[0]
+    return [plain(number) for number in (mean, error, low, high)]
 
 
 def _names(runs: pd.DataFrame, groups: pd.Series) -> dict[str, tuple[str, str]]:
-    """By run id, a name that no other run of its group has, and the part of it that no column of the table tells."""
+    """By run id, a name that no other run of its group has, and the part of it that no column of the table has."""
     names = {}
     for _, group in runs.groupby(groups):
-        for run_id, method, said in zip(group["run_id"], group["method"], told_apart(group), strict=True):
-            more = {key: value for key, value in said.items() if key not in ("variant", "N", "steps", "seed", "prior")}
-            names[str(run_id)] = (
-                name_of(called("method", method), said),
-                " ".join(f"{key}={value}" for key, value in more.items()),
-            )
+        for run_id, method, settings in zip(group["run_id"], group["method"], label_runs(group), strict=True):
+            name = join_label(display_name("method", method), settings)
+            more = [f"{k}={v}" for k, v in settings.items() if k not in ("variant", "N", "steps", "seed", "prior")]
+            names[str(run_id)] = name, " ".join(more)
     return names

@@ -10,8 +10,13 @@ function makeCurves() {
   const swept = Object.entries(PAGE.axes).filter(([key]) => PAGE.runs.some((run) => run.curve[key]));
   choices(axis, [...swept.map(([key, label]) => [key, label.replaceAll("$", "")]), ...COSTS.map((c) => [c.key, c.label])]);
   for (const control of [metric, axis]) control.addEventListener("change", () => drawCurves(visible()));
-  listeners.push((runs) => { if (seen.has("curves")) { drawCurves(runs); drawEss(runs); } });
-  whenSeen("curves", () => { drawCurves(visible()); drawEss(visible()); });
+  whenSeen("curves", () => showCurves(visible()));
+}
+
+function showCurves(runs) {
+  if (!seen.has("curves")) return;
+  drawCurves(runs);
+  drawEss(runs);
 }
 
 function byTask(runs) {
@@ -49,9 +54,9 @@ function drawCurves(runs) {
 }
 
 function point(run, metric, x) {
-  const [y, , half] = run.values[metric.key];
-  const title = `${run.name}: ${metric.label} ${number(y, metric.digits)}${half === null ? "" : ` ± ${number(half, metric.digits)}`}`;
-  return { x, y, low: half === null ? NaN : y - half, high: half === null ? NaN : y + half, title };
+  const [y, , low, high] = run.values[metric.key];
+  const title = [`${run.name}: ${metric.label} ${number(y, metric.digits)}`, interval(run, metric)].filter(Boolean).join(", ");
+  return { x, y, low: low ?? NaN, high: high ?? NaN, title };
 }
 
 function look(run) {

@@ -2,7 +2,6 @@
 
 const FACETS = ["method", "task", "dataset", "prior", "seed"];
 const chosen = Object.fromEntries(FACETS.map((facet) => [facet, new Set()]));
-const listeners = [];
 
 /** The runs that the filters let through. */
 function visible() {
@@ -18,10 +17,14 @@ function described(run) {
   return run.text;
 }
 
+/** Show the runs that the filters let through, the table first: the sections below take its order. */
 function filtered() {
   const runs = visible();
   document.getElementById("count").textContent = `${runs.length} of ${PAGE.runs.length} runs`;
-  for (const listener of listeners) listener(runs);
+  showRuns(runs);
+  showWall(runs);
+  showCurves(runs);
+  listImages(runs);
 }
 
 function makeFilters() {

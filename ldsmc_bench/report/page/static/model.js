@@ -37,7 +37,10 @@ async function rowsOf(runId) {
 
 const reports = new Map(); // one answer a place, the latest: others were asked for by choices that have changed since
 
-/** Run `work` for a place of the page; `show` gets its result unless the place was asked anew meanwhile. */
+/**
+ * Run `work` for a place of the page; `show` gets its result unless the place was asked anew meanwhile. Also where there
+ * is nothing to wait for: else what was asked before would come in the end.
+ */
 async function latest(place, work, show) {
   const ticket = Symbol(place);
   reports.set(place, ticket);
@@ -52,6 +55,12 @@ function called(key, value) {
 
 function number(value, digits) {
   return value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", MINUS);
+}
+
+/** `95 %: 34.10 to 46.02`, null where there is no interval. */
+function interval(run, column) {
+  const [, , low, high] = run.values[column.key];
+  return low === null ? null : `95 %: ${number(low, column.digits)} to ${number(high, column.digits)}`;
 }
 
 /** How good a value of a column is: greater is better. */

@@ -1,5 +1,6 @@
 // The table of runs, and the rows of one of them.
 
+let runTable;
 let ordered = []; // the runs shown, in the order of the table
 let bestOf = new Map(); // by task and column, the best mean among them
 
@@ -29,7 +30,7 @@ function meanCell(run, column) {
   const best = printed(column, mean) === bestOf.get(`${taskOf(run)} ${column.key}`);
   const value = element(best ? "b" : "span", { class: best ? "best" : null }, number(mean, column.digits));
   const told = error !== null && !(column.cost && error < 0.5 * 10 ** -column.digits); // counts mostly do not vary
-  return element("span", { class: "mean" }, value,
+  return element("span", { class: "mean", title: interval(run, column) }, value,
     told ? element("small", {}, ` ± ${number(error, column.digits)}`) : null);
 }
 
@@ -62,11 +63,15 @@ function makeRuns() {
     })),
     { label: "Images", numeric: true, value: (run) => run.n, cell: imagesCell },
   ];
-  const table = sortable(document.getElementById("run-table"), {
+  runTable = sortable(document.getElementById("run-table"), {
     caption: "Runs, their mean scores and what they cost", columns, sorted: 1,
     change: (rows) => { ordered = rows; drawWall(); },
   });
-  listeners.push((runs) => { noteBest(runs); table.show(runs); });
+}
+
+function showRuns(runs) {
+  noteBest(runs);
+  ordered = runTable.show(runs);
 }
 
 function goodness(column) {
@@ -81,20 +86,24 @@ async function showImages(runId) {
 }
 
 function makeImages() {
-  listeners.push((runs) => {
-    choices(document.getElementById("image-run"), runs.map((run) => [run.run_id, `${called("task", run.task)}: ${run.name}`]));
-    if (seen.has("images")) drawImages();
-  });
   document.getElementById("image-run").addEventListener("change", drawImages);
   document.getElementById("image-words").addEventListener("input", drawImages);
   whenSeen("images", drawImages);
 }
 
+function listImages(runs) {
+  choices(document.getElementById("image-run"), runs.map((run) => [run.run_id, `${called("task", run.task)}: ${run.name}`]));
+  if (seen.has("images")) drawImages();
+}
+
 function drawImages() {
   const run = RUN.get(document.getElementById("image-run").value);
   const place = document.getElementById("image-table");
-  if (!run) return place.replaceChildren(element("p", { class: "note" }, "No run is shown."));
-  return latest("images", () => rowsOf(run.run_id), (told) => {
+  return latest("images", () => (run ? rowsOf(run.run_id) : null), (told) => {
+    if (!told) {
+      document.getElementById("image-count").textContent = "";
+      return place.replaceChildren(element("p", { class: "note" }, "No run is shown."));
+    }
     const keys = PAGE.columns.filter((column) => told.values[column.key]);
     const columns = [
       { label: "Image", head: true, value: (i) => told.ids[i], cell: (i) => run.problem && !told.lost[i]
@@ -110,6 +119,7 @@ function drawImages() {
     const words = document.getElementById("image-words").value.toLowerCase();
     const found = told.ids.map((_, i) => i).filter((i) => told.ids[i].toLowerCase().includes(words));
     document.getElementById("image-count").textContent = `${found.length} of ${told.ids.length} images`;
-    sortable(place, { caption: `Images of ${called("task", run.task)}: ${run.name}`, columns, sorted: 0, size: 25 }).show(found);
+    const caption = `Images of ${called("task", run.task)}: ${run.name}`;
+    return sortable(place, { caption, columns, sorted: 0, size: 25 }).show(found);
   });
 }

@@ -2,7 +2,7 @@
 
 /**
  * columns: {label, title, value(row) to sort by, cell(row) a node or text, numeric, head (row heading)}
- * Returns {show(rows)}; `change(rows in order)` is called whenever the order changes.
+ * Returns {show(rows)}, which returns them in order; `change(rows in order)` is called when the reader sorts them.
  */
 function sortable(parent, { caption, columns, sorted, descending = false, size = 100, change = () => {} }) {
   const state = { rows: [], page: 0, column: sorted ?? null, descending };
@@ -22,7 +22,7 @@ function sortable(parent, { caption, columns, sorted, descending = false, size =
     state.descending = same ? !state.descending : Boolean(columns[index].descending);
     state.column = index;
     state.page = 0;
-    order();
+    change(order());
   }
 
   function order() {
@@ -35,7 +35,7 @@ function sortable(parent, { caption, columns, sorted, descending = false, size =
       state.rows = [...state.rows].sort((a, b) => compared(value(a), value(b), state.descending));
     }
     draw();
-    change(state.rows);
+    return state.rows;
   }
 
   function draw() {
@@ -46,7 +46,7 @@ function sortable(parent, { caption, columns, sorted, descending = false, size =
     pager.show(state.page, state.rows.length, size);
   }
 
-  return { show(rows) { state.rows = rows; state.page = 0; order(); } };
+  return { show(rows) { state.rows = rows; state.page = 0; return order(); } };
 }
 
 /** Numbers by size, words by the alphabet, what is missing last either way. */

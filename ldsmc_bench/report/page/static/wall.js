@@ -62,12 +62,15 @@ function makeWall() {
   for (const control of [problem, metric, document.getElementById("wall-order")]) {
     control.addEventListener("change", () => { wallPage = 0; drawWall(); });
   }
-  listeners.push((runs) => {
-    const keys = new Set(runs.map((run) => run.problem));
-    choices(problem, PAGE.problems.filter((p) => keys.has(p.key)).map((p) => [p.key, p.label]));
-    wallPage = 0;
-  });
   whenSeen("pictures", drawWall);
+}
+
+function showWall(runs) {
+  const keys = new Set(runs.map((run) => run.problem));
+  choices(document.getElementById("wall-problem"),
+    PAGE.problems.filter((p) => keys.has(p.key)).map((p) => [p.key, p.label]));
+  wallPage = 0;
+  drawWall();
 }
 
 function drawWall() {
@@ -76,8 +79,12 @@ function drawWall() {
   const place = document.getElementById("wall");
   const all = ordered.filter((run) => run.problem === key);
   const runs = all.slice(0, WIDEST);
-  if (!runs.length) return place.replaceChildren(element("p", { class: "note" }, "No run with pictures is shown."));
-  return latest("wall", () => columnsOf(key, runs), ({ problem, columns, ids }) => {
+  return latest("wall", () => (runs.length ? columnsOf(key, runs) : null), (found) => {
+    if (!found) {
+      document.getElementById("wall-note").textContent = "";
+      return place.replaceChildren(element("p", { class: "note" }, "No run with pictures is shown."));
+    }
+    const { problem, columns, ids } = found;
     const notes = ["Any picture opens a comparison. Arrow keys move between pictures."];
     if (problem.missing) notes.unshift(`Truth and measurement cannot be shown: ${problem.missing}.`);
     if (all.length > runs.length) notes.push(`The first ${runs.length} of ${all.length} runs: filter to see others.`);
@@ -94,8 +101,8 @@ function drawWall() {
     arrows(table);
     const pager = pages((page) => { wallPage = page; drawWall(); document.getElementById("pictures").scrollIntoView(); });
     pager.show(wallPage, order.length, WALL_ROWS);
-    place.replaceChildren(element("div", { class: "scroll", role: "region", "aria-label": "Picture wall" }, table),
-      pager.node);
+    return place.replaceChildren(
+      element("div", { class: "scroll", role: "region", "aria-label": "Picture wall" }, table), pager.node);
   });
 }
 

@@ -1,0 +1,170 @@
+"""The scores of a run's draws, image by image, from its kept pictures; kept in the run's `draws.json`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ldsmc_bench.calibration.draws import DrawMetrics, draw_metrics
+from ldsmc_bench.calibration.sbc import mean_colour, principal_coordinates, sbc_values
+from ldsmc_bench.calibration.tarp import tarp_value
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.files import replace, writing
+from ldsmc_bench.noise import Noise
+from ldsmc_bench.records.problems import OBSERVED, ProblemStore, problem_of_run, read_picture
+from ldsmc_bench.records.record import Record
+from ldsmc_bench.records.status import Request
+from ldsmc_bench.records.store import Store, draw_stores, read, read_image
+from ldsmc_bench.running.conclude import find_truth
+from ldsmc_bench.scoring.metrics import digests, load, suitable_metrics
+from ldsmc_bench.scoring.reference import TRUTHS, Reference, find_reference, make_reference
+
+VERSION = 1  # raise it when scores change, so that kept ones are computed again
+COORDINATES = 3  # principal ones, whose ranks are looked at
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The scores of the draws of one image. `tarp` and `ranks`, values in [0, 1) that are uniform over images where
+    calibrated, are absent where the network of the set metrics is."""
+
+    scores: DrawMetrics
+    tarp: float | None
+    ranks: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class DrawSet:
+    """An image with its draws, whose pictures are read when they are asked for: a run's do not fit into memory."""
+
+    record: Record  # of draw 0
+    stores: Sequence[Store]  # of the draws
+    problems: ProblemStore | None
+
+    @property
+    def image_id(self) -> str:
+        return self.record["image_id"]
+
+    def draws(self) -> Tensor:
+        """The draws, uint8 (K,3,S,S). Raises UserError for a picture that is absent or damaged."""
+        pictures = np.stack([read_image(of_draw, self.image_id) for of_draw in self.stores])
+        return torch.from_numpy(pictures).permute(0, 3, 1, 2)
+
+    def truth(self) -> Tensor:
+        """The true image, uint8 (3,S,S). Raises UserError where it was not kept."""
+        return find_truth(self.problems, None, self.record)
+
+    def hidden(self) -> Tensor:
+        """The entries, bool (3,S,S), that the image's mask hides; all without a mask. Raises UserError where the mask
+        is damaged."""
+        observed = read_picture(self.problems, OBSERVED, self.image_id) if self.problems else None
+        if observed is not None:
+            return torch.from_numpy(observed).permute(2, 0, 1) == 0
+        if self.problems and (path := self.problems.root / OBSERVED / f"{self.image_id}.png").exists():
+            raise UserError(f"{path} is damaged: remove it and the run's records of the image, and run again")
+        return torch.ones_like(self.truth(), dtype=torch.bool)
+
+
+def find_draws(store: Store, count: int) -> list[DrawSet]:
+    """The images of which a run has `count` draws."""
+    problems, stores = problem_of_run(store), draw_stores(store)[:count]
+    done = [{one["image_id"]: one for one in read(of_draw) if one["status"] == "ok"} for of_draw in stores]
+    if len(done) < count:
+        return []
+    return [
+        DrawSet(record, stores, problems)
+        for image_id, record in done[0].items()
+        if all(image_id in of_draw for of_draw in done)
+    ]
+
+
+def judge(store: Store, request: Request, images: Sequence[DrawSet]) -> dict[str, Judged]:
+    """The scores of `images`, those of `find_draws`. Kept ones are not computed again.
+
+    Raises UserError where the run has no such image, or its problem was not kept.
+    """
+    path, kept = store.root / "draws.json", _read(store.root / "draws.json")
+    if not images:
+        raise UserError(f"no image has all {request.draws} draws; give the run's command again")
+    side = images[0].truth().shape[-1]
+    network, networks = None, digests(suitable_metrics(side))
+    found: dict[str, dict[str, Any]] = {}
+    for drawn in images:
+        key = [VERSION, request.draws, drawn.record["truth"], networks]
+        if drawn.image_id in kept and kept[drawn.image_id]["of"] == key:
+            found[drawn.image_id] = kept[drawn.image_id]
+            continue
+        network = network or find_network(images, request, side)
+        found[drawn.image_id] = {"of": key, **asdict(judge_image(drawn, network, request))}
+    if found != kept:
+        with writing(store.root):
+            replace(path, (json.dumps(found) + "\n").encode())
+    return {image_id: judged_of(one) for image_id, one in found.items()}
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """Kept scores; none where the file is absent or damaged, since all can be computed again."""
+    try:
+        content = json.loads(path.read_bytes())
+        return {name: one for name, one in content.items() if {"of", "scores", "tarp", "ranks"} <= one.keys()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def judged_of(kept: Mapping[str, Any]) -> Judged:
+    """The scores from JSON."""
+    scores = DrawMetrics(**kept["scores"] | {"histogram": tuple(kept["scores"]["histogram"])})
+    return Judged(scores, kept["tarp"], kept["ranks"])
+
+
+@dataclass(frozen=True)
+class Network:
+    """The networks that draws are judged with, where their files are there."""
+
+    perceptual: Any  # ImageMetric or None
+    space: Any  # FeatureSpace or None
+    reference: Reference | None
+
+
+def find_network(images: Sequence[DrawSet], request: Request, side: int) -> Network:
+    """The perceptual metric and the feature space for images of this side, and the reference set of the data set, or
+    the run's truths where it has none."""
+    perceptual, space = (
+        next((one for name in suitable_metrics(side, per) if (one := load(name, torch.device("cpu")))), None)
+        for per in ("image", "set")
+    )
+    reference = find_reference(request.labels.dataset, side, space) if space else None
+    if space and reference is None:
+        reference = make_reference(space, (one.truth() for one in images), TRUTHS)
+    return Network(perceptual, space, reference)
+
+
+def judge_image(drawn: DrawSet, network: Network, request: Request) -> Judged:
+    """The scores of one image's draws. All random numbers are named by the run's problem and the image."""
+    labels = request.labels
+    noise = Noise(labels.seed, [drawn.image_id], f"calibration/{labels.dataset}/{labels.task}")
+    draws, truth, hidden = drawn.draws(), drawn.truth(), drawn.hidden()
+    features = network.space.features if network.space else None
+    [ties] = noise.numpy("ties")
+    scores = draw_metrics(draws, truth, hidden, ties, features, network.perceptual)
+    images = torch.cat([truth[None], draws])
+    scalars = {"brightness": mean_colour(images.numpy(), hidden.numpy()).mean(axis=1)}
+    tarp = None
+    if features is not None and network.reference is not None:
+        vectors, reference = features(images), network.reference
+        axes = principal_coordinates(vectors, reference.mean, reference.cov, COORDINATES)
+        scalars |= {f"principal coordinate {i + 1}": axes[:, i] for i in range(axes.shape[1])}
+        [generator] = noise.numpy("tarp")
+        others = reference.features[~(reference.features == vectors[0]).all(axis=1)]
+        if len(others):
+            tarp = tarp_value(vectors[1:], vectors[0], others[generator.integers(len(others))], generator)
+    ranks = {}
+    for name, values in scalars.items():
+        [generator] = noise.numpy(f"ranks/{name}")
+        ranks[name] = float(sbc_values(values[1:], values[0], generator))
+    return Judged(scores, tarp, ranks)

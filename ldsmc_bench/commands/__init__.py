@@ -1,0 +1,39 @@
+"""The sub-commands: `ldsmc-bench <word>` and `python -m ldsmc_bench <word>`; anything else is a run."""
+
+from collections.abc import Callable
+from importlib import import_module
+
+from ldsmc_bench.errors import UserError, nearest
+
+# By word, the module of its `main`, which is imported once it is asked for, and a line for --help.
+COMMANDS = {
+    "status": ("commands.status", "images of each run that are done, missing, failed; jobs in the queue"),
+    "tables": ("report.tables.__main__", "the tables of a paper, as LaTeX, Markdown and CSV"),
+    "figures": ("report.figures.__main__", "curves against particles, steps and compute"),
+    "page": ("report.page.__main__", "all results as one page for a browser"),
+    "calibration": ("commands.calibration", "are draws those of the posterior? Of runs with draws=K"),
+    "power": ("commands.power", "which differences the images detect, and how many a wished one takes"),
+    "preflight": ("commands.preflight", "check a sweep before it runs, and estimate its time"),
+    "fetch": ("fetch.__main__", "download checkpoints and the networks of metrics"),
+    "rescore": ("commands.rescore", "add metrics that finished runs lack"),
+    "reference": ("commands.reference", "statistics of a folder of pictures, for FID and KID"),
+    "tune": ("commands.tune", "choose hyper-parameters among what experiment=tune_toyfaces ran"),
+    "wandb": ("tracking.__main__", "send finished runs to Weights & Biases"),
+    "dashboard": ("tracking.dashboard", "make a W&B workspace"),
+    "exactness": ("report.figures.exactness", "figure: distance to exact posteriors against particles"),
+    "replay": ("replay.__main__", "repeat a recorded run of a public code, and compare"),
+    "verify": ("replay.verify", "compare a checkpoint or operators with recorded outputs"),
+    "speed": ("commands.speed", "seconds an image, on this machine"),
+    "threads": ("speed.threads", "compare numbers of threads, on this machine"),
+    "faces": ("toyfaces.__main__", "draw a sheet of toyfaces"),
+    "train": ("toyfaces.train", "train an embedded network"),
+    "prior-report": ("toyfaces.prior_report", "samples of the embedded prior beside the data set"),
+}
+
+
+def find_command(word: str) -> Callable[[], int]:
+    """The function of a sub-command. Raises UserError for an unknown word."""
+    if word not in COMMANDS:
+        raise UserError(f"{word}: no such command; {nearest(word, COMMANDS)}; settings of a run are written key=value")
+    main: Callable[[], int] = import_module(f"ldsmc_bench.{COMMANDS[word][0]}").main
+    return main

@@ -1,0 +1,119 @@
+"""A problem: images of a data set, each with a measurement that depends on (seed, data set, image, task) alone."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.noise import Noise
+from ldsmc_bench.problem.datasets import Dataset
+from ldsmc_bench.problem.draws import Draw
+from ldsmc_bench.problem.measurement import Measurement, measure
+from ldsmc_bench.problem.operators import Operator, PhaseRetrieval
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A task on a data set under a seed; the other fields are arguments of `measure`."""
+
+    dataset: Dataset
+    task: str
+    seed: int
+    operator: Callable[[int, Noise], Operator]
+    noise: str
+    noise_std: float
+    noise_in_hole: bool
+    poisson_rate: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Draws to make, row by row, with the images and their measurements; `unreadable` has the reasons why others are
+    missing. Draws of one image have the same truth and the same measurement.
+
+    `states` has the state of each image's file (`Dataset.state`).
+    """
+
+    draws: tuple[Draw, ...]
+    truths: Tensor  # uint8 (B,3,S,S)
+    measurement: Measurement | None  # None without any image
+    unreadable: dict[Draw, str]
+    labels: list[int] | None = None  # classes, where the data set has them
+    states: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> list[str]:
+        """The image of each row."""
+        return [draw.image_id for draw in self.draws]
+
+
+def load_batch(problem: Problem, draws: Sequence[Draw], image_size: int) -> Batch:
+    """Load and measure the images of draws, each once. Raises UserError where they are not of `image_size` pixels, the
+    prior's."""
+    dataset = problem.dataset
+    images, unreadable, states = {}, {}, {}
+    for image_id in dict.fromkeys(draw.image_id for draw in draws):
+        if dataset.state and (state := dataset.state(image_id)):  # before the file is read, which may change meanwhile
+            states[image_id] = state
+        try:
+            images[image_id] = dataset.load(image_id)
+        except UserError as error:
+            unreadable[image_id] = str(error)
+    missing = {draw: unreadable[draw.image_id] for draw in draws if draw.image_id in unreadable}
+    if not images:
+        return Batch((), torch.empty(0), None, missing)
+    x = torch.stack(list(images.values()))
+    if (side := x.shape[-1]) != image_size:
+        raise UserError(
+            f"dataset={dataset.name}: its images are of {side} pixels, but the prior's of {image_size}; "
+            "use a dataset of that size, or any folder of pictures: dataset=folder dataset.root=..."
+        )
+    noise = Noise(problem.seed, list(images), f"measurement/{dataset.name}/{problem.task}")
+    measurement = measure_batch(problem, x, noise)
+    readable = tuple(draw for draw in draws if draw.image_id in images)
+    if len(readable) > len(images):
+        row_of = {image_id: row for row, image_id in enumerate(images)}
+        rows = torch.tensor([row_of[draw.image_id] for draw in readable])
+        x, measurement = x[rows], measurement.select(rows)
+    labels = [dataset.labels[draw.image_id] for draw in readable] if dataset.labels else None
+    return Batch(readable, to_uint8(x), measurement, missing, labels, states)
+
+
+def measure_batch(problem: Problem, x: Tensor, noise: Noise) -> Measurement:
+    """The task applied to images x (B,3,S,S) in [-1,1]."""
+    return measure(
+        x,
+        problem.operator,
+        noise,
+        noise_std=problem.noise_std,
+        noise_in_hole=problem.noise_in_hole,
+        kind=problem.noise,
+        poisson_rate=problem.poisson_rate,
+    )
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """[-1,1] to uint8, clipped and rounded."""
+    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def measurement_pictures(measurement: Measurement) -> Tensor:
+    """uint8 pictures (B,3,h,w) of y: clipped to [-1,1], mid grey where it carries no information, one channel as grey.
+    Magnitudes, which span orders, are shown by their logarithm, from the noise level (or a thousandth of the largest)
+    in black to the largest of an image in white."""
+    y = measurement.y.float().cpu()
+    if isinstance(measurement.operator, PhaseRetrieval):
+        largest = y.amax(dim=(1, 2, 3), keepdim=True)
+        floor = torch.clamp(largest / 1000, min=max(float(measurement.noise_std), 1e-6)).minimum(largest / 2)
+        y = 2 * torch.log(y.clamp(min=1e-12) / floor) / torch.log(largest / floor) - 1
+    observed = measurement.operator.observed()
+    if observed is not None:
+        y = torch.where(observed.cpu().expand_as(y) > 0, y, 0.0)
+    return to_uint8(y).expand(-1, 3, -1, -1)
+
+
+def is_picture(measurement: Measurement) -> bool:
+    """True if y is an image of grey levels or colours: its picture then shows all but the noise beyond [-1,1]."""
+    return measurement.y.shape[1] in (1, 3) and not isinstance(measurement.operator, PhaseRetrieval)

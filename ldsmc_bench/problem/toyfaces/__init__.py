@@ -1,7 +1,0 @@
-"""`toyfaces`: faces drawn by the program at 64x64, each from its id alone, with known attributes."""
-
-from ldsmc_bench.problem.toyfaces.attributes import LABELS, SPLITS, Face, attributes, ids, labels
-from ldsmc_bench.problem.toyfaces.canvas import SIZE
-from ldsmc_bench.problem.toyfaces.drawing import VERSION, array, draw, paint
-
-__all__ = ["LABELS", "SIZE", "SPLITS", "VERSION", "Face", "array", "attributes", "draw", "ids", "labels", "paint"]

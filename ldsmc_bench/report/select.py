@@ -1,0 +1,168 @@
+"""Selection of the runs that a table, a figure or the page shows, and of the settings in which they differ.
+
+Two runs are alike where their `identity` (see `frame.runs`) is equal: all values of config.yaml but the seed. Only runs
+that are alike are averaged or joined.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from ldsmc_bench.files import CONF
+from ldsmc_bench.report.frame import COUNTS, IDENTITY, LABELS
+from ldsmc_bench.report.tables.layout import Layout
+
+FIRST = ("variant", "particles", "steps", "prior", "dataset", "task")  # named sooner than a sampler's argument
+ALIASES = {"steps": "sample.steps", "particles": "sample.particles"}  # arguments that are labels too
+SHORT = {"particles": "N", "gibbs_iterations": "gibbs"}
+LONGEST = 24  # characters of a value in a label
+# Names of methods, tasks and data sets as readers know them; others keep the name they have.
+NAMES: Mapping[str, Mapping[str, str]] = yaml.safe_load((CONF / "names.yaml").read_text("utf-8"))
+
+
+def select_runs(layout: Layout, runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of a table: those that its layout asks for and that have a record."""
+    keys = [key for key in (*layout.rows, *layout.blocks, layout.columns, layout.sweep, *layout.runs) if key]
+    if any(key not in runs for key in keys):
+        return runs.iloc[:0]
+    selected = runs[["n", "n_failed", "n_skipped"]].sum(axis=1) > 0
+    for key, wanted in layout.runs.items():
+        values = wanted if isinstance(wanted, list) else [wanted]
+        if key in LABELS:
+            values = [None if value is None else str(value) for value in values]
+        selected &= runs[key].isin(values) | (runs[key].isna() & (None in values))
+    for key in keys:
+        if key not in layout.runs:  # a run whose argument is null has it too
+            selected &= runs[key].notna() | runs.method.isin(runs.method[runs[key].notna()])
+    return runs[selected] if layout.sweep is None else select_sweep(runs[selected], layout.sweep)
+
+
+def select_sweep(runs: pd.DataFrame, key: str) -> pd.DataFrame:
+    """The runs of which there are others that differ in `key`, and but for the seed in nothing else."""
+    if not len(runs):
+        return runs
+    return runs[_exact_texts(runs, key).groupby(identity_texts(runs, [key])).transform("nunique") > 1]
+
+
+def distinguishing_settings(runs: pd.DataFrame, keys: Sequence[str] = (), ignored: Sequence[str] = ()) -> list[str]:
+    """A minimal list of settings that distinguishes runs with equal `keys` (seeds aside), `ignored` ones left out. It
+    ends with `run_id` where runs with equal settings are still not one run in several seeds."""
+    no_setting = {"run_id", "seed", "method", IDENTITY, *COUNTS, *ALIASES.values(), *ignored}
+    candidates = [name for name in runs.columns if name not in no_setting and not name.startswith("sets.")]
+    candidates.sort(key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
+    chosen: list[str] = []
+    identities = identity_texts(runs, ignored)
+    for name in candidates:
+        group = key_texts(runs, [*keys, *chosen])
+        if identities.groupby(group).nunique().max() <= 1:
+            break
+        if _exact_texts(runs, name).groupby(group).nunique().max() > 1:
+            chosen.append(name)
+    group = key_texts(runs, [*keys, *chosen])
+    seeds = runs.seed.groupby(group)
+    repeated = not ignored and not seeds.nunique().equals(seeds.size())
+    return [*chosen, "run_id"] if repeated or identities.groupby(group).nunique().max() > 1 else chosen
+
+
+def label_runs(runs: pd.DataFrame, ignored: Sequence[str] = ()) -> list[dict[str, str]]:
+    """For each run, by short names, the settings that distinguish it from the other runs of its method: `{"N": "5"}`.
+
+    The seed is one of them where it differs, unless it is `ignored`.
+    """
+    labels: dict[object, dict[str, str]] = {index: {} for index in runs.index}
+    for _, group in runs.groupby("method"):
+        keys = distinguishing_settings(group, ignored=[name for name in ignored if name != "seed"])
+        if "seed" not in ignored and group.seed.nunique() > 1:
+            settings = [*(key for key in keys if key != "run_id"), "seed"]
+            unique = "run_id" not in keys or key_texts(group, settings).is_unique
+            keys = settings if unique else [*settings, "run_id"]
+        last = [key.rpartition(".")[2] for key in keys]
+        for key, short in zip(keys, last, strict=True):
+            name = short if key.startswith(("sample.", "task.")) and last.count(short) == 1 else key
+            for index, text in _short_texts(group, key).items():
+                labels[index][SHORT.get(name, name)] = text
+    return [labels[index] for index in runs.index]
+
+
+def join_label(name: str, settings: dict[str, str]) -> str:
+    """`ldsmc paper N=5`."""
+    return " ".join([name, *(value if key == "variant" else f"{key}={value}" for key, value in settings.items())])
+
+
+def curves(runs: pd.DataFrame, axis: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Groups of runs that differ in `axis` alone (and in seed), where it has two values or more, sorted by it.
+
+    Each comes with the label that distinguishes it from the other curves of its method on the same task, or "".
+    """
+    if axis not in runs:
+        return
+    places = pd.to_numeric(runs[axis], errors="coerce")  # a word has no place on an axis
+    runs = runs.assign(**{axis: places})[places.notna()]
+    if runs.empty:
+        return
+    keys = key_texts(runs, ["method", "task", "dataset"]) + identity_texts(runs, [axis])
+    groups = [group for _, group in runs.groupby(keys, sort=False) if group[axis].nunique() > 1]
+    firsts = pd.DataFrame([group.iloc[0] for group in groups], columns=runs.columns)
+    labels: dict[str, dict[str, str]] = {}
+    for _, rivals in firsts.groupby(["task", "dataset"]):
+        labels |= dict(zip(rivals["run_id"], label_runs(rivals, ignored=(axis, "seed")), strict=True))
+    for group in groups:
+        yield join_label("", labels[group["run_id"].iloc[0]]).strip(), group.sort_values([axis, "seed"])
+
+
+def group_runs(runs: pd.DataFrame, keys: Sequence[str]) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """The runs by their values of `keys`, absent ones as None, in the order of names and numbers."""
+    groups = []
+    for _, group in runs.groupby(key_texts(runs, keys), sort=False):
+        values = [group[key].tolist()[0] for key in keys]  # Python's numbers, which are sorted as such
+        groups.append((tuple(None if pd.isna(value) else value for value in values), group))
+    return sorted(groups, key=lambda group: [*map(sort_key, keys, group[0])])
+
+
+def identity_texts(runs: pd.DataFrame, but: Iterable[str] = ()) -> pd.Series:
+    """One text for each run, equal where runs are alike but for the settings `but`."""
+    left_out = {*but, *(ALIASES[name] for name in but if name in ALIASES)}
+    return runs[IDENTITY].map(
+        lambda identity: json.dumps({name: text for name, text in sorted(identity.items()) if name not in left_out})
+    )
+
+
+def key_texts(runs: pd.DataFrame, keys: Iterable[str]) -> pd.Series:
+    """One text for the values of `keys`, equal for runs that agree in them."""
+    columns = [_exact_texts(runs, key) for key in keys]
+    texts = [json.dumps(values) for values in zip(*columns, strict=True)] if columns else ""
+    return pd.Series(texts, index=runs.index, dtype=object)
+
+
+def _exact_texts(runs: pd.DataFrame, key: str) -> pd.Series:
+    """The exact values of a column as text, "" where there is none."""
+    if key in (*LABELS, "steps", "particles", "seed", "run_id"):
+        return runs[key].map(str)
+    return runs[IDENTITY].map(lambda identity: identity.get(key, ""))
+
+
+def _short_texts(runs: pd.DataFrame, key: str) -> pd.Series:
+    """The values of a column for labels: long ones cut, unless two would read alike then."""
+    full = runs[key].map(lambda value: "-" if pd.isna(value) else display_name("", value))
+    cut = full.map(lambda text: text if len(text) <= LONGEST else f"{text[:8]}…")
+    return cut if cut.nunique() == _exact_texts(runs, key).nunique() else full
+
+
+def display_name(key: str, value: object) -> str:
+    """The name of a run's `method`, `task` or `dataset`; other values as they are, whole numbers without a point."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return NAMES.get(key, {}).get(str(value), str(value))
+
+
+def sort_key(key: str, value: object) -> tuple[int, float, str]:
+    """Sorts the names of conf/names.yaml in their order, then numbers by size, then the rest by name."""
+    listed = list(NAMES.get(key, {}))
+    if value in listed:
+        return listed.index(str(value)), 0.0, ""
+    if isinstance(value, int | float):
+        return len(listed), float(value), ""
+    return len(listed) + 1, 0.0, str(value)

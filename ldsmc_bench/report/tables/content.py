@@ -1,0 +1,189 @@
+"""The content of a table: for each row and column a mean with its standard error, its rank and its footnotes."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from ldsmc_bench.report import statistics
+from ldsmc_bench.report.frame import Images
+from ldsmc_bench.report.select import distinguishing_settings, group_runs, select_runs
+from ldsmc_bench.report.statistics import LEVEL, Estimate, Power
+from ldsmc_bench.report.tables.layout import Layout, Metric
+
+Run = Mapping[str, Any]  # a row of `frame.runs`
+
+
+@dataclass
+class Cell:
+    """`estimate` is None where there is no number; then `notes` say why, unless there is no run. `mark` is `best`,
+    `second` or empty; `like_best` where no test distinguishes the cell from the best of its column; `power` of the
+    comparison with it, image by image."""
+
+    estimate: Estimate | None = None
+    run_ids: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    by_image: pd.Series | None = field(default=None, repr=False)  # mean over seeds, for paired tests
+    mark: str = ""
+    like_best: bool = False
+    power: Power | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """`block` and `key` are the values of the table's `blocks` and `keys`; cells by value of `columns` and metric."""
+
+    block: tuple[Any, ...]
+    key: tuple[Any, ...]
+    cells: dict[tuple[Any, str], Cell]
+    published: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A layout filled from the store; `keys` are the layout's rows and the further settings that distinguish its runs
+    (`split`)."""
+
+    layout: Layout
+    runs: pd.DataFrame  # those that are shown
+    keys: list[str]
+    split: list[str]
+    columns: list[Any]
+    metrics: list[Metric]  # those of which there is a number
+    rows: list[Row]
+
+    @property
+    def places(self) -> list[tuple[Any, str]]:
+        """The keys of a row's cells, from left to right."""
+        return [(value, metric.name) for value in self.columns for metric in self.metrics]
+
+    @property
+    def blocks(self) -> dict[tuple[Any, ...], list[Row]]:
+        """The rows of each block, in their order."""
+        blocks: dict[tuple[Any, ...], list[Row]] = {}
+        for row in self.rows:
+            blocks.setdefault(row.block, []).append(row)
+        return blocks
+
+    @cached_property
+    def notes(self) -> dict[str, str]:
+        """The footnotes of cells with their letters, each once, in the order of the cells."""
+        cells = [row.cells[place] for row in self.rows for place in self.places if place in row.cells]
+        texts = dict.fromkeys(note for cell in cells for note in cell.notes)
+        return {text: letter(number) for number, text in enumerate(texts)}
+
+
+def letter(number: int) -> str:
+    """a to z, then aa, ab, …"""
+    return (letter(number // 26 - 1) if number >= 26 else "") + chr(ord("a") + number % 26)
+
+
+def format_value(metric: Metric, value: float) -> str:
+    """The value at the metric's digits, without a sign before zero."""
+    return f"{value:z.{metric.digits}f}"
+
+
+def build_table(layout: Layout, runs: pd.DataFrame, images: Images) -> Table | None:
+    """The table of a layout from all runs (see `frame.runs`); None where no run belongs to it."""
+    runs = select_runs(layout, runs)
+    if not len(runs):
+        return None
+    across = [layout.columns] if layout.columns else []
+    split = distinguishing_settings(runs, [*layout.blocks, *layout.rows, *across])
+    keys = [*layout.rows, *split]
+    records: dict[str, Any] = {run["run_id"]: run for run in runs.to_dict("records")}
+    rows: list[Row] = []
+    for place, of_row in group_runs(runs, [*layout.blocks, *keys]):
+        cells = {}
+        for value, of_cell in group_runs(of_row, across):
+            in_seeds = sorted((records[run_id] for run_id in of_cell.run_id), key=lambda run: run["seed"])
+            for metric in layout.metrics:
+                cells[value[0] if value else None, metric.name] = _cell(metric, in_seeds, images)
+        rows.append(Row(place[: len(layout.blocks)], place[len(layout.blocks) :], cells))
+    columns = [values[0] if values else None for values, _ in group_runs(runs, across)]
+    known = {name for row in rows for (_, name), cell in row.cells.items() if cell.estimate}
+    metrics = [metric for metric in layout.metrics if metric.name in known]
+    table = Table(layout, runs, keys, split, columns, metrics, rows)
+    for of_block in table.blocks.values():
+        for metric in metrics:
+            for place in ((column, metric.name) for column in columns):
+                _rank(metric, [row.cells[place] for row in of_block if place in row.cells])
+    return table
+
+
+def _cell(metric: Metric, runs: Sequence[Run], images: Images) -> Cell:
+    """The cell of runs that differ in their seed alone. Incomplete ones are left out where there are complete ones."""
+    used = [run for run in runs if run["complete"] and run["n"]] or runs
+    notes = [
+        f"seed {run['seed']} left out: {run['n']} of {run['n_requested']} images so far"
+        for run in runs
+        if run not in used
+    ]
+    for run in used:
+        seed = f"seed {run['seed']}: " if len(used) > 1 else ""
+        notes += [f"{seed}{note}" for note in _notes(run)]
+    estimate = means = None
+    run_ids = tuple(run["run_id"] for run in used)
+    if metric.of_sets:
+        estimate = _set_estimate(metric, used)
+    else:
+        values = statistics.by_image(run_ids, images, metric.column) * metric.times
+        table = values.dropna()
+        if len(table):
+            estimate, means = statistics.mean(table), table.mean(axis=1)
+            lost = int(values.count().max()) - len(table)
+            notes += [f"{lost} images that not every seed has are left out"] if lost else []
+        elif len(values):
+            notes.append("its seeds have no image in common")
+    return Cell(estimate, run_ids, tuple(dict.fromkeys(notes)), means)
+
+
+def _notes(run: Run) -> Iterator[str]:
+    if run["n_skipped"]:
+        yield f"skipped: {run['skipped']}"
+    if run["n_failed"]:
+        tried = max(run["n_requested"], run["n"] + run["n_failed"])
+        yield f"{run['n_failed']} of {tried} images failed, left out"
+    if run["n_requested"] > run["n"] + run["n_failed"] + run["n_skipped"]:
+        yield f"{run['n']} of {run['n_requested']} images so far"
+
+
+def _set_estimate(metric: Metric, runs: Sequence[Run]) -> Estimate | None:
+    known = [run for run in runs if pd.notna(run.get(metric.column))]
+    if not known:
+        return None
+    errors = [run.get(f"{metric.column}_se") for run in known]
+    return statistics.set_mean(
+        [run[metric.column] * metric.times for run in known],
+        [None if pd.isna(error) else error * metric.times for error in errors],
+        int(min(run["n"] if pd.isna(run.get("sets.n")) else run["sets.n"] for run in known)),
+    )
+
+
+def _rank(metric: Metric, column: Sequence[Cell]) -> None:
+    """Mark the cells of a column in a block. Ranks are of the printed numbers, tests against the very best."""
+    cells = [(cell, cell.estimate) for cell in column if cell.estimate]
+    if metric.better == "none" or len(cells) < 2:
+        return
+    values = pd.Series([estimate.value for _, estimate in cells])
+    exact, printed = (
+        {"higher": -numbers, "lower": numbers, "one": (numbers - 1).abs().round(12)}[metric.better]
+        for numbers in (values, values.map(lambda value: float(format_value(metric, value))))
+    )
+    ranks, best = printed.rank(method="dense").tolist(), exact.tolist().index(exact.min())
+    tested = [i for i in range(len(cells)) if i != best and not metric.name.startswith("cost.")]
+    p = statistics.holm({str(i): _p_value(*cells[i], *cells[best]) for i in tested})
+    for i, (cell, _) in enumerate(cells):
+        cell.mark = {1.0: "best", 2.0: "second"}.get(ranks[i], "")
+        cell.like_best = ranks[i] > 1 and p.get(str(i), math.nan) >= LEVEL
+        if i in tested and cell.by_image is not None:
+            cell.power = statistics.paired_power(cell.by_image - cells[best][0].by_image)
+
+
+def _p_value(cell: Cell, estimate: Estimate, best: Cell, of_best: Estimate) -> float:
+    if cell.by_image is not None and best.by_image is not None:
+        return statistics.paired_p(cell.by_image, best.by_image)
+    return statistics.independent_p(estimate, of_best)

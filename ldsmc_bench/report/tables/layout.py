@@ -1,0 +1,119 @@
+"""The layout of a table, from `conf/table/<name>.yaml`: which runs, and what makes its rows and columns.
+
+    title: Faces of FFHQ            the first sentence of the caption
+    runs: {dataset: ffhq}           the runs shown: columns of `frame.runs`, each with the value or values wanted
+    rows: [method, particles]       what makes a row
+    blocks: [task]                  what makes a block of rows under its own heading; rows are ranked within a block
+    columns: task                   what makes a group of columns
+    across: 4                       groups of columns side by side, the others below
+    metrics: [psnr, {name: cost.seconds, label: s/image, digits: 2, better: lower}]
+    sweep: sample.s                 only runs of which others differ in this alone
+
+Only `title`, `rows` and `metrics` must be there. A metric of conf/metrics.yaml needs its name only; `times` converts
+its unit. A metric is a mean over images, or of a set where its protocol says so or its name begins with `sets.`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from omegaconf import OmegaConf
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+
+from ldsmc_bench.errors import UserError, nearest, one_line
+from ldsmc_bench.files import CONF
+from ldsmc_bench.report.frame import RUN
+from ldsmc_bench.scoring.protocols import PROTOCOLS
+
+PARTS_OF_A_RUN = ("sample.", "task.", "dataset.", "prior.", "measurement.")
+
+
+def _expect_column(name: str) -> str:
+    if name not in (*RUN, "precision") and not name.startswith(PARTS_OF_A_RUN):
+        raise ValueError(f"runs have no {name}; {nearest(name, [*RUN, 'precision'])}, or sample.<argument>")
+    return name
+
+
+Column = Annotated[str, AfterValidator(_expect_column)]
+
+
+class Metric(BaseModel, frozen=True, extra="forbid"):
+    """A column: `better` is `higher`, `lower`, `one` (near 1) or `none`, where rows are not ranked."""
+
+    name: str
+    label: str
+    latex: str
+    digits: int = Field(ge=0, le=12)
+    better: Literal["higher", "lower", "one", "none"] = "none"
+    times: float = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_protocol(cls, value: Any) -> dict[str, Any]:
+        given = value if isinstance(value, dict) else {"name": value}
+        name = str(given.get("name"))
+        if protocol := PROTOCOLS.get(name):
+            return {key: getattr(protocol, key) for key in ("label", "latex", "digits", "better")} | given
+        if not {"label", "digits"} <= given.keys():
+            raise ValueError(f"{name} has no protocol; give its label and digits too, or {nearest(name, PROTOCOLS)}")
+        return {"latex": given["label"], **given}
+
+    @property
+    def of_sets(self) -> bool:
+        protocol = PROTOCOLS.get(self.name)
+        return self.name.startswith("sets.") or (protocol is not None and protocol.per == "set")
+
+    @property
+    def column(self) -> str:
+        """Its column in `frame.rows`, or in `frame.runs` where it is of sets."""
+        return f"sets.{self.name.removeprefix('sets.')}" if self.of_sets else self.name
+
+
+class Layout(BaseModel, frozen=True, extra="forbid"):
+    """One table's layout; `name` is that of its file."""
+
+    name: str
+    title: str
+    rows: list[Column] = Field(min_length=1)
+    metrics: list[Metric] = Field(min_length=1)
+    runs: dict[Column, Any] = {}
+    blocks: list[Column] = []
+    columns: Column | None = None
+    across: int = Field(4, ge=1)
+    sweep: Column | None = None
+
+
+def load_layouts(folder: Path = CONF / "table") -> list[Layout]:
+    """The layouts of a folder, by name. Raises UserError that names the file and the key at fault."""
+    files = sorted(folder.glob("*.yaml"))
+    if not files:
+        raise UserError(f"layouts={folder}: holds no layout, <name>.yaml; leave it out for those of conf/table")
+    return [load_layout(file) for file in files]
+
+
+def load_layout(file: Path) -> Layout:
+    """The layout in `file`. Raises UserError that names the file and the key at fault."""
+    try:
+        values: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
+    except Exception as error:  # OmegaConf raises many kinds
+        raise UserError(f"{file}: cannot be read ({one_line(error)})") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{file}: must be a section with title, rows and metrics")
+    given = {key: value for key, value in values.items() if value is not None}
+    try:
+        return Layout.model_validate({**given, "name": file.stem})
+    except ValidationError as error:
+        raise UserError(f"{file}: {_explain(error)}") from error
+
+
+def _explain(error: ValidationError) -> str:
+    """The first mistake in one line."""
+    mistake = error.errors()[0]
+    place, key = ".".join(map(str, mistake["loc"])), str(mistake["loc"][-1])
+    match mistake["type"]:
+        case "extra_forbidden":
+            return f"no such key {key}; {nearest(key, (Metric if '.' in place else Layout).model_fields)}"
+        case "missing":
+            return f"{place} is missing"
+        case "value_error":
+            return f"{place}: {mistake['ctx']['error']}"
+    return f"{place}={mistake['input']}: {mistake['msg'].lower().replace('input should', 'must')}"

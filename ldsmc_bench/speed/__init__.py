@@ -1,0 +1,1 @@
+"""How fast a method is on this machine, how much it computes, and how both grow."""

@@ -1,0 +1,126 @@
+"""Attributes behind a hole: which they are, and draws of them that are calibrated or too sure."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ldsmc_bench.calibration.reliability import Readings, brier, class_shares, reliability
+from ldsmc_bench.toyfaces import LABELS, array, attributes, ids, labels, paint
+from ldsmc_bench.toyfaces.assets import training_facts
+from ldsmc_bench.toyfaces.attributes import VALUES
+from ldsmc_bench.toyfaces.features import WEIGHTS
+from ldsmc_bench.toyfaces.semantics import confusion, hidden_attributes, read_attributes, readings, summary
+
+CHOSEN, DRAWS = ids("test")[:40], 8
+
+
+def hole(top: int, bottom: int, left: int = 0, right: int = 64) -> Tensor:
+    mask = torch.zeros(3, 64, 64, dtype=torch.bool)
+    mask[:, top:bottom, left:right] = True
+    return mask
+
+
+EYES, MIDDLE = hole(22, 44), hole(22, 50, 8, 56)
+
+
+def test_a_hole_over_the_eyes_hides_glasses_but_not_hair() -> None:
+    with_hair = [image_id for image_id in CHOSEN if attributes(image_id).hair_style != "bald"]
+    for image_id in with_hair[:4]:
+        hidden = hidden_attributes(image_id, EYES)
+        assert "glasses" in hidden
+        assert {"hair_style", "hair_colour", "hat", "mouth", "collar", "background"}.isdisjoint(hidden)
+    bald = next(image_id for image_id in CHOSEN if attributes(image_id).hair_style == "bald")
+    assert "hair_colour" in hidden_attributes(bald, EYES)  # of the brows alone
+
+
+def test_what_shows_nowhere_is_not_hidden_by_the_hole() -> None:
+    behind = next(image_id for image_id in ids("test") if attributes(image_id).glasses == "sunglasses")
+    before = next(image_id for image_id in ids("test") if attributes(image_id).glasses == "none")
+    assert "eye_colour" not in hidden_attributes(behind, EYES)
+    assert "eye_colour" in hidden_attributes(before, EYES)
+    assert {"glasses", "hat", "light"} <= set(hidden_attributes(behind, hole(0, 64)))
+    assert hidden_attributes(behind, hole(0, 0)) == []
+
+
+def test_each_class_has_a_value() -> None:
+    assert {name: len(values) for name, values in VALUES.items()} == LABELS
+    assert VALUES["yaw"] == (-0.625, 0.0, 0.625) and VALUES["earrings"] == (0, 1)
+
+
+def test_confusion_is_that_of_the_network_on_validation_faces() -> None:
+    made = training_facts(WEIGHTS)["validation_accuracy"]
+    known = np.stack([labels(image_id) for image_id in ids("validation")])
+    for (name, classes), column in zip(LABELS.items(), known.T, strict=True):
+        matrix = confusion(name)
+        np.testing.assert_allclose(matrix.sum(axis=1), 1)
+        frequency = np.bincount(column, minlength=classes) / len(column)
+        assert matrix.diagonal() @ frequency == pytest.approx(made[name], abs=0.015)
+
+
+def test_the_network_reads_drawn_faces() -> None:
+    images = torch.from_numpy(np.stack([array(image_id) for image_id in CHOSEN])).permute(0, 3, 1, 2)
+    reads = read_attributes(images)
+    right = {name: np.mean(reads[name] == [labels(i)[k] for i in CHOSEN]) for k, name in enumerate(LABELS)}
+    assert list(right) == list(reads) and min(right.values()) > 0.7
+    assert min(right[name] for name in ("glasses", "hat", "beard", "collar")) > 0.9
+
+
+@cache
+def posterior() -> dict[str, Tensor]:
+    """Faces whose hidden attributes, all independent of what is seen, are drawn anew by their laws."""
+    weights = {"glasses": (60, 11, 11, 8, 10), "eye_colour": (45, 22, 20, 13), "mouth": (38, 24, 24, 14)}
+    rng = np.random.default_rng(0)
+    drawn = {}
+    for image_id in CHOSEN:
+        faces = []
+        for _ in range(DRAWS):
+            face = attributes(image_id)
+            for name in {"glasses", "eye_colour", "mouth", "nose"} & set(hidden_attributes(image_id, MIDDLE)):
+                p = np.array(weights.get(name, (1, 1, 1)), dtype=float)
+                face = replace(face, **{name: VALUES[name][rng.choice(len(p), p=p / p.sum())]})
+            faces.append(paint(face))
+        drawn[image_id] = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2)
+    return drawn
+
+
+REDRAWN = ("glasses", "eye_colour", "mouth")
+
+
+def of(draws: Mapping[str, Tensor], read_truths: bool) -> dict[str, Readings]:
+    found = readings(draws, dict.fromkeys(draws, MIDDLE), read_truths=read_truths)
+    return {name: found[name] for name in (*REDRAWN, "nose") if name in found}
+
+
+@pytest.mark.parametrize("read_truths", [False, True])
+def test_draws_by_the_law_of_the_faces_are_calibrated(read_truths: bool) -> None:
+    found = of(posterior(), read_truths)
+    assert tuple(found) == (*REDRAWN, "nose")[: 3 + read_truths]  # too many noses are misread
+    for name, attribute in found.items():
+        assert attribute.reads.shape == (len(attribute.truth), DRAWS) and len(attribute.truth) >= 30
+        assert reliability([attribute]).p > 0.05, name
+    shares = class_shares(found["glasses"]).mean(axis=0)
+    np.testing.assert_allclose(shares, [0.6, 0.11, 0.11, 0.08, 0.1], atol=0.1)
+    table = summary(found)
+    assert "8 draws" in table and f"glasses         {len(found['glasses'].truth)}" in table and "97 92 91 92" in table
+
+
+@pytest.mark.parametrize("read_truths", [False, True])
+def test_draws_that_are_one_guess_are_not(read_truths: bool) -> None:
+    right = of(posterior(), read_truths)
+    wrong = of({image_id: draws[:1].expand(DRAWS, -1, -1, -1) for image_id, draws in posterior().items()}, read_truths)
+    for name, attribute in wrong.items():
+        assert reliability([attribute]).p < 0.01, name
+        assert brier(attribute).mean() > 1.3 * brier(right[name]).mean()
+    assert "0.001" in summary(wrong)
+
+
+def test_attributes_of_few_images_are_left_out() -> None:
+    few = dict(list(posterior().items())[:3])
+    hidden = dict.fromkeys(few, MIDDLE)
+    assert readings(few, hidden) == {} and "mouth" in readings(few, hidden, least=3)
+    assert summary({}).startswith("no attribute")

@@ -1,0 +1,104 @@
+"""`python -m ldsmc_bench calibration`: what it prints and writes of runs with several draws, and what it refuses."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ldsmc_bench.calibration.judge import find_draws, judge
+from ldsmc_bench.commands.calibration import judge_attributes
+from ldsmc_bench.records.status import requested
+from ldsmc_bench.records.store import Store
+from ldsmc_bench.toyfaces import semantics
+from tests.commands import LIGHT, Done, command, runs, tiny
+
+FEW = (*LIGHT, "task=box", "n_images=3", "batch_size=3")
+
+
+def calibration(folder: Path) -> Done:
+    return command(folder, "calibration")
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
+    folder = tmp_path_factory.mktemp("drawn")
+    done = tiny(folder, *FEW, "draws=4")
+    assert done.code == 0, done.err
+    return folder, calibration(folder)
+
+
+def test_a_table_and_figures_are_made_of_each_task(drawn: tuple[Path, Done]) -> None:
+    folder, done = drawn
+    assert done.code == 0, done.err
+    assert "box inpainting, toyfaces: 4 draws of each image" in done.out
+    rows = list(csv.DictReader((folder / "results" / "tables" / "calibration-box-toyfaces-4.csv").open()))
+    assert [(row["method"], row["images"]) for row in rows] == [("LD-SMC", "3")]
+    assert {"CRPS", "spread/skill", "coverage of 60 %", "TARP p"} <= rows[0].keys()
+    written = {path.name for path in (folder / "results" / "figures").glob("*.png")}
+    assert {f"{kind}-box-toyfaces-4.png" for kind in ("ranks", "tarp", "sbc")} <= written
+    assert {f"draws-{run.name}.png" for run in runs(folder)} <= written
+
+
+def test_scores_are_those_of_the_kept_pictures_in_the_hole(drawn: tuple[Path, Done]) -> None:
+    folder, _ = drawn
+    run = runs(folder)[0]
+    scores = json.loads((run / "draws.json").read_text())["test-000001"]["scores"]
+    pictures = [
+        np.asarray(Image.open(run / part / "images" / "test-000001.png"))
+        for part in ("", *map("draws/{}".format, (1, 2, 3)))
+    ]
+    (problem,) = (folder / "results" / "problems").iterdir()
+    truth, measured = (np.asarray(Image.open(problem / kind / "test-000001.png")) for kind in ("truth", "measurement"))
+    values = np.stack(pictures) / 255
+    (one,) = [one for one in find_draws(Store(run, run.name), 4) if one.image_id == "test-000001"]
+    hidden = one.hidden().permute(1, 2, 0).numpy()
+    assert 0.1 < hidden.mean() < 0.5 and (measured[hidden] == 128).all()
+    assert scores["spread"] == pytest.approx(values.std(axis=0, ddof=1)[hidden].mean())
+    mean_error = np.square(values.mean(axis=0) - truth / 255)
+    assert scores["error_sum"] == pytest.approx(mean_error[hidden].sum())
+    assert scores["psnr_mean"] == pytest.approx(-10 * np.log10(mean_error.mean()), abs=1e-3)
+    assert sum(scores["histogram"]) == hidden.sum()
+
+
+def test_scores_are_kept(drawn: tuple[Path, Done]) -> None:
+    run = runs(drawn[0])[0]
+    store, kept = Store(run, run.name), (run / "draws.json").stat()
+    request = requested(store)
+    images = find_draws(store, 4)
+    assert request is not None and judge(store, request, images).keys() == {"test-000000", "test-000001", "test-000002"}
+    assert (run / "draws.json").stat().st_mtime_ns == kept.st_mtime_ns
+    (run / "draws.json").write_text("[half")
+    assert len(judge(store, request, images)) == 3, "a damaged file is made anew"
+    fewer = judge(store, replace(request, draws=2), find_draws(store, 2))
+    assert {one.scores.draws for one in fewer.values()} == {2}, "other scores for another number of draws"
+
+
+def test_what_cannot_be_judged_is_one_line(tmp_path: Path) -> None:
+    assert calibration(tmp_path).errors == ["error: no runs yet: make run"]
+    assert tiny(tmp_path, *FEW).code == 0
+    assert calibration(tmp_path).errors == [
+        "error: no run in results has several draws of an image; give a run's command with draws=16"
+    ]
+    assert tiny(tmp_path, *FEW, "draws=2", "shard=0", "shards=2").code == 0
+    done = calibration(tmp_path)
+    assert done.code == 2 and "left out: " in done.err and "draws of each image" not in done.out
+    assert done.errors == ["error: no run with several draws in results is complete; give its command again"]
+
+
+def test_without_kept_problems_a_line_says_so(tmp_path: Path) -> None:
+    assert tiny(tmp_path, *FEW, "draws=2", "keep_problems=false").code == 0
+    (error,) = calibration(tmp_path).errors
+    assert "keep_problems=false" in error
+
+
+def test_hidden_attributes_of_faces_are_judged(tmp_path: Path) -> None:
+    hole = ("task=box", "task.operator.size=160", "n_images=10", "batch_size=5")
+    assert tiny(tmp_path, *LIGHT, *hole, "draws=2").code == 0
+    (run,) = runs(tmp_path)
+    table, figure = judge_attributes(semantics, tmp_path, "box", "box", {"LD-SMC": find_draws(Store(run, run.name), 2)})
+    assert "LD-SMC: Attributes that the measurement hides" in table and "eye_colour" in table
+    assert figure == f"figure: {tmp_path / 'reliability-box.png'}"

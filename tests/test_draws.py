@@ -1,0 +1,128 @@
+"""`draws=K`: many answers to one measurement, each a row of its own, in any number of commands and shards."""
+
+import json
+import signal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ldsmc_bench.records.status import statuses
+from tests.commands import LIGHT, flawed, images, repeatable, runs, tiny, whole_run
+from tests.test_resume import end_at
+
+FOUR = (*LIGHT, "precision=fp64", "n_images=2", "batch_size=2", "draws=4")
+
+
+def by_draw(run: Path) -> list[Path]:
+    """The folders of a run's draws, as a store each."""
+    return [run, *sorted((run / "draws").iterdir(), key=lambda path: int(path.name))]
+
+
+def rows(run: Path) -> list[dict[str, dict[str, Any]]]:
+    return [repeatable(folder) for folder in by_draw(run)]
+
+
+def pictures(run: Path) -> list[dict[str, bytes]]:
+    return [images(folder) for folder in by_draw(run)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return whole_run(tmp_path_factory.mktemp("undisturbed"), *FOUR)
+
+
+def test_each_draw_is_another_answer_to_the_same_measurement(undisturbed: Path) -> None:
+    drawn = rows(undisturbed)
+    assert [{record["draw"] for record in of_draw.values()} for of_draw in drawn] == [{0}, {1}, {2}, {3}]
+    assert len({of_draw["test-000000"]["truth"] for of_draw in drawn}) == 1
+    for image_id in drawn[0]:
+        assert len({of_draw[image_id] for of_draw in pictures(undisturbed)}) == 4
+    (problem,) = (undisturbed.parents[1] / "problems").iterdir()
+    assert len(list((problem / "measurement").iterdir())) == 2
+
+
+def test_more_draws_fill_in_and_draw_0_is_that_of_a_run_of_one(undisturbed: Path, tmp_path: Path) -> None:
+    assert tiny(tmp_path, *FOUR, "draws=1").code == 0
+    (run,) = runs(tmp_path)
+    assert run.name == undisturbed.name, "the number of draws is no part of a run's identity"
+    first = images(run)
+    assert first == images(undisturbed) and repeatable(run) == repeatable(undisturbed)
+    assert tiny(tmp_path, *FOUR).code == 0
+    assert pictures(run) == pictures(undisturbed) and rows(run) == rows(undisturbed)
+    assert tiny(tmp_path, *FOUR, "draws=2").code == 0, "fewer again: nothing is taken away"
+    [status] = statuses(tmp_path / "results")
+    assert (status.draws, status.done, status.missing, status.complete) == (4, 8, 0, True)
+
+
+def test_shards_divide_images_and_draws(undisturbed: Path, tmp_path: Path) -> None:
+    for shard in (2, 0, 1):
+        assert tiny(tmp_path, *FOUR, f"shard={shard}", "shards=3", "batch_size=1").code == 0
+        [status] = statuses(tmp_path / "results")
+        assert status.complete == (shard == 1)
+        assert (runs(tmp_path)[0] / "summary.json").exists() == status.complete
+    (run,) = runs(tmp_path)
+    assert pictures(run) == pictures(undisturbed), "in float64, whatever the batches"
+    assert json.loads((run / "summary.json").read_text())["draws"] == 4
+
+
+@pytest.mark.parametrize("moment", [11, 22])
+def test_a_killed_run_ends_as_an_undisturbed_one(undisturbed: Path, tmp_path: Path, moment: int) -> None:
+    done = tiny(tmp_path, *FOUR, first=partial(end_at, moment, signal.SIGKILL))
+    assert done.code == -signal.SIGKILL, done.err
+    assert tiny(tmp_path, *FOUR).code == 0
+    (run,) = runs(tmp_path)
+    assert pictures(run) == pictures(undisturbed) and rows(run) == rows(undisturbed)
+
+
+def test_the_draws_of_one_image_are_one_batch(tmp_path: Path) -> None:
+    """A batch has one cost a row: with four draws at once, each row's is a quarter of the call's."""
+    done = tiny(tmp_path, *LIGHT, "n_images=1", "draws=4", "batch_size=4")
+    assert done.code == 0, done.err
+    (run,) = runs(tmp_path)
+    records = [json.loads((folder / "records" / "test-000000.json").read_text()) for folder in by_draw(run)]
+    assert len({record["cost"]["seconds"] for record in records}) == 1
+
+
+def test_known_problems_take_more_draws_too(tmp_path: Path) -> None:
+    """One mechanism: their draws are kept in one file, and the first ones stay what they were."""
+    mixture = ("dataset=mixture", "variant=exact", "n_images=1", "device=cpu")
+    found = []
+    for asked, there in ((60, 60), (120, 120), (60, 120)):
+        done = tiny(tmp_path, *mixture, f"draws={asked}")
+        assert done.code == 0, done.err
+        (run,) = runs(tmp_path)
+        found.append(np.load(run / "draws" / "problem-0000.npy"))
+        record = json.loads((run / "records" / "problem-0000.json").read_text())
+        assert record["draws"] == len(found[-1]) == there
+    assert np.array_equal(found[1][:60], found[0])
+
+
+def test_a_number_of_draws_is_checked(tmp_path: Path) -> None:
+    done = tiny(tmp_path, "draws=0")
+    assert done.code == 1 and done.errors == ["error: draws=0: must be a whole number of at least 1"]
+
+
+def test_a_look_at_few_images_with_more_draws_leaves_a_whole_run_whole(tmp_path: Path) -> None:
+    assert tiny(tmp_path, *LIGHT, "n_images=3").code == 0
+    assert tiny(tmp_path, *LIGHT, "n_images=1", "draws=2").code == 0
+    [status] = statuses(tmp_path / "results")
+    assert (status.done, status.missing, status.complete, status.draws) == (4, 0, True, 2)
+
+
+def test_a_half_made_folder_of_a_draw_blocks_nothing(undisturbed: Path, tmp_path: Path) -> None:
+    assert tiny(tmp_path, *FOUR, "draws=2").code == 0
+    (run,) = runs(tmp_path)
+    (run / "draws" / "3").mkdir()
+    (run / "draws" / "1.bak").mkdir()
+    assert tiny(tmp_path, *FOUR).code == 0
+    assert [images(run / "draws" / number) for number in "123"] == pictures(undisturbed)[1:]
+
+
+def test_a_draw_that_fails_is_named_when_the_command_ends(tmp_path: Path) -> None:
+    done = tiny(tmp_path, *LIGHT, *flawed("last_row_is_nan"), "n_images=2", "draws=2", "batch_size=4")
+    assert done.code != 0 and any("1 draws failed" in line for line in done.errors), done.err
+    [status] = statuses(tmp_path / "results")
+    assert (status.done, status.failed) == (3, 1)

@@ -1,0 +1,156 @@
+"""One way to write options for all commands, the words of the command line, and completion in a shell."""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ldsmc_bench.cli import Options
+from ldsmc_bench.commands import COMMANDS as WORDS
+from ldsmc_bench.commands import find_command, help, power, rescore, status
+from ldsmc_bench.commands.run import flags_first
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.report.figures import __main__ as figures
+from ldsmc_bench.report.figures import exactness
+from ldsmc_bench.report.page import __main__ as page
+from ldsmc_bench.report.tables import __main__ as tables
+from ldsmc_bench.tracking import __main__ as wandb
+from tests.commands import here
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "status": status.main,
+    "tables": tables.main,
+    "figures": figures.main,
+    "page": page.main,
+    "power": power.main,
+    "rescore": rescore.main,
+    "exactness": exactness.main,
+    "wandb": lambda arguments: wandb.main([*arguments, "a-run"]),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("spelling", ["--results-dir {}", "--results-dir={}", "results_dir={}"])
+def test_the_results_folder_is_spelled_alike(command: str, spelling: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert COMMANDS[command](spelling.format("nowhere").split(" ")) in (1, 2)
+    assert "results_dir=nowhere cannot be read" in capsys.readouterr().err
+
+
+def test_other_arguments_stay_as_they_are() -> None:
+    assert flags_first(["-m", "--results-dir", "a", "seed=0,1", "--results-dir=b=c"]) == [
+        "-m", "seed=0,1", "results_dir=a", "results_dir=b=c",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "code"), [("status", 0), ("tables", 2), ("figures", 2), ("page", 2), ("power", 2)])
+@pytest.mark.parametrize("begun", [False, True])
+def test_before_any_run_the_remedy_is_named(
+    command: str,
+    code: int,
+    begun: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if begun:
+        (tmp_path / "results" / "runs").mkdir(parents=True)
+    assert COMMANDS[command]([]) == code
+    said = capsys.readouterr()
+    assert (said.out + said.err).removeprefix("error: ") == "no runs yet: make run\n"
+
+
+def example() -> Options:
+    options = Options("example", None, results_dir=True)
+    options.add_argument("names", nargs="*")
+    options.add_argument("--out-file", type=Path)
+    options.add_argument("--json", action="store_true")
+    options.add_argument("--faces", type=int, default=1)
+    return options
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "prior=a out_file=b=c json=true faces=3 n",
+        "prior=a --out-file b=c --json --faces 3 n",
+        "--json prior=a n faces=3 --out-file=b=c",
+    ],
+)
+def test_options_are_written_as_settings_of_a_run_or_as_flags(arguments: str) -> None:
+    found = example().read(arguments.split())
+    assert vars(found) == {
+        "names": ["prior=a", "n"], "out_file": Path("b=c"), "json": True, "faces": 3, "results_dir": Path("results"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("argument", "line"),
+    [
+        ("json=maybe", "json=maybe: must be true or false"),
+        ("faces=x", "argument --faces: invalid int value: 'x'; ldsmc-bench example --help shows the options"),
+        ("--face-size=3", "--face-size=3: ldsmc-bench example has no such option; did you mean faces?"),
+    ],
+)
+def test_a_mistake_in_the_options_is_one_line(argument: str, line: str) -> None:
+    with pytest.raises(UserError) as caught:
+        example().read([argument])
+    assert str(caught.value) == line
+    assert not example().read(["json=false"]).json
+
+
+def test_help_shows_options_as_they_are_written() -> None:
+    text = example().format_help()
+    assert "usage: ldsmc-bench example names [key=value ...]" in text
+    assert "out_file=OUT_FILE" in text and "json=true" in text and "--json" not in text
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_every_word_is_a_command(word: str) -> None:
+    assert callable(find_command(word))
+
+
+def test_a_bare_first_word_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert here("statsu") == 2
+    assert capsys.readouterr().err.startswith("error: statsu: no such command; did you mean status?; settings of a run")
+    assert here("status", "results_dir=nowhere") == 2
+    assert capsys.readouterr().err.startswith("error: results_dir=nowhere cannot be read")
+    assert here("--version") == 0
+    assert capsys.readouterr().out == "ldsmc_bench 0.1.0\n"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is absent")
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("stat", ["status"]),
+        ("met", ["method="]),
+        ("method=latent_", ["latent_daps", "latent_dps"]),
+        ("status results", ["results_dir="]),
+        ("task=sr", ["sr4", "sr8"]),
+        ("task=box,fr", ["box,freeform"]),
+        ("seed=0 -m task=box,sr", ["box,sr4", "box,sr8"]),
+        ("precision=b", ["bf16"]),
+        ("n_im", ["n_images="]),
+        ("wandb.mode=of", ["offline"]),
+        ("n_images=", []),
+    ],
+)
+def test_a_bash_completes_words_keys_and_choices(line: str, found: list[str], tmp_path: Path) -> None:
+    """As bash calls the function: its words are those of readline, which end at `=`."""
+    words = line.replace("=", " = ").split()
+    (tmp_path / "completion").write_text(help.completion())
+    script = f"""
+        source completion
+        COMP_WORDBREAKS=$' \\t\\n"\\'><=;|&(:'
+        COMP_LINE="ldsmc-bench {line}" COMP_POINT={len("ldsmc-bench " + line)} COMP_CWORD={len(words)}
+        _ldsmc_bench
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+        complete -p ldsmc-bench
+    """
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    *said, registered = done.stdout.splitlines()
+    assert [one for one in said if one] == found
+    assert registered == "complete -o default -o nospace -F _ldsmc_bench ldsmc-bench"

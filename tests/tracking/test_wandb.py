@@ -1,0 +1,597 @@
+"""W&B as a mirror of the store: what real offline files hold, read by wandb itself, and that no failure passes."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from ldsmc_bench import toyfaces
+from ldsmc_bench.errors import notify
+from ldsmc_bench.records.problems import keep_problem, open_problem
+from ldsmc_bench.records.record import Record, RunLabels
+from ldsmc_bench.records.status import Request, request
+from ldsmc_bench.records.store import Store, keep, open_store, read, write_summary
+from ldsmc_bench.records.summary import summarise
+from ldsmc_bench.tracking import follow as tracking
+from ldsmc_bench.tracking.follow import Upload, finish, observe, quiet
+from tests.commands import flawed, records, runs, tiny
+from tests.report.stored import measured
+from tests.tracking.wandb_server import serving
+
+RUN_ID = "ldsmc-box-toyfaces-0123456789ab"
+CONFIG = {"protocol": 1, "method": {"name": "ldsmc", "sample": {"particles": 5}}, "task": {"name": "box"}, "seed": 3}
+CONFIG |= {"measurement": {}, "dataset": {"name": "toyfaces"}}
+LABELS: dict[str, Any] = {
+    "method": "ldsmc",
+    "task": "box",
+    "dataset": "toyfaces",
+    "seed": 3,
+    "steps": 6,
+    "particles": 5,
+}
+IDS = [f"test-{image:06d}" for image in range(20)]
+STEPS = LABELS["steps"]
+ESS = np.random.default_rng(0).uniform(1, 5, (20, STEPS))
+RESAMPLED = np.random.default_rng(1).integers(0, 2, (20, STEPS))
+
+PATIENCE = 300.0  # seconds, for what takes two where the machine has nothing else to do
+
+STUB = "class Table: ...\nclass Image: ...\nclass Run: ...\ndef login(**_): return False\n"
+FAILURES = {
+    "missing": "raise ImportError('no wandb here')",
+    "failing": STUB + "def init(**_):\n    print('noise')\n    raise RuntimeError('429\\ntoo many requests')",
+    "asking": STUB + "def init(**_): input('your key? ')",
+    "crashing": STUB + "import os\ndef init(**_): os.abort()",
+}
+HANGING = """
+import os, pathlib, subprocess, time
+def init(**_):
+    child = subprocess.Popen(['sleep', '100'])
+    pathlib.Path(os.environ['PIDS']).write_text(f'{os.getpid()} {child.pid}')
+    time.sleep(100)
+"""
+
+
+@pytest.fixture(autouse=True)
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A command that has not warned yet, of a user without key or settings."""
+    for name in [name for name in os.environ if name.startswith("WANDB_") or name == "NETRC"]:
+        monkeypatch.delenv(name)
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    notify.cache_clear()
+    monkeypatch.setattr(tracking, "TIME_LIMIT", PATIENCE)
+    before = dict(os.environ)
+    yield
+    finish()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Store:
+    return open_store(tmp_path / "results", RUN_ID, "# commit: abc\n# machine: a slow one\n" + yaml.safe_dump(CONFIG))
+
+
+@pytest.fixture
+def store(empty: Store) -> Store:
+    """Three restored images and a failed one."""
+    for image in range(3):
+        keep(empty, row(image), picture(image))
+    keep(empty, failed(3))
+    conclude(empty)
+    return empty
+
+
+def row(image: int) -> Record:
+    return {
+        "run_id": RUN_ID,
+        "image_id": IDS[image],
+        **LABELS,
+        "status": "ok",
+        "metrics": {"psnr": 20.0 + image},
+        "cost": {"seconds": 1.5},
+        "diagnostics": {"ess": ESS[image].tolist(), "resampled": RESAMPLED[image].astype(bool).tolist()},
+    }  # type: ignore[typeddict-item]
+
+
+def failed(image: int) -> Record:
+    return row(image) | {"status": "failed", "error": "unreadable", "metrics": {}, "cost": {}, "diagnostics": {}}  # type: ignore[return-value]
+
+
+def picture(image: int) -> np.ndarray:
+    return np.full((64, 64, 3), 10 * image, dtype=np.uint8)
+
+
+def conclude(store: Store) -> None:
+    summary = summarise(read(store), {"toyfaces_fid": 3.25, "reference": "toyfaces", "warning": None})
+    write_summary(store, {**summary, "networks": {"toyfaces_fid": "12ab"}})
+
+
+def making(
+    store: Store, mode: str = "offline", live: bool = True, shard: int = 0, shards: int = 1
+) -> AbstractContextManager[None]:
+    """What a command does around a run; one that is not live has nothing left to do."""
+    settings = SimpleNamespace(config={"wandb": {"mode": mode}}, shard=shard, shards=shards)
+    return observe(SimpleNamespace(settings=settings, store=store, ids=IDS[:4], batches=[IDS] if live else []))  # type: ignore[arg-type]
+
+
+def upload(store: Store, mode: str = "offline", live: bool = False) -> None:
+    """What a command does that finds the run finished already."""
+    with making(store, mode, live):
+        pass
+    finish()
+
+
+def folders(store: Store) -> list[Path]:
+    return sorted(path for path in (store.root.parent.parent / "wandb").glob("*run-2*"))
+
+
+def records_of(folder: Path) -> list[dict[str, Any]]:
+    """What wandb's own reader finds in the file of a run."""
+    program = Path(str(importlib.util.find_spec("wandb").origin)).parent / "bin" / "wandb-core"  # type: ignore[union-attr]
+    (file,) = folder.glob("*.wandb")
+    command = [str(program), "leet", "inspect", "--no-observability", "--json", "--run-file", str(file)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout.splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def of_kind(kind: str, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [record[kind] for record in records if record["type"] == kind]
+
+
+def history_of(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [line["item"] for line in of_kind("history", records)]
+
+
+def rows_of(store: Store) -> list[str]:
+    return (store.root.parent.parent / "wandb" / f"{RUN_ID}.rows").read_text().splitlines()
+
+
+def command(store: Store, *arguments: str) -> list[str]:
+    results = str(store.root.parent.parent)
+    return [sys.executable, "-m", "ldsmc_bench.tracking", "--results-dir", results, *arguments]
+
+
+def pretend(wandb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *others: str) -> None:
+    """Let new processes find this package in the place of wandb, and their other ones in these folders."""
+    (tmp_path / "fake" / "wandb").mkdir(parents=True)
+    (tmp_path / "fake" / "wandb" / "__init__.py").write_text(wandb)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "fake"), *others]))
+
+
+def send_run(upload: Upload, is_over: Callable[[], bool] = lambda: True) -> None:
+    from ldsmc_bench.tracking.send import send  # wandb takes its settings when it is imported
+
+    send(upload, is_over)
+
+
+def happening(*events: Callable[[], object]) -> Callable[[], bool]:
+    """An `is_over` for `send`: one event before each look, the end with the last."""
+    left = list(events)
+
+    def is_over() -> bool:
+        left.pop(0)()
+        return not left
+
+    return is_over
+
+
+def test_a_run_is_sent_while_it_grows(empty: Store, capfd: pytest.CaptureFixture[str]) -> None:
+    """18 images come in three batches, not in the order of their names, and one fails."""
+    problem = open_problem(empty.results_dir, CONFIG)
+    for image_id in IDS:
+        truth = toyfaces.array(image_id)
+        keep_problem(problem, image_id, {"truth": truth, "measurement": measured(truth, "box")})
+    request(empty, Request(19, RunLabels(**LABELS), tuple(IDS[:16])))
+    order = [*range(9, 18), *range(5), *range(5, 9)]
+    known = []
+
+    def batch(images: Sequence[int]) -> None:
+        known.append(rows_of(empty))
+        for image in images:
+            other = {"truth": "0" * 16} if image == 5 else {}  # since then the picture was exchanged
+            keep(empty, row(image) | other, picture(image), np.full((64, 64), 20, np.uint8))  # type: ignore[arg-type]
+
+    def end() -> None:
+        batch(order[14:])
+        keep(empty, failed(18))
+        conclude(empty)
+
+    with quiet():
+        send_run(Upload(empty), happening(lambda: batch(order[:9]), lambda: batch(order[9:14]), end))
+    assert capfd.readouterr() == ("", "")
+    assert known == [[], [IDS[i] for i in order[:9]], [IDS[i] for i in order[:14]]]
+    (folder,) = folders(empty)
+    records = records_of(folder)
+
+    (run,) = of_kind("run", records)
+    assert (run["run_id"], run["resume"], run["run_group"]) == (RUN_ID, True, RUN_ID)
+    config = run["config"]["update"]
+    assert {key: config[key] for key in CONFIG} == CONFIG
+    assert (config["steps"], config["particles"]) == (STEPS, 5)
+    assert run["notes"] == "commit: abc\nmachine: a slow one"
+    assert of_kind("exit", records)[0]["exit_code"] == 0
+
+    history = history_of(records)
+    assert [item["_step"] for item in history] == list(range(18 + STEPS + 1))
+    images, smc, last = history[:18], history[18:-1], history[-1]
+    psnr = 20.0 + np.array(order)
+    assert [item["images"] for item in images] == list(range(1, 19))
+    assert [item["image/psnr"] for item in images] == psnr.tolist()
+    np.testing.assert_allclose([item["running/psnr"] for item in images], psnr.cumsum() / np.arange(1, 19))
+    np.testing.assert_allclose([item["image/ess"] for item in images], ESS[order].mean(axis=1))
+    assert {item["image/seconds"] for item in images} == {1.5}
+    assert [item["smc/step"] for item in smc] == list(range(STEPS))
+    np.testing.assert_allclose([item["smc/ess"] for item in smc], ESS[:18].mean(axis=0))
+    np.testing.assert_allclose([item["smc/resampled"] for item in smc], RESAMPLED[:18].mean(axis=0))
+
+    summary: dict[str, Any] = {}
+    for item in of_kind("summary", records):
+        summary |= item["update"]
+    assert summary["metrics/psnr"] == pytest.approx(psnr.mean())
+    assert summary["metrics/psnr_se"] == pytest.approx(psnr.std(ddof=1) / 18**0.5)
+    assert (summary["cost/seconds"], summary["sets/toyfaces_fid"]) == (1.5, 3.25)
+    assert summary["networks/toyfaces_fid"] == "12ab"
+    assert (summary["n"], summary["n_failed"], summary["running/psnr"]) == (18, 1, pytest.approx(psnr.mean()))
+    assert "image/psnr" not in summary
+
+    table = json.loads((folder / "files" / last["rows.path"]).read_text())
+    rows = [dict(zip(table["columns"], line, strict=True)) for line in table["data"]]
+    assert [line["image_id"] for line in rows] == IDS[:19]
+    assert rows[7] == {"image_id": IDS[7], "status": "ok", "error": None, "psnr": 27.0, "seconds": 1.5}
+    assert (rows[18]["error"], rows[18]["psnr"]) == ("unreadable", None)
+
+    # The panel: truth, measurement and reconstruction of the first 16 images of the data set, each once.
+    shown = [key for item in images for key in item if key.endswith(".path")]
+    assert shown == [f"panel/{i:02d}.path" for i in order if i < 16]
+    (panel,) = [item for item in images if "panel/03.path" in item]
+    places = "truth | measurement | reconstruction | particles' spread x4"
+    assert panel["panel/03.caption"] == f"{IDS[3]}: {places} (ldsmc N=5)"
+    (exchanged,) = [item for item in images if "panel/05.path" in item]
+    assert exchanged["panel/05.caption"].startswith(f"{IDS[5]}: reconstruction |")
+    pixels = np.asarray(Image.open(folder / "files" / panel["panel/03.path"]))
+    truth, seen, restored = (pixels[:, start : start + 64] for start in (0, 68, 136))
+    np.testing.assert_array_equal(truth, toyfaces.array(IDS[3]))
+    np.testing.assert_array_equal(restored, picture(3))
+    np.testing.assert_array_equal(pixels[:, 204:268], np.full((64, 64, 3), 4 * 20))
+    hole = (seen == 128).all(axis=2)
+    assert 0.1 < hole.mean() < 0.5
+    assert np.abs(seen.astype(int) - truth)[~hole].mean() < 10
+
+
+def test_a_run_goes_on_where_it_stopped(empty: Store) -> None:
+    """Offline each folder holds all; more images after the end are added, and there is one folder in the end."""
+    for image in range(2):
+        keep(empty, row(image), picture(image))
+    with quiet():
+        send_run(Upload(empty))
+    (first,) = folders(empty)
+    broken_off = records_of(first)
+    assert of_kind("exit", broken_off)[0]["exit_code"] == 1
+    assert [item["image/psnr"] for item in history_of(broken_off)] == [20, 21]
+
+    keep(empty, row(2), picture(2))
+    conclude(empty)
+    upload(empty)
+    (second,) = folders(empty)
+    assert [item.get("image/psnr") for item in history_of(records_of(second))] == [20, 21, 22, *[None] * (STEPS + 1)]
+    upload(empty)
+    assert folders(empty) == [second]  # W&B has it
+
+    keep(empty, row(3), picture(3))
+    conclude(empty)
+    upload(empty)
+    (third,) = folders(empty)
+    assert not {first, second} & {third}
+    assert [item["image/psnr"] for item in history_of(records_of(third))[:4]] == [20, 21, 22, 23]
+
+
+JOB = """
+import sys, time
+from tests.tracking.test_wandb import *
+store = Store(Path(sys.argv[1]), RUN_ID)
+tracking.TIME_LIMIT = float(sys.argv[4])
+with making(store):
+    for image in map(int, sys.argv[2].split(",")):
+        keep(store, row(image), picture(image))
+    print(next(iter(tracking._followers)).pid, flush=True)
+    if sys.argv[3] == "wait":
+        time.sleep(100)
+    conclude(store)
+"""
+
+
+def job(store: Store, images: str, then: str, time_limit: float = PATIENCE) -> subprocess.Popen[str]:
+    arguments = [sys.executable, "-c", JOB, str(store.root), images, then, str(time_limit)]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+
+
+def test_kill_9_and_resume(empty: Store) -> None:
+    """The follower outlives its job only to send what is there; the next job sends each row once, to the same run."""
+    killed = job(empty, "0,1", "wait")
+    assert killed.stdout is not None
+    follower = killed.stdout.readline().strip()
+    killed.kill()
+    killed.wait()
+    until(lambda: not alive(follower))
+    (first,) = folders(empty)
+    records = records_of(first)
+    assert (of_kind("run", records)[0]["run_id"], of_kind("exit", records)[0]["exit_code"]) == (RUN_ID, 1)
+    assert [item["image/psnr"] for item in history_of(records)] == [20, 21]
+
+    resumed = job(empty, "2,3", "end")
+    assert resumed.wait(timeout=PATIENCE) == 0
+    (second,) = folders(empty)
+    records = records_of(second)
+    assert (of_kind("run", records)[0]["run_id"], of_kind("exit", records)[0]["exit_code"]) == (RUN_ID, 0)
+    assert [item.get("image/psnr") for item in history_of(records)] == [20, 21, 22, 23, *[None] * (STEPS + 1)]
+
+
+def test_a_mirror_that_was_killed_is_made_again(store: Store) -> None:
+    """The follower and W&B's own process are killed in the middle of it, as with the whole machine."""
+    code = """
+import os, signal, sys
+from tests.tracking.test_wandb import *
+store = Store(Path(sys.argv[1]), RUN_ID)
+with quiet():
+    send_run(Upload(store), happening(lambda: None, lambda: os.killpg(0, signal.SIGKILL)))
+"""
+    killed = subprocess.run([sys.executable, "-c", code, str(store.root)], start_new_session=True, timeout=PATIENCE)
+    assert killed.returncode == -signal.SIGKILL
+    (partial,) = folders(store)
+    assert rows_of(store) == IDS[:3]
+    upload(store)
+    (whole,) = folders(store)
+    assert whole != partial
+    records = records_of(whole)
+    assert of_kind("exit", records)[0]["exit_code"] == 0
+    assert [item["_step"] for item in history_of(records)] == list(range(3 + STEPS + 1))
+
+
+def test_shards_group_under_the_run_that_the_last_one_sends(empty: Store) -> None:
+    for shard in (0, 1):
+        with making(empty, shard=shard, shards=2):
+            for image in (shard, shard + 2):
+                keep(empty, row(image), picture(image))
+            if shard == 1:
+                conclude(empty)
+        finish()
+    found = [records_of(folder) for folder in folders(empty)]
+    runs = {of_kind("run", records)[0]["run_id"]: history_of(records) for records in found}
+    psnrs = {name: [item["image/psnr"] for item in items if "image/psnr" in item] for name, items in runs.items()}
+    assert psnrs == {RUN_ID: [20, 21, 22, 23], f"{RUN_ID}-shard0of2": [20, 22], f"{RUN_ID}-shard1of2": [21, 23]}
+    assert {of_kind("run", records)[0]["run_group"] for records in found} == {RUN_ID}
+    assert [name for name, items in runs.items() if any("rows.path" in item for item in items)] == [RUN_ID]
+
+
+def test_the_command_sends_any_finished_run_again(store: Store) -> None:
+    """Beside it a run that failed throughout is sent too; an unfinished and an unknown one are named."""
+    broken = open_store(store.root.parent.parent, "dps-box-toyfaces-ba9876543210", yaml.safe_dump(CONFIG))
+    keep(broken, failed(0) | {"run_id": broken.run_id})  # type: ignore[arg-type]
+    write_summary(broken, summarise(read(broken), {}))
+    open_store(store.root.parent.parent, "unfinished", yaml.safe_dump(CONFIG))
+
+    upload(store)
+    before = folders(store)
+    again = command(store, "nowhere", "unfinished", RUN_ID, broken.run_id)
+    result = subprocess.run(again, capture_output=True, text=True, timeout=PATIENCE)
+    assert result.returncode == 1
+    assert [line.split(":")[1].strip() for line in result.stderr.splitlines()] == ["nowhere", "unfinished"]
+    assert [line.split(":")[0] for line in result.stdout.splitlines()] == [RUN_ID, broken.run_id]
+    after = folders(store)
+    assert sorted(path.name.split("-", 3)[3] for path in after) == sorted([RUN_ID, broken.run_id])
+    assert not set(before) & set(after)
+    upload(store)  # knows of it
+    assert folders(store) == after
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_failure_is_one_warning(
+    failure: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pretend(FAILURES[failure], tmp_path, monkeypatch)
+    upload(store, live=True)
+    upload(Store(store.root, RUN_ID), live=True)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("warning: W&B is left alone")
+    assert len(err.splitlines()) == 1
+    reasons = {"missing": "no wandb here", "failing": "429 too many requests", "asking": "EOF", "crashing": "exit code"}
+    assert reasons[failure] in err
+    assert f"python -m ldsmc_bench.tracking --mode offline --results-dir {tmp_path}/results {RUN_ID}" in err
+    assert not folders(store)
+
+
+def test_a_hanging_wandb_is_ended_in_time(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The runs of a command do not wait for it; its end does, for so long, and nothing is left of it."""
+    pretend(STUB + HANGING, tmp_path, monkeypatch)
+    monkeypatch.setenv("PIDS", str(tmp_path / "pids"))
+    monkeypatch.setattr(tracking, "TIME_LIMIT", 4.0)
+    with making(store):
+        until((tmp_path / "pids").exists)
+    started = time.monotonic()
+    upload(store)
+    assert time.monotonic() - started < 100  # as long as it would hang
+    out, err = capfd.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert "more than 4 s" in err
+    pids = (tmp_path / "pids").read_text().split()
+    until(lambda: not any(map(alive, pids)))
+
+
+def test_a_hanging_wandb_dies_after_its_job(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job was killed, so nobody is there to end it."""
+    pretend(STUB + HANGING, tmp_path, monkeypatch, os.getcwd())
+    monkeypatch.setenv("PIDS", str(tmp_path / "pids"))
+    killed = job(store, "0", "wait", time_limit=0.1)
+    until((tmp_path / "pids").exists)
+    killed.kill()
+    killed.wait()
+    pids = (tmp_path / "pids").read_text().split()
+    until(lambda: not any(map(alive, pids)))
+
+
+def test_a_sweep_waits_once_and_gives_up_after_the_first_failure(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No run waits for W&B, few followers are at work at once, and all runs are named in the warning."""
+    pretend(STUB + HANGING, tmp_path, monkeypatch)
+    monkeypatch.setenv("PIDS", str(tmp_path / "pids"))
+    monkeypatch.setattr(tracking, "TIME_LIMIT", 1.0)
+    stores = [open_store(store.results_dir, f"{RUN_ID}-{number}", yaml.safe_dump(CONFIG)) for number in range(8)]
+    started = time.monotonic()
+    for number, one in enumerate(stores):
+        with making(one, live=number % 2 == 0):
+            keep(one, failed(0) | {"run_id": one.run_id})  # type: ignore[arg-type]
+            write_summary(one, summarise(read(one), {}))
+        assert len(tracking._followers) <= tracking.AT_ONCE
+    sampled = time.monotonic()
+    finish()
+    assert time.monotonic() - sampled < 1.0 * len(stores) and sampled - started < 20
+    out, err = capfd.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert err.split()[-8:] == [one.run_id for one in stores]
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_online_without_a_key_is_offline_with_one_warning(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    upload(store, "online", live=True)
+    out, err = capfd.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert "no W&B key" in err
+    (folder,) = folders(store)
+    assert folder.name.startswith("offline-run-")
+    upload(store)
+    assert folders(store) == [folder]
+
+    # With a key it is sent as soon as that is asked again: here to a server that is not there.
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
+    upload(store, "online")
+    out, err = capfd.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert "127.0.0.1:9" in err
+    assert folder.exists()
+
+
+def test_online_a_resumed_run_doubles_nothing(
+    empty: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")  # what the command asks for overrides it
+    with serving() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+
+        def sent() -> list[float | None]:
+            return [server.history[RUN_ID][number].get("image/psnr") for number in sorted(server.history[RUN_ID])]
+
+        for image in range(2):
+            keep(empty, row(image), picture(image))
+        upload(empty, "online", live=True)
+        assert sent() == [20, 21]
+
+        # The job was killed as a row was on its way, which W&B never got, and as it wrote the next row's name.
+        with open(names := empty.results_dir / "wandb" / f"{RUN_ID}.rows", "a") as file:
+            file.write(f"{IDS[2]}\ntorn by a k")
+        for image in range(2, 4):
+            keep(empty, row(image), picture(image))
+        conclude(empty)
+        upload(empty, "online", live=True)
+        end = [None] * (STEPS + 1)
+        assert sent() == [20, 21, 22, 23, *end]
+
+        # More images fill in.
+        keep(empty, row(4), picture(4))
+        conclude(empty)
+        upload(empty, "online", live=True)
+        assert sent() == [20, 21, 22, 23, *end, 24, None]  # the curves stay, a new table comes
+        assert rows_of(empty) == [*IDS[:4], *["/curves"] * STEPS, "/end", IDS[4], "/end"]
+
+        # On another machine, whose folder has no names of rows, images of the past are not sent, and those of now are.
+        names.unlink()
+        keep(empty, row(5), picture(5))
+        with making(empty, "online"):
+            until(names.exists)
+            keep(empty, row(6), picture(6))
+        finish()
+        assert 26 in sent() and 25 not in sent()
+        conclude(empty)
+        upload(empty, "online")
+
+        upload(empty, "online")  # has it
+        upload(empty)  # online is better than offline
+        assert server.twice == []
+        assert server.summary[RUN_ID]["metrics/psnr"] == server.summary[RUN_ID]["running/psnr"] == 23
+    assert capfd.readouterr() == ("", "")
+    assert [folder.name[:4] for folder in folders(empty)] == ["run-"]
+
+
+def test_disabled_imports_and_starts_nothing(store: Store) -> None:
+    code = f"""
+import subprocess, sys
+from pathlib import Path
+from types import SimpleNamespace
+from ldsmc_bench.records.store import Store
+from ldsmc_bench.tracking.follow import finish, observe
+subprocess.Popen = None
+store = Store(Path({str(store.root)!r}), {RUN_ID!r})
+settings = SimpleNamespace(config={{"wandb": {{"mode": "disabled"}}}}, shard=0, shards=1)
+for batches in ([["an image"]], []):
+    with observe(SimpleNamespace(settings=settings, store=store, ids=["an image"], batches=batches)):
+        pass
+finish()
+sys.exit("wandb" in sys.modules or "torch" in sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert not (store.root.parent.parent / "wandb").exists()
+
+
+def test_a_command_mirrors_its_run(tmp_path: Path) -> None:
+    """From the command line to W&B's file, a failed image and the last of a sweep's runs included."""
+    overrides = ("wandb.mode=offline", *flawed("one_nan"), "-m", "particles=1,2")
+    assert tiny(tmp_path, *overrides).code == 1
+    (first, second) = runs(tmp_path)
+    until(lambda: all((tmp_path / "results" / "wandb" / f"{run.name}.sent").exists() for run in (first, second)))
+    folders = {
+        folder.name.split("-", 3)[3]: folder for folder in (tmp_path / "results" / "wandb").glob("offline-run-*")
+    }
+    assert folders.keys() == {first.name, second.name}
+    (row, *rest) = history_of(records_of(folders[second.name]))
+    (record, _) = records(second).values()
+    assert row["image/psnr"] == record["metrics"]["psnr"]
+    columns = "truth | measurement | reconstruction | particles' spread x4"
+    assert row["panel/00.caption"] == f"{IDS[0]}: {columns} (one_nan N=2)"
+    assert [item.get("smc/entropy") for item in rest] == [*record["diagnostics"]["entropy"], None]
