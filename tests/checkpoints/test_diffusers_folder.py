@@ -25,6 +25,8 @@ from ldsmc_bench.prior import schedule
 from ldsmc_bench.prior.latent import LatentPrior
 
 load = partial(compvis.load, published="sd15")
+# Rounding depends on where in memory weights lie: some CPUs multiply aligned matrices in another order.
+equal = partial(torch.allclose, rtol=1e-5, atol=1e-5)
 CLASSES: dict[str, Any] = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}
 TINY: dict[str, dict[str, Any]] = {
     "unet": {
@@ -168,11 +170,11 @@ def read_as_diffusers_does(folder: Path, part: str, key: str, value: Any) -> boo
     assert theirs is not None
     if part == "unet":
         z = normal(1, *ours.shape, seed=1)
-        assert torch.equal(ours.eps(z, T), theirs(z, T, ours.context).sample)
+        assert equal(ours.eps(z, T), theirs(z, T, ours.context).sample)
     else:
         scale = theirs.config.scaling_factor
-        assert torch.equal(ours.encode(X), theirs.encode(X).latent_dist.mean * scale)
-        assert torch.equal(ours.decode(Z), theirs.decode(Z / scale).sample)
+        assert equal(ours.encode(X), theirs.encode(X).latent_dist.mean * scale)
+        assert equal(ours.decode(Z), theirs.decode(Z / scale).sample)
     return True
 
 
@@ -304,10 +306,10 @@ def test_weights_are_read_in_every_form_that_diffusers_writes(folder, whole, pla
     unet = network("unet")
     if precision:
         unet = unet.half().float()
-        assert not torch.equal(ours.eps(Z, T), plain.eps(Z, T))
+        assert not equal(ours.eps(Z, T), plain.eps(Z, T))
     else:
-        assert torch.equal(ours.decode(Z), plain.decode(Z)) and torch.equal(ours.context, plain.context)
-    assert torch.equal(ours.eps(Z, T), unet(Z, T, ours.context).sample)
+        assert equal(ours.decode(Z), plain.decode(Z)) and equal(ours.context, plain.context)
+    assert equal(ours.eps(Z, T), unet(Z, T, ours.context).sample)
     assert ours.unet.dtype == torch.float32 and ours.digest != plain.digest
 
 
@@ -337,12 +339,12 @@ def test_a_folder_without_weights_names_the_forms(folder):
 
 
 def test_the_raw_weights_are_read_where_the_folder_has_them(folder, plain):
-    assert torch.equal(load(folder, ema=False).eps(Z, T), plain.eps(Z, T))
+    assert equal(load(folder, ema=False).eps(Z, T), plain.eps(Z, T))
     weights = load_file(folder / "unet" / WEIGHTS)
     raw = {key: weight * 0.9 for key, weight in weights.items()}
     save_file(raw, folder / "unet" / "diffusion_pytorch_model.non_ema.safetensors")
-    assert not torch.equal(load(folder, ema=False).eps(Z, T), plain.eps(Z, T))
-    assert torch.equal(load(folder, ema=True).eps(Z, T), plain.eps(Z, T))
+    assert not equal(load(folder, ema=False).eps(Z, T), plain.eps(Z, T))
+    assert equal(load(folder, ema=True).eps(Z, T), plain.eps(Z, T))
 
 
 def rewritten(path: Path, content: bytes) -> None:
