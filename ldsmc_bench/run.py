@@ -45,7 +45,7 @@ def run(cfg: DictConfig) -> Store:
     ids = list(dataset.ids[: settings.n_images])
     own_trial = settings.config["dataset"].get("trial")  # which makes all draws of an image at once, in one row
     rows = 1 if own_trial else settings.draws
-    request(store, Request(len(ids), settings.labels, tuple(ids[:FIRST]), rows), there=len(dataset.ids))
+    request(store, Request((len(ids),) * rows, settings.labels, tuple(ids[:FIRST])), there=len(dataset.ids))
     set_changed_aside(store, dataset)
     draws = [Draw(image_id, number) for number in range(rows) for image_id in ids]
     mine = draws[settings.shard :: settings.shards]

@@ -8,9 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from ldsmc_bench.records.status import statuses
+from ldsmc_bench.records.record import RunLabels
+from ldsmc_bench.records.status import Request, request, statuses
+from ldsmc_bench.records.store import keep, open_store, read_summary
+from ldsmc_bench.running.conclude import conclude
 from tests.commands import LIGHT, flawed, images, repeatable, runs, tiny, whole_run
+from tests.records.kept import RUN, picture, row
 from tests.test_resume import end_at
 
 FOUR = (*LIGHT, "precision=fp64", "n_images=2", "batch_size=2", "draws=4")
@@ -119,6 +124,14 @@ def test_a_half_made_folder_of_a_draw_blocks_nothing(undisturbed: Path, tmp_path
     (run / "draws" / "1.bak").mkdir()
     assert tiny(tmp_path, *FOUR).code == 0
     assert [images(run / "draws" / number) for number in "123"] == pictures(undisturbed)[1:]
+
+
+def test_a_look_for_draws_makes_no_folder(tmp_path: Path) -> None:
+    store = open_store(tmp_path, RUN, "steps: 1\n")
+    keep(store, row("a"), picture("a"))
+    request(store, Request((1, 1), RunLabels("m", "t", "d", particles=1, steps=1, seed=0)))
+    conclude(store, ["a"], torch.device("cpu"), None)
+    assert not (store.root / "draws").exists() and read_summary(store) is None
 
 
 def test_a_draw_that_fails_is_named_when_the_command_ends(tmp_path: Path) -> None:

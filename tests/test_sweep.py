@@ -133,11 +133,11 @@ def test_a_finished_run_is_shown_at_once(
 
 def test_a_run_that_waits_for_other_shards_shows_no_row_of_an_earlier_request(jobs: list[Job], tmp_path: Path) -> None:
     store = open_store(tmp_path, str(jobs[0].run_id), "steps: 1")
-    wanted = Request(1, RunLabels("m", "t", "d", particles=1, steps=1, seed=0))
+    wanted = Request((1,), RunLabels("m", "t", "d", particles=1, steps=1, seed=0))
     request(store, wanted)
     write_summary(store, {"n": 1, "n_failed": 0, "n_skipped": 0, "metrics": {}, "cost": {}})
     assert "images=1" in _row(store)
-    request(store, replace(wanted, ids=2))
+    request(store, replace(wanted, images=(2,)))
     assert _row(store) == "this shard is done, others are not yet"
 
 

@@ -25,19 +25,16 @@ FIRST = 16  # ids that a request names
 
 @dataclass(frozen=True)
 class Request:
-    """A request for so many draws of each of the first `ids` images of a data set, and the labels of the run that has
-    to make them."""
+    """A request for draws, each of so many first `images` of a data set, never of more than the one before, and the
+    labels of the run that has to make them."""
 
-    ids: int
+    images: tuple[int, ...]
     labels: RunLabels
     first: tuple[str, ...] = ()  # ids, for sheets and panels that show the same images of all runs
-    draws: int = 1
-    of_each: tuple[int, ...] = ()  # the images asked for of each draw, where later draws are asked of fewer
 
     @property
-    def by_draw(self) -> tuple[int, ...]:
-        """The number of images that are asked for of each draw, never more than of the one before."""
-        return self.of_each or (self.ids,) * self.draws
+    def draws(self) -> int:
+        return len(self.images)
 
 
 @dataclass(frozen=True)
@@ -67,13 +64,12 @@ def request(store: Store, wanted: Request, there: int = sys.maxsize) -> None:
     with writing(store.root):
         while True:  # look again after each attempt: another process may have asked at the same time, for more or less
             standing = requested(store)
-            before = standing.by_draw if standing else ()
-            asked = [min(max(pair), there) for pair in zip_longest(before, wanted.by_draw, fillvalue=0)]
-            if standing and list(before) == asked:
+            before = standing.images if standing else ()
+            asked = tuple(min(max(pair), there) for pair in zip_longest(before, wanted.images, fillvalue=0))
+            if before == asked:
                 return
-            of_each = {"of_each": asked} if len(set(asked)) > 1 else {}
-            note = {"ids": asked[0], "draws": len(asked), **of_each, **asdict(wanted.labels), "first": wanted.first}
-            (replace if path.exists() else publish)(path, (json.dumps(note, indent=2) + "\n").encode())
+            note = {"images": asked, **asdict(wanted.labels), "first": wanted.first}
+            (replace if path.exists() else publish)(path, (json.dumps(note) + "\n").encode())
 
 
 def requested(store: Store) -> Request | None:
@@ -88,11 +84,11 @@ def requested(store: Store) -> Request | None:
 
 
 def asked(store: Store) -> Request | None:
-    """As `requested`; where the request was lost, with the labels of the records and `ids` 0. None without either."""
+    """As `requested`; where the request was lost, with the labels of the records and no images. None without either."""
     if noted := requested(store):
         return noted
     try:
-        return _request({"ids": 0, **read(store, list(outcomes(store))[:1])[0]})
+        return _request({"images": [0], **read(store, list(outcomes(store))[:1])[0]})
     except (LookupError, ValueError, TypeError):
         return None
 
@@ -104,23 +100,22 @@ def _request(values: Mapping[str, Any]) -> Request:
         for name, kind in get_type_hints(RunLabels).items()
         if name in values
     }
-    ids, labelled = int(values["ids"]), RunLabels(**labels)
-    of_each = tuple(map(int, values.get("of_each", ())))
     first = tuple(map(printable, values.get("first", ())))
-    return Request(ids, labelled, first, int(values.get("draws", 1)), of_each)
+    images, *later = map(int, values["images"])  # of draw 0, which every request is for
+    return Request((images, *later), RunLabels(**labels), first)
 
 
 def complete(wanted: Request, counts: Sequence[Tally]) -> bool:
     """True if every draw asked for is done, or skipped because the method cannot do the task, by the counts of a run's
     draws. A failed one leaves a run incomplete: the same command tries it again."""
-    return wanted.ids > 0 and missing(wanted, counts) == 0 and not any(count.failed for count in counts)
+    return wanted.images[0] > 0 and missing(wanted, counts) == 0 and not any(count.failed for count in counts)
 
 
 def missing(wanted: Request, counts: Sequence[Tally]) -> int:
     """The number of draws asked for that have no record. More records than asked for, of pictures that left their
     folder, make up for no other draw's."""
     there = [count.total for count in counts]
-    return sum(max(0, asked - (there[i] if i < len(there) else 0)) for i, asked in enumerate(wanted.by_draw))
+    return sum(max(0, asked - (there[i] if i < len(there) else 0)) for i, asked in enumerate(wanted.images))
 
 
 def concluded(store: Store) -> dict[str, Any] | None:
@@ -129,7 +124,7 @@ def concluded(store: Store) -> dict[str, Any] | None:
     if summary is None or wanted is None:
         return summary
     images = sum(summary.get(key, 0) for key in ("n", "n_failed", "n_skipped"))
-    return summary if images >= wanted.ids and summary.get("draws", 1) >= wanted.draws else None
+    return summary if images >= wanted.images[0] and summary.get("draws", 1) >= wanted.draws else None
 
 
 def statuses(results_dir: str | Path) -> list[RunStatus]:

@@ -55,21 +55,15 @@ class Store:
 
 
 def of_draw(store: Store, draw: int) -> Store:
-    """The store of the records of another draw, whose folders are made if they are new. Raises UserError if they cannot
-    be."""
-    there = replace_fields(store, draw=draw)
-    if not (there.folder / "images").is_dir():
-        with writing(store.root):
-            for name in ("records", "images"):
-                (there.folder / name).mkdir(parents=True, exist_ok=True)
-    return there
+    """The store of the records of another draw, whose folders come with the first of them."""
+    return replace_fields(store, draw=draw)
 
 
 def draw_stores(store: Store) -> list[Store]:
     """The stores of all draws that a run has records of, draw 0 first."""
     found = [path for path in (store.root / "draws").glob("[1-9]*") if path.name.isdecimal() and path.name.isascii()]
     later = [int(path.name) for path in found if (path / "records").is_dir()]
-    return [replace_fields(store, draw=0), *(replace_fields(store, draw=number) for number in sorted(later))]
+    return [of_draw(store, number) for number in (0, *sorted(later))]
 
 
 def record_path(store: Store, image_id: str) -> Path:
@@ -198,6 +192,7 @@ def keep(
             set_aside(store, image_id, "stray")
         if status_of(path) == "ok":
             return False
+        path.parent.mkdir(parents=True, exist_ok=True)
         if record["status"] != "ok":
             return _keep_failure(path, data)
         for picture, data_of in pictures.items():
@@ -301,7 +296,8 @@ def _present(store: Store, image_ids: Iterable[str] | None) -> dict[str, str]:
             files = [entry for entry in files if _named(entry.name) and not entry.is_dir()]
             paths = {entry.name.removesuffix(".json"): entry.path for entry in files}
     except FileNotFoundError:  # a half-copied folder is an empty run, and hides no other
-        warn(f"{folder} is absent: {store.root.name} counts for nothing; move it out of runs/, or run it again")
+        if store.draw == 0:
+            warn(f"{folder} is absent: {store.root.name} counts for nothing; move it out of runs/, or run it again")
         return {}
     except OSError as error:
         raise UserError(f"{folder} cannot be read ({error.strerror}): check results_dir") from error

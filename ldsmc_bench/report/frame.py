@@ -120,7 +120,7 @@ def _run(store: Store, request: Request) -> dict[str, Any]:
         "n": count.ok,
         "n_failed": count.failed,
         "n_skipped": count.skipped,
-        "n_requested": request.ids,
+        "n_requested": request.images[0],
         "draws": request.draws,
         "complete": complete(request, counts),
         "skipped": count.reason,

@@ -101,11 +101,11 @@ def conclude(
     there are no metrics.
     """
     request = requested(store)
-    asked, known = ids[: request.ids if request else 0], set(ids)
+    asked, known = ids[: request.images[0] if request else 0], set(ids)
     if request is None or not asked:
         return
     later = 0  # draws after draw 0 that failed
-    for number, count in enumerate(request.by_draw):
+    for number, count in enumerate(request.images):
         found = outcomes(of_draw(store, number), asked[:count])
         if len(found) < min(count, len(asked)):
             return

@@ -15,7 +15,7 @@ from ldsmc_bench.records.status import Request, RunStatus, request, requested, s
 from ldsmc_bench.records.store import keep, open_store
 from tests.records.kept import RUN, hidden, picture, row, snapshot
 
-WANTED = Request(10, RunLabels("ldsmc", "freeform", "toyfaces", particles=5, steps=100, seed=0))
+WANTED = Request((10,), RunLabels("ldsmc", "freeform", "toyfaces", particles=5, steps=100, seed=0))
 STATUS = RunStatus(RUN, WANTED.labels, done=0, missing=10, failed=0, skipped=0, complete=False)
 
 
@@ -38,17 +38,17 @@ def test_images_are_counted_against_what_was_asked_for(tmp_path, store, ok, fail
 
 def test_what_is_asked_for_only_grows(store):
     for ids, expected in (10, 10), (5, 10), (20, 20), (10, 20):
-        request(store, replace(WANTED, ids=ids))
-        assert requested(store) == replace(WANTED, ids=expected)
+        request(store, replace(WANTED, images=(ids,)))
+        assert requested(store) == replace(WANTED, images=(expected,))
     before = snapshot(store)
-    request(store, replace(WANTED, ids=20))
+    request(store, replace(WANTED, images=(20,)))
     assert snapshot(store) == before and hidden(store) == []
 
 
 def test_no_more_is_asked_for_than_the_data_set_still_has(store):
-    request(store, replace(WANTED, ids=4), there=4)
-    request(store, replace(WANTED, ids=1), there=3)  # a picture is gone; this is a quick look
-    assert requested(store) == replace(WANTED, ids=3)
+    request(store, replace(WANTED, images=(4,)), there=4)
+    request(store, replace(WANTED, images=(1,)), there=3)  # a picture is gone; this is a quick look
+    assert requested(store) == replace(WANTED, images=(3,))
 
 
 def test_a_request_that_comes_while_another_is_written_is_not_lost(store, monkeypatch):
@@ -56,15 +56,15 @@ def test_a_request_that_comes_while_another_is_written_is_not_lost(store, monkey
 
     def link_second(source, target):
         monkeypatch.undo()
-        request(store, replace(WANTED, ids=20))
+        request(store, replace(WANTED, images=(20,)))
         link(source, target)
 
     monkeypatch.setattr("os.link", link_second)
     request(store, WANTED)
-    assert requested(store) == replace(WANTED, ids=20)
+    assert requested(store) == replace(WANTED, images=(20,))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"ids": 3}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"images": [3]}', '{"images": []}'])
 def test_a_damaged_request_is_written_anew(store, text):
     (store.root / "requested.json").write_text(text)
     assert requested(store) is None
@@ -92,7 +92,7 @@ def test_the_table(tmp_path, store, capsys):
     fill(store, ok=3, failed=2)
     other = open_store(tmp_path, "psld-sr8-faces-00", "steps: 5\n")
     labels = replace(WANTED.labels, method="psld", task="sr8", dataset="faces")
-    request(other, Request(1000, labels))
+    request(other, Request((1000,), labels))
     assert main(["--results-dir", str(tmp_path)]) == 0
     head, first, second, empty, totals = capsys.readouterr().out.splitlines()
     assert head == f"{'run_id':36}  method  task      dataset   steps  particles  seed  done  missing  failed  skipped"
@@ -103,7 +103,7 @@ def test_the_table(tmp_path, store, capsys):
 
 
 def test_the_json_has_one_object_a_run(tmp_path, store, capsys):
-    request(store, replace(WANTED, ids=2))
+    request(store, replace(WANTED, images=(2,)))
     fill(store, ok=2)
     assert main(["--json", "--results-dir", str(tmp_path)]) == 0
     assert json.loads(capsys.readouterr().out) == [

@@ -52,7 +52,7 @@ def made(
             record |= {"status": "ok", "metrics": outcome, "cost": cost or {"seconds": 2.0 * particles}}
         (root / "records" / f"{image_id}.json").write_text(json.dumps(record | {"diagnostics": {}}))
     (root / "config.yaml").write_text(yaml.safe_dump(config))
-    request = {"ids": wanted or len(images), "variant": variant, **labels}
+    request = {"images": [wanted or len(images)], "variant": variant, **labels}
     (root / "requested.json").write_text(json.dumps(request))
     if sets is not None:
         (root / "summary.json").write_text(json.dumps({"sets": {"n": len(images), **sets}}))

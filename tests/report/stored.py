@@ -70,7 +70,7 @@ def stored(
     (root / "config.yaml").write_text("# commit: none\n" + yaml.safe_dump(config, sort_keys=False))
     labels = {"method": method, "task": task, "dataset": config["dataset"]["name"], "seed": seed}
     labels |= {key: sample[key] for key in ("steps", "particles")}
-    wanted = {"ids": len(ids), **labels, "variant": "default"}
+    wanted = {"images": [len(ids)], **labels, "variant": "default"}
     (root / "requested.json").write_text(json.dumps(wanted))
     problem = open_problem(results, config) if pictures else None
     number = np.random.default_rng(int(name[-8:], 16))

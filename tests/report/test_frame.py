@@ -27,7 +27,7 @@ seed: 3
 def one(tmp_path: Path) -> Store:
     store = open_store(tmp_path, "ldsmc-freeform-toyfaces-0123456789ab", CONFIG)
     labels = RunLabels("ldsmc", "freeform", "toyfaces", particles=5, steps=100, seed=3, variant="paper")
-    request(store, Request(3, labels))
+    request(store, Request((3,), labels))
     for index, image_id in enumerate("ab"):
         record = row(image_id)
         record["metrics"] = {"psnr": 20.0 + index}
@@ -61,7 +61,7 @@ def test_a_run_that_has_just_begun_or_lost_its_files_has_its_row(tmp_path, one):
     (one.root / "summary.json").write_text("{")
     (one.root / "config.yaml").write_text("a: [")
     new = open_store(tmp_path, "psld-box-toyfaces-ab", "seed: 1\n")
-    request(new, Request(2, RunLabels("psld", "box", "toyfaces", particles=1, steps=100, seed=1)))
+    request(new, Request((2,), RunLabels("psld", "box", "toyfaces", particles=1, steps=100, seed=1)))
     frame = runs(tmp_path)
     assert list(frame.n) == [2, 0] and list(frame.n_requested) == [3, 2]
     assert list(rows(tmp_path).run_id.unique()) == [one.run_id]

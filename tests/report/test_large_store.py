@@ -60,7 +60,7 @@ def write_run(results_dir: Path, labels: dict[str, object], images: int, number:
         "seed": labels["seed"],
     }
     (root / "config.yaml").write_text(yaml.safe_dump(config))
-    request = {"ids": images, "variant": "default", **labels}
+    request = {"images": [images], "variant": "default", **labels}
     (root / "requested.json").write_text(json.dumps(request))
     sets = {"n": images, "toyfaces_fid": 20 + random.random(), "toyfaces_fid_se": 0.5}
     (root / "summary.json").write_text(json.dumps({"run_id": run_id, "n": images, "sets": sets}))

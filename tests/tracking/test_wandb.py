@@ -196,7 +196,7 @@ def test_a_run_is_sent_while_it_grows(empty: Store, capfd: pytest.CaptureFixture
     for image_id in IDS:
         truth = toyfaces.array(image_id)
         keep_problem(problem, image_id, {"truth": truth, "measurement": measured(truth, "box")})
-    request(empty, Request(19, RunLabels(**LABELS), tuple(IDS[:16])))
+    request(empty, Request((19,), RunLabels(**LABELS), tuple(IDS[:16])))
     order = [*range(9, 18), *range(5), *range(5, 9)]
     known = []
 
