@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Typ
 from ldsmc_bench.errors import UserError
 
 REQUIRED: Any = object()
+MOST_LEVELS = 100_000  # of noise; published models have a thousand
 REMEDY = "use the config published with the checkpoint"
 
 
@@ -32,6 +33,7 @@ def _begins_with_one(values: tuple[int, ...]) -> tuple[int, ...]:
 _COUNTS = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_split), Field(min_length=1)]
 _KINDS: dict[str, Any] = {
     "count": Annotated[int, Field(strict=True, ge=1)],
+    "levels": Annotated[int, Field(strict=True, ge=1, le=MOST_LEVELS)],
     "number": Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)],
     "flag": Annotated[bool, Field(strict=True)],  # not the word "False", which Python takes for true
     "counts": _COUNTS,  # a list, or with commas between

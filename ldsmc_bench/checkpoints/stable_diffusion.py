@@ -20,7 +20,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from ldsmc_bench.checkpoints.clip import EMPTY, TextShape
-from ldsmc_bench.checkpoints.config import REMEDY, ForeignConfig, shown, tables
+from ldsmc_bench.checkpoints.config import MOST_LEVELS, REMEDY, ForeignConfig, shown, tables
 from ldsmc_bench.checkpoints.convert import Shape, build_on_meta, convert_networks, load_weights, strip_prefix
 from ldsmc_bench.checkpoints.model import Model
 from ldsmc_bench.checkpoints.read import read_weights
@@ -154,10 +154,11 @@ def read_schedule(path: Path) -> dict[str, Any]:
     names = {"steps": "num_train_timesteps", "beta_start": "beta_start", "beta_end": "beta_end"}
     defaults = inspect.signature(kind).parameters
     found = {ours: settings.get(theirs, defaults[theirs].default) for ours, theirs in names.items()}
-    falls = found["steps"] > 0 and 0 < found["beta_start"] <= found["beta_end"] < 1
+    falls = 0 < found["steps"] <= MOST_LEVELS and 0 < found["beta_start"] <= found["beta_end"] < 1
     if not falls or not schedule.scaled_linear(*found.values())[-1] > 0:
         raise UserError(
-            f"{path}: num_train_timesteps, beta_start and beta_end make no schedule that falls between 1 and 0"
+            f"{path}: num_train_timesteps (at most {MOST_LEVELS}), beta_start and beta_end make no schedule that falls "
+            "between 1 and 0"
         )
     return found
 

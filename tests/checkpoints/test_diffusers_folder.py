@@ -208,7 +208,7 @@ SCHEDULES = {
     "beta_schedule": ["linear", "squaredcos_cap_v2", None],
     "beta_start": [0.0],
     "no_such_key": [1],
-    "num_train_timesteps": [0, 1e3],
+    "num_train_timesteps": [0, 1e3, 10**9],
     "prediction_type": ["v_prediction", "sample"],
     "rescale_betas_zero_snr": [True, "False"],
     "skip_prk_steps": ["True"],

@@ -34,6 +34,8 @@ COMPVIS = [
     ("scale_by_std", "False"),
     ("cond_stage_forward", "encode"),
     ("channels", 9),
+    ("timesteps", 1e9),
+    ("timesteps", 10**9),
     ("linear_end", 1e-9),
     ("linear_end", 2.0),
     ("image_sharpness", 1),
