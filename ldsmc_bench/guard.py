@@ -2,9 +2,11 @@
 
 Put back is what numbers, files or messages of later work depend on, on this thread. Left alone are `os.environ`, where
 libraries keep what they set for their own later calls, and whatever a module keeps inside itself, as matplotlib its
-settings: no run draws with it.
+settings: no run draws with it. Folders that were added to `sys.path` stay at its end, where they hide no module: what
+was imported from them may import more when it is called.
 """
 
+import gc
 import os
 import random
 import signal
@@ -20,6 +22,8 @@ import torch
 from PIL import Image, ImageFile
 from torch import backends
 from torch.nn.modules import module as networks
+from torch.overrides import _get_current_function_mode_stack, _pop_mode
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 Part = tuple[Callable[[], Any], Callable[[Any], object]]  # reads a part of the state, and sets it
@@ -37,6 +41,14 @@ def _hooks(hooks: dict[Any, Any]) -> Part:
     return partial(dict, hooks), keep_only
 
 
+def _modes(stack: Callable[[], list[Any]], leave: Callable[[Any], object]) -> Part:
+    def leave_others(before: list[Any]) -> None:
+        for mode in reversed(stack()[len(before) :]):
+            leave(mode)
+
+    return stack, leave_others
+
+
 def _umask() -> int:
     found = os.umask(0o022)
     os.umask(found)
@@ -47,6 +59,10 @@ def _flushes() -> bool:
     return not (torch.tensor([1e-40]) * torch.tensor([1.0])).item()
 
 
+def _search_first(before: list[str]) -> None:
+    sys.path[:] = [*before, *(one for one in sys.path if one not in before)]
+
+
 def _filter_warnings(filters: list[Any]) -> None:
     warnings.resetwarnings()  # of what was shown already, too
     warnings.filters = list(filters)
@@ -55,6 +71,8 @@ def _filter_warnings(filters: list[Any]) -> None:
 STATE: list[Part] = [  # in the order of putting back
     # None, not "cpu": the mode that sets a default device slows every new tensor down
     (torch.get_default_device, lambda before: torch.set_default_device(None if before.type == "cpu" else before)),
+    _modes(_get_current_function_mode_stack, lambda _: _pop_mode()),  # one that torch.device has entered has no exit
+    _modes(_get_current_dispatch_mode_stack, lambda mode: mode.__exit__(None, None, None)),
     *(
         _hooks(hooks)  # of every network in the process
         for name, hooks in vars(networks).items()
@@ -72,7 +90,10 @@ STATE: list[Part] = [  # in the order of putting back
         lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
         lambda before: torch.use_deterministic_algorithms(before[0], warn_only=before[1]),
     ),
+    (gc.isenabled, lambda before: gc.enable() if before else gc.disable()),
+    (gc.get_threshold, lambda before: gc.set_threshold(*before)),
     (os.getcwd, os.chdir),
+    (lambda: list(sys.path), _search_first),
     (_umask, os.umask),
     (backends.mha.get_fastpath_enabled, backends.mha.set_fastpath_enabled),
     (_flushes, torch.set_flush_denormal),

@@ -1,5 +1,6 @@
 """What a user's code may leave behind in the process, one kind a name."""
 
+import gc
 import os
 import random
 import signal
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import ImageFile
+from torch.overrides import BaseTorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
 
 HELD: list[Any] = []  # what keeps a mode open
 
@@ -23,6 +26,9 @@ def enter(mode: Any) -> None:
 LEFT: dict[str, Callable[[], object]] = {
     "default dtype": lambda: torch.set_default_dtype(torch.float64),
     "default device": lambda: torch.set_default_device("meta"),
+    "device as a mode": lambda: enter(torch.device("meta")),
+    "function mode": lambda: enter(BaseTorchFunctionMode()),
+    "dispatch mode": lambda: enter(FlopCounterMode(display=False)),
     "grad mode": lambda: torch.set_grad_enabled(False),
     "no_grad": lambda: enter(torch.no_grad()),
     "inference mode": lambda: enter(torch.inference_mode()),
@@ -44,6 +50,9 @@ LEFT: dict[str, Callable[[], object]] = {
     "hooks of all networks": lambda: torch.nn.modules.module.register_module_forward_hook(lambda *_: None),
     "truncated pictures": lambda: setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True),
     "modes of files": lambda: os.umask(0o077),
+    "garbage collection": lambda: gc.disable(),
+    "garbage collection's pace": lambda: gc.set_threshold(7),
+    "order of modules' folders": lambda: sys.path.reverse(),
     "seed": lambda: (torch.manual_seed(5), np.random.seed(5), random.seed(5)),
     "NumPy's errors": lambda: np.seterr(all="raise"),
     "warnings": lambda: warnings.simplefilter("error"),

@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,15 @@ def test_a_default_device_leaves_no_mode_behind() -> None:
     with unchanged():
         torch.set_default_device("meta")
     assert not torch.overrides._get_current_function_mode_stack()
+
+
+def test_a_folder_of_modules_that_is_added_hides_none_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = list(sys.path)
+    monkeypatch.setattr(sys, "path", list(before))
+    for _ in range(2):
+        with unchanged():
+            sys.path.insert(0, "theirs")
+    assert sys.path == [*before, "theirs"]
 
 
 def test_an_error_and_a_folder_that_is_gone_are_no_hindrance(tmp_path: Path) -> None:
