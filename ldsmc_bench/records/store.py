@@ -5,6 +5,7 @@
     images/<image_id>.png    the 8-bit picture that the metrics were computed from
     spread/<image_id>.png    how far particles differ, where there were several: standard deviations, in the same units
     summary.json             once the run is complete
+    truths.json              digests of truths that were copied anew since, by the states of their files
     replaced/                records and pictures of images whose truth has changed since: see `set_aside`
     draws/<number>/          records, images, spread and replaced of the draws after draw 0
 

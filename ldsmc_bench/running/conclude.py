@@ -1,6 +1,8 @@
 """A run's records beside its pictures: rows of exchanged ones are set aside, and a summary ends the run."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ldsmc_bench.errors import UserError, notify, warn
+from ldsmc_bench.files import replace, writing
 from ldsmc_bench.problem.datasets import Dataset, truth_digest
 from ldsmc_bench.problem.problem import to_uint8
 from ldsmc_bench.records.pictures import is_truth
@@ -35,21 +38,27 @@ from ldsmc_bench.scoring.metrics import complete_summary, set_scores
 def set_changed_aside(store: Store, dataset: Dataset) -> None:
     """Set aside the records of pictures that were exchanged since, so that these are computed again.
 
-    A picture whose file is as it was is not read. Pictures that are gone keep their records, and a warning counts them.
-    Raises UserError where the store cannot be written.
+    A picture whose file is as it was is not read; one that was copied anew is read once, and its digest is kept by the
+    state of its file, in `truths.json`. Pictures that are gone keep their records, and a warning counts them. Raises
+    UserError where the store cannot be written.
     """
     if dataset.state is None:
         return
     there, gone, changed = set(dataset.ids), 0, []
+    path = store.root / "truths.json"
+    digests = dict(known := _read(path))
     for drawn in draw_stores(store):
         for name, one in glances(drawn).items():
             if one["status"] != "ok" or not one["truth"]:
                 continue
             gone += name not in there
             # Unless another shard has computed it again meanwhile.
-            if name in there and _differs(dataset, name, one) and glance(record_path(drawn, name)) == one:
+            if name in there and _differs(dataset, name, one, digests) and glance(record_path(drawn, name)) == one:
                 set_aside(drawn, name, one["truth"])
                 changed.append(name)
+    if digests != known:
+        with writing(store.root):
+            replace(path, json.dumps(digests).encode())
     if gone:
         warn(f"{store.root}: {gone} of its rows are of pictures that left dataset.root, and still count in its tables")
     if changed := list(dict.fromkeys(changed)):
@@ -57,15 +66,27 @@ def set_changed_aside(store: Store, dataset: Dataset) -> None:
         notify(f"{store.run_id}: changed since and computed again: {names}; former rows: {store.root / 'replaced'}")
 
 
-def _differs(dataset: Dataset, image_id: str, record: Mapping[str, Any]) -> bool:
+def _read(path: Path) -> dict[str, str]:
+    """The digests of truths by the states of their files; none where the file is absent or damaged."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _differs(dataset: Dataset, image_id: str, record: Mapping[str, Any], digests: dict[str, str]) -> bool:
+    """Whether an image's file is another than that of its record, by the `digests` of files' states, which grow."""
     assert dataset.state is not None
     state = dataset.state(image_id)
     if state in (None, record["truth_file"]):
         return False
-    try:
-        return truth_digest(to_uint8(dataset.load(image_id))) != record["truth"]
-    except UserError:
-        return True  # it will fail, and say why
+    if state not in digests:
+        try:
+            digests[state] = truth_digest(to_uint8(dataset.load(image_id)))
+        except UserError:
+            return True  # it will fail, and say why
+    return digests[state] != record["truth"]
 
 
 def find_truth(problems: ProblemStore | None, dataset: Dataset | None, record: Mapping[str, Any]) -> Tensor:

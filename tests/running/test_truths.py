@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from omegaconf import OmegaConf
@@ -9,6 +10,7 @@ from PIL import Image
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.photos.ids import read_ids
+from ldsmc_bench.problem import pictures
 from ldsmc_bench.problem.datasets import folder
 from ldsmc_bench.records.store import Store, glances, read, read_summary
 from ldsmc_bench.run import run
@@ -85,12 +87,18 @@ def test_a_row_that_another_shard_has_just_made_anew_stays(tmp_path: Path, monke
     assert written(store) == after
 
 
-def test_a_touched_picture_is_not_computed_again(tmp_path: Path) -> None:
+def test_a_touched_picture_is_not_computed_again_and_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "a"
     paint(root, *NAMES["folder"], colour="red")
-    before = written(restore(tmp_path / "results", root))
+    before = written(restore(tmp_path / "results", root, "draws=2"))
     paint(root, *NAMES["folder"], colour="red")
-    assert written(restore(tmp_path / "results", root)) == before
+    store = restore(tmp_path / "results", root, "draws=2")
+    assert written(store) == before
+    monkeypatch.setattr(pictures, "read", Mock(side_effect=AssertionError("read again")))
+    set_changed_aside(store, folder(str(root), 64))
+    (store.root / "truths.json").write_text("[")  # damaged
+    with pytest.raises(AssertionError, match="read again"):
+        set_changed_aside(store, folder(str(root), 64))
 
 
 def test_pictures_that_left_are_counted_and_an_unreadable_one_is_no_longer_answered(
