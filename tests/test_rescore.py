@@ -23,6 +23,7 @@ ASKED = (
     "dataset=folder",
     "dataset.root=pictures",
     "n_images=4",
+    "draws=2",
     "particles=1",
 )
 
@@ -51,7 +52,7 @@ def records(run: Path) -> dict[str, dict[str, Any]]:
 def test_what_is_missing_comes_from_the_pictures_and_all_else_stays(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = records(run)
+    before, second = records(run), records(run / "draws" / "1")
     assert all(record["metrics"].keys() == {"psnr", "ssim", "misfit"} for record in before.values())
     monkeypatch.setenv("LDSMC_CACHE", str(tmp_path / "cache"))
     standins.write(tmp_path / "cache")
@@ -65,6 +66,9 @@ def test_what_is_missing_comes_from_the_pictures_and_all_else_stays(
         kept = {name: value for name, value in record["metrics"].items() if name not in PAPERS}
         assert {**record, "metrics": kept} == before[image_id]
         assert all(record["metrics"][name] > 0 for name in PAPERS)
+    for image_id, record in records(run / "draws" / "1").items():
+        papers = {name: record["metrics"].pop(name) for name in PAPERS}
+        assert record == second[image_id] and papers["niqe"] != after[image_id]["metrics"]["niqe"]
     summary = json.loads((run / "summary.json").read_text())
     sets = summary["sets"]
     assert summary["metrics"]["lpips_vgg"]["n"] == 4
@@ -84,7 +88,7 @@ def test_what_is_missing_comes_from_the_pictures_and_all_else_stays(
     written = {path: path.stat().st_mtime_ns for path in run.glob("**/*.json")}
     assert rescore.main([]) == 0
     assert {path: path.stat().st_mtime_ns for path in run.glob("**/*.json")} == written
-    assert "0 of 4 records have more metrics now" in capsys.readouterr().out
+    assert "0 of 8 records have more metrics now" in capsys.readouterr().out
 
 
 def test_kept_truths_are_enough_and_without_them_a_line_says_why(

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ldsmc_bench.cli import Options, entry, going_on
 from ldsmc_bench.records.problems import problem_of_run
-from ldsmc_bench.records.store import Store, amend, outcomes, read, read_image, runs
+from ldsmc_bench.records.store import Store, amend, draw_stores, outcomes, read, read_image, runs
 from ldsmc_bench.running.conclude import conclude, find_truth
 from ldsmc_bench.scoring.metrics import image_metrics
 from ldsmc_bench.scoring.paired import ImageMetric, compute_metrics
@@ -34,24 +34,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def rescore(store: Store, metrics: Callable[[int], dict[str, ImageMetric]], device: torch.device) -> str:
-    """Amend one run's records and its summary; returns an account of it."""
-    records = [record for record in read(store) if record["status"] == "ok" and record["metrics"]]
-    if not records:
+    """Amend the records of all draws of one run, and its summary; returns an account of it."""
+    problems, amended, total = problem_of_run(store), 0, 0
+    suited: dict[str, ImageMetric] = {}  # to the pictures of the run, which are of one size
+    for drawn in draw_stores(store):
+        records = read(drawn)
+        total += len(records)
+        scored = [record for record in records if record["status"] == "ok" and record["metrics"]]
+        if scored and not any("truth" in record for record in scored):
+            return "scored by its draws, not by its pictures"
+        for record in tqdm(scored, desc=drawn.run_id, leave=False):
+            suited = suited or metrics(len(read_image(drawn, record["image_id"])))
+            lacking = {name: metric for name, metric in suited.items() if name not in record["metrics"]}
+            if not lacking:
+                continue
+            image = torch.from_numpy(read_image(drawn, record["image_id"])).permute(2, 0, 1)[None]
+            found = record["metrics"] | compute_metrics(image, find_truth(problems, None, record)[None], lacking)
+            if found.keys() != record["metrics"].keys():
+                names = [name for name in (*suited, *found) if name in found]  # in the order of a fresh record
+                amend(drawn, {**record, "metrics": {name: found[name] for name in names}})
+                amended += 1
+    if not suited:
         return "nothing is scored"
-    if not any("truth" in record for record in records):
-        return "scored by its draws, not by its pictures"
-    problems, amended = problem_of_run(store), 0
-    for record in tqdm(records, desc=store.run_id, leave=False):
-        image = torch.from_numpy(read_image(store, record["image_id"])).permute(2, 0, 1)[None]
-        suited = metrics(image.shape[-1])
-        lacking = {name: metric for name, metric in suited.items() if name not in record["metrics"]}
-        if not lacking:
-            continue
-        found = record["metrics"] | compute_metrics(image, find_truth(problems, None, record)[None], lacking)
-        if found.keys() != record["metrics"].keys():
-            names = [name for name in (*suited, *found) if name in found]  # in the order of a fresh record
-            amend(store, {**record, "metrics": {name: found[name] for name in names}})
-            amended += 1
-    kept = outcomes(store)
-    conclude(store, list(kept), device, problems)
-    return f"{amended} of {len(kept)} records have more metrics now"
+    conclude(store, list(outcomes(store)), device, problems)
+    return f"{amended} of {total} records have more metrics now"
