@@ -1,7 +1,6 @@
 """One run, or one shard of it: what is missing → measure → sample → score → keep."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from hydra.utils import get_object
 from omegaconf import DictConfig
@@ -15,6 +14,7 @@ from ldsmc_bench.problem.problem import load_batch
 from ldsmc_bench.records.code_version import code_version, compare_code, config_text
 from ldsmc_bench.records.identity import identify, run_id
 from ldsmc_bench.records.problems import open_problem
+from ldsmc_bench.records.record import is_done
 from ldsmc_bench.records.status import FIRST, Request, request
 from ldsmc_bench.records.store import Store, glances_of_draws, open_store
 from ldsmc_bench.running.conclude import conclude, set_changed_aside
@@ -47,8 +47,8 @@ def run(cfg: DictConfig) -> Store:
     rows = 1 if own_trial else settings.draws
     request(store, Request((len(ids),) * rows, settings.labels, tuple(ids[:FIRST])), there=len(dataset.ids))
     set_changed_aside(store, dataset)
-    draws = [Draw(image_id, number) for number in range(rows) for image_id in ids]
-    mine = draws[settings.shard :: settings.shards]
+    pairs = range(rows * len(ids))[settings.shard :: settings.shards]  # all images of a draw, then of the next
+    mine = [Draw(ids[pair % len(ids)], pair // len(ids)) for pair in pairs]
     kept = {draw: one["code"] for draw, one in glances_of_draws(store, mine).items() if is_done(one, settings.draws)}
     left = not kept.keys() >= set(mine)
     code = code_version(*settings.targets)
@@ -84,11 +84,6 @@ def announce(settings: Settings, images: int) -> None:
         notify(f"hyper-parameters: {config['method']['name']} tuned for {table}, {row} (prior.tuning, task.tuning)")
     if settings.n_images > images:
         warn(f"n_images={settings.n_images}: dataset={config['dataset']['name']} has {images}; all of them are taken")
-
-
-def is_done(record: Mapping[str, Any], draws: int) -> bool:
-    """True for a success; a row that is of several draws has to be of as many as are asked for."""
-    return record["status"] == "ok" and (record["draws"] or draws) >= draws
 
 
 def unfinished(draws: Sequence[Draw], done: set[Draw], batch_size: int) -> list[list[Draw]]:

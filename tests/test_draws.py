@@ -1,14 +1,15 @@
 """`draws=K`: many answers to one measurement, each a row of its own, in any number of commands and shards."""
 
 import json
+import os
 import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from ldsmc_bench.records.record import RunLabels
 from ldsmc_bench.records.status import Request, request, statuses
@@ -91,23 +92,73 @@ def test_the_draws_of_one_image_are_one_batch(tmp_path: Path) -> None:
     assert len({record["cost"]["seconds"] for record in records}) == 1
 
 
-def test_known_problems_take_more_draws_too(tmp_path: Path) -> None:
-    """One mechanism: their draws are kept in one file, and the first ones stay what they were."""
-    mixture = ("dataset=mixture", "variant=exact", "n_images=1", "device=cpu")
-    found = []
-    for asked, there in ((60, 60), (120, 120), (60, 120)):
-        done = tiny(tmp_path, *mixture, f"draws={asked}")
+KNOWN = ("dataset=mixture", "variant=exact", "precision=fp64", "n_images=2", "device=cpu")
+
+
+def drawn(run: Path) -> list[dict[str, Any]]:
+    """All that is kept of a run's problems, but for the seconds."""
+    files = [load_file(path) for path in sorted((run / "draws").iterdir())]
+    return [{name: values.tolist() for name, values in file.items() if name != "cost.seconds"} for file in files]
+
+
+def counting(folder: Path, last: int = 0) -> None:
+    """Note in a file how many rows samplers are given in this process, which is killed when they are called for the
+    `last` time; then a call is of one block of two particles."""
+    from ldsmc_bench.mixture import repeat
+
+    calls = 0
+
+    def counted(sample: Any, prior: Any, measurement: Any, *rest: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        with (folder / "rows").open("a") as file:
+            print(len(measurement.y), file=file)
+        return call_sampler(sample, prior, measurement, *rest)
+
+    call_sampler, repeat.call_sampler = repeat.call_sampler, counted  # type: ignore[attr-defined]
+    repeat.ROWS = 2 * repeat.BLOCK if last else repeat.ROWS
+
+
+def rows_given(folder: Path) -> list[int]:
+    """To samplers, since the last look."""
+    path = folder / "rows"
+    found = [int(line) for line in path.read_text().split()] if path.exists() else []
+    path.unlink(missing_ok=True)
+    return found
+
+
+def test_known_problems_take_more_draws_and_make_those_alone_that_are_missing(tmp_path: Path) -> None:
+    for asked, there, made in ((60, 60, [2 * 100]), (100, 100, []), (120, 120, [2 * 50]), (60, 120, [])):
+        done = tiny(tmp_path, *KNOWN, f"draws={asked}", first=partial(counting, tmp_path))
         assert done.code == 0, done.err
         (run,) = runs(tmp_path)
-        found.append(np.load(run / "draws" / "problem-0000.npy"))
-        record = json.loads((run / "records" / "problem-0000.json").read_text())
-        assert record["draws"] == len(found[-1]) == there
-    assert np.array_equal(found[1][:60], found[0])
+        assert rows_given(tmp_path) == made
+        assert [record["draws"] for record in repeatable(run).values()] == [there] * 2
+    (alone := tmp_path / "alone").mkdir()
+    undisturbed = whole_run(alone, *KNOWN, "draws=120", "batch_size=1")
+    assert drawn(run) == drawn(undisturbed) and repeatable(run) == repeatable(undisturbed)
+    assert images(run) == images(undisturbed)
 
 
-def test_a_number_of_draws_is_checked(tmp_path: Path) -> None:
-    done = tiny(tmp_path, "draws=0")
-    assert done.code == 1 and done.errors == ["error: draws=0: must be a whole number of at least 1"]
+def test_known_problems_go_on_where_they_were_killed(tmp_path: Path) -> None:
+    """In the last of four calls of a block each: the blocks of the others are there."""
+    asked = (*KNOWN, "draws=100")
+    done = tiny(tmp_path, *asked, first=partial(counting, tmp_path, 4))
+    assert done.code == -signal.SIGKILL and rows_given(tmp_path) == [50] * 3
+    assert tiny(tmp_path, *asked, first=partial(counting, tmp_path)).code == 0
+    assert rows_given(tmp_path) == [50]
+    (run,) = runs(tmp_path)
+    (alone := tmp_path / "alone").mkdir()
+    undisturbed = whole_run(alone, *asked)
+    assert drawn(run) == drawn(undisturbed) and repeatable(run) == repeatable(undisturbed)
+
+
+@pytest.mark.parametrize("draws", [0, 99999999999])
+def test_a_number_of_draws_is_checked(tmp_path: Path, draws: int) -> None:
+    done = tiny(tmp_path, f"draws={draws}")
+    assert done.code == 1 and done.errors == [f"error: draws={draws}: must be a whole number from 1 to 100000"]
 
 
 def test_a_look_at_few_images_with_more_draws_leaves_a_whole_run_whole(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
+from safetensors.numpy import load_file
 
 from ldsmc_bench.errors import Unsupported
 from ldsmc_bench.mixture import repeat
@@ -15,6 +17,7 @@ from ldsmc_bench.mixture.prior import MixturePrior
 from ldsmc_bench.mixture.repeat import BLOCK
 from ldsmc_bench.problem.draws import Draw
 from ldsmc_bench.problem.problem import Batch
+from ldsmc_bench.records.store import Store
 from ldsmc_bench.report.figures import exactness
 from tests.commands import files, images, records, runs, tiny
 
@@ -31,6 +34,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def drawn(run: Path, problem: str) -> NDArray[np.float32]:
+    return load_file(run / "draws" / f"{problem}.safetensors")["draws"]
+
+
 def test_a_problem_has_its_scores_its_draws_and_a_picture(folder: Path) -> None:
     for run in runs(folder):
         kept = records(run)
@@ -41,7 +48,7 @@ def test_a_problem_has_its_scores_its_draws_and_a_picture(folder: Path) -> None:
             )
             assert len(record["diagnostics"]["ess"]) == 4
             assert record["cost"]["denoiser_forward"] == 4 * record["particles"]  # of one run
-            assert np.load(run / "draws" / f"{problem}.npy").shape == (60, 8)
+            assert drawn(run, problem).shape == (100, 8)  # two blocks, of which 60 draws are asked for
             assert Image.open(run / "images" / f"{problem}.png").size == (160, 160)
 
 
@@ -55,7 +62,7 @@ def test_what_is_finished_is_left_alone_and_batches_change_nothing(folder: Path,
     (other,) = runs(tmp_path)
     assert other.name == ten.name
     for problem in ("problem-0000", "problem-0001"):
-        here, there = (np.load(run / "draws" / f"{problem}.npy") for run in (ten, other))
+        here, there = (drawn(run, problem) for run in (ten, other))
         assert np.allclose(here, there, atol=1e-3)
         assert len(np.unique(here[:, 0])) > BLOCK  # blocks draw apart
 
@@ -80,16 +87,18 @@ def test_another_task_is_refused_in_a_line(tmp_path: Path) -> None:
     assert done.errors == ["error: task=box: dataset=mixture is measured by task=linear alone"]
 
 
-def test_problems_that_a_method_cannot_do_are_not_lost_by_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_problems_that_a_method_cannot_do_are_not_lost_by_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def unable(*arguments: Any) -> None:
         raise Unsupported("no")
 
     kept, progress = Mock(), Mock()
     monkeypatch.setattr(repeat, "repeat", unable)
     monkeypatch.setattr(repeat, "record_failures", kept)
-    settings: Any = Mock(draws=1)
+    settings: Any = Mock(draws=1, targets=["baselines.dps.sample"], config={"mix_code": True})
     posed = Batch((Draw("a"), Draw("b")), torch.empty(0), Mock(), {})
-    run = Mock(settings=settings, problems=None)
+    run = Mock(settings=settings, problems=None, store=Store(tmp_path, "run"))
     repeat.draw_and_judge(Mock(run=run, prior=Mock(spec=MixturePrior), progress=progress), posed)
     assert kept.call_args.args[-1] == {Draw("a"): "no", Draw("b"): "no"}
     progress.kept.assert_called_once_with(2)

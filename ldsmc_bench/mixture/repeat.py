@@ -1,12 +1,15 @@
 """Run a batch of closed-form problems: draw many samples of each, score them by the exact posterior, store them."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from ldsmc_bench.config import Settings
@@ -18,9 +21,10 @@ from ldsmc_bench.mixture.scores import exactness
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.problem.linear import Linear
 from ldsmc_bench.problem.problem import Batch
-from ldsmc_bench.records.pictures import npy
+from ldsmc_bench.records.code_version import code_version, compare_code
 from ldsmc_bench.records.problems import keep_problem
-from ldsmc_bench.records.store import amend, keep
+from ldsmc_bench.records.record import glance, is_done
+from ldsmc_bench.records.store import Store, amend, keep, record_path
 from ldsmc_bench.running.call import call_sampler
 from ldsmc_bench.running.context import Trial
 from ldsmc_bench.running.progress import Progress
@@ -31,10 +35,15 @@ BLOCK = 50  # runs of one problem with noise drawn together, which depends on th
 ROWS = 100_000  # particles in memory at a time
 SIDE = 160  # pixels of a picture
 
+# Of the first blocks of a problem: `draws` (n,dx) and `log_evidence` (n,) of n runs, where the method estimates it, and
+# a row a block of the means over its runs, `cost.<name>` and `diagnostics.<name>`.
+Drawn = dict[str, Tensor]
+
 
 def draw_and_judge(trial: Trial, batch: Batch) -> None:
-    """Run the sampler `draws` times on each problem of a batch, take one draw of each run, and keep a record, the draws
-    (`draws/<problem>.npy`) and a picture of them over the posterior."""
+    """Take a draw of each of `draws` runs of the sampler on each problem of a batch. Only draws that are not kept yet
+    are made; after each call they are kept in `draws/<problem>.safetensors`, and at the end a record of all, and a
+    picture of them over the posterior."""
     store, settings, prior, progress = trial.run.store, trial.run.settings, trial.prior, trial.progress
     assert isinstance(prior, MixturePrior) and batch.measurement is not None
     if trial.run.problems is not None:
@@ -42,33 +51,24 @@ def draw_and_judge(trial: Trial, batch: Batch) -> None:
             posterior, _ = posterior_of(prior, batch, row)
             perfect = scatter(posterior.sample(1000, torch.Generator().manual_seed(1)), posterior)
             keep_problem(trial.run.problems, problem, {"posterior": perfect}, batch.measurement.y[row].cpu().numpy())
-    blocks = -(-settings.draws // BLOCK)
-    progress.begin(len(batch.ids), blocks * BLOCK)
+    kept, code = [read_draws(store, problem) for problem in batch.ids], code_version(*settings.targets)
+    compare_code(store.run_id, code, [made_by for _, made_by in kept if made_by], mix=settings.config["mix_code"])
+    drawn, blocks = [values for values, _ in kept], -(-settings.draws // BLOCK)
+    there = [len(values.get("draws", ())) // BLOCK for values in drawn]
+    missing = sum(max(0, blocks - count) for count in there)
+    progress.begin(len(batch.ids), -(-missing * BLOCK // len(batch.ids)))
     try:
-        results = repeat(settings, trial.sample, prior, batch, blocks, progress)
+        for row, more in repeat(settings, trial.sample, prior, batch, there, blocks, progress):
+            before = drawn[row]
+            drawn[row] = {name: torch.cat([before[name], one]) for name, one in more.items()} if before else more
+            if all(torch.isfinite(one).all() for one in drawn[row].values()):  # or they are drawn again
+                keep_draws(store, batch.ids[row], drawn[row], code)
+            progress.kept(0)  # images, but all that a stop would lose
     except Unsupported as error:
         record_failures(store, settings, "skipped", dict.fromkeys(batch.draws, str(error)))
-        progress.kept(len(batch.ids))
-        return
-    for row, (draw, (values, cost)) in enumerate(zip(batch.draws, results, strict=True)):
-        draws, log_evidences = values.pop("draws")[: settings.draws], values.pop("log_evidence", None)
-        posterior, log_evidence = posterior_of(prior, batch, row)
-        estimates = None if log_evidences is None else log_evidences[: settings.draws]
-        outcome: dict[str, dict[str, Any]] = {
-            "metrics": exactness(draws, posterior, log_evidence, estimates),
-            "cost": cost,
-            "diagnostics": {name: steps.mean(dim=0).tolist() for name, steps in values.items()},
-        }
-        if wrong := not_finite(outcome):
-            record_failures(store, settings, "failed", {draw: f"{wrong} is not finite"})
-            continue
-        path = store.root / "draws" / f"{draw.image_id}.npy"
-        row_of = record(store, settings, draw, status="ok", draws=len(draws), **outcome)
-        with writing(store.root):
-            path.parent.mkdir(exist_ok=True)
-            replace(path, npy(draws.numpy()))
-        if not keep(store, row_of, picture := scatter(draws, posterior)):  # a row of fewer draws is there
-            amend(store, row_of, picture)
+    else:
+        for row in range(len(batch.ids)):
+            judge(trial, batch, row, drawn[row])
     progress.kept(len(batch.ids))
 
 
@@ -77,20 +77,17 @@ def repeat(
     sample: Callable[..., Tensor],
     prior: MixturePrior,
     batch: Batch,
+    there: Sequence[int],
     blocks: int,
     progress: Progress,
-) -> list[tuple[dict[str, Tensor], dict[str, float]]]:
-    """Run the sampler on each problem of a batch, in calls of at most ROWS particles. Returns for each problem `draws`
-    (R,dx) of R runs, `log_evidence` (R,) where the method estimates it, diagnostics (R,steps), and the cost of a run.
-    """
+) -> Iterator[tuple[int, Drawn]]:
+    """Run the sampler on the blocks of each problem that follow those that are `there`, in calls of at most ROWS
+    particles. Yields, after each call, the row of a problem and what was drawn of it."""
     assert batch.measurement is not None and batch.labels is not None
-    found: list[dict[str, list[Tensor]]] = [defaultdict(list) for _ in batch.ids]
-    costs: list[dict[str, float]] = [{} for _ in batch.ids]
     names = "/".join(settings.config[part]["name"] for part in ("dataset", "task"))
-    for rows, numbers in _calls(len(batch.ids), blocks, settings.labels.particles):
+    for rows, numbers in _calls(there, blocks, settings.labels.particles):
         ids = [f"{batch.ids[row]}/{number}" for row in rows for number in numbers]
-        count = len(numbers) * BLOCK  # runs of each problem
-        index = torch.tensor(rows).repeat_interleave(count)
+        index = torch.tensor(rows).repeat_interleave(len(numbers) * BLOCK)
         trace = Trace(tick=progress.tick, rows=len(index))
         noise = Noise(settings.seed, ids, f"sampler/{names}", rows=BLOCK, device=settings.device)
         conditioned = prior.conditioned([batch.labels[row] for row in index.tolist()])
@@ -101,25 +98,67 @@ def repeat(
             # log p(y) of every run: the islands' estimates of p(y), averaged
             values["log_evidence"] = torch.logsumexp(torch.stack(by_island).cpu(), dim=0) - np.log(len(by_island))
         for name, by_step in trace.values.items():
-            values[name] = torch.stack(list(by_step.values()), dim=1).cpu().double()
+            steps = torch.stack(list(by_step.values()), dim=1).cpu().double()
+            values[f"diagnostics.{name}"] = steps.reshape(len(ids), BLOCK, -1).mean(dim=1)
+        for name, value in cost.items():
+            values[f"cost.{name}"] = torch.full((len(ids),), value, dtype=torch.float64)
         for place, row in enumerate(rows):
-            costs[row] = cost
-            for name, value in values.items():
-                found[row][name].append(value.split(count)[place])
-    return [
-        ({name: torch.cat(parts) for name, parts in mine.items()}, cost)
-        for mine, cost in zip(found, costs, strict=True)
-    ]
+            yield row, {name: value.chunk(len(rows))[place].clone() for name, value in values.items()}
 
 
-def _calls(problems: int, blocks: int, particles: int) -> Iterator[tuple[list[int], list[int]]]:
+def _calls(there: Sequence[int], blocks: int, particles: int) -> Iterator[tuple[list[int], list[int]]]:
     """The problems and the blocks of each call: whole problems if several fit, else a part of one."""
     room = max(1, ROWS // (BLOCK * particles))
-    together = max(1, room // blocks)
-    for first in range(0, problems, together):
-        rows = list(range(first, min(first + together, problems)))
-        for block in range(0, blocks, room):
-            yield rows, list(range(block, min(block + room, blocks)))
+    for begun in sorted({count for count in there if count < blocks}):
+        alike = [row for row, count in enumerate(there) if count == begun]
+        together = max(1, room // (blocks - begun))
+        for first in range(0, len(alike), together):
+            for block in range(begun, blocks, room):
+                yield alike[first : first + together], list(range(block, min(block + room, blocks)))
+
+
+def judge(trial: Trial, batch: Batch, row: int, drawn: Drawn) -> None:
+    """Score as many draws of a problem as are asked for; keep a record and a picture, unless those of as many are
+    there."""
+    store, settings, draw = trial.run.store, trial.run.settings, batch.draws[row]
+    if is_done(glance(record_path(store, draw.image_id)), settings.draws):
+        return
+    assert isinstance(trial.prior, MixturePrior)
+    posterior, log_evidence = posterior_of(trial.prior, batch, row)
+    draws, estimates = drawn["draws"][: settings.draws], drawn.get("log_evidence")
+    means = {name: drawn[name][: -(-settings.draws // BLOCK)].mean(dim=0).tolist() for name in sorted(drawn)}
+    outcome: dict[str, dict[str, Any]] = {
+        "metrics": exactness(draws, posterior, log_evidence, None if estimates is None else estimates[: len(draws)]),
+        "cost": {name.removeprefix("cost."): mean for name, mean in means.items() if name.startswith("cost.")},
+        "diagnostics": {name[12:]: mean for name, mean in means.items() if name.startswith("diagnostics.")},
+    }
+    if wrong := not_finite(outcome):
+        record_failures(store, settings, "failed", {draw: f"{wrong} is not finite"})
+        return
+    row_of = record(store, settings, draw, status="ok", draws=len(draws), **outcome)
+    if not keep(store, row_of, picture := scatter(draws, posterior)):  # a row of fewer draws is there
+        amend(store, row_of, picture)
+
+
+def read_draws(store: Store, problem: str) -> tuple[Drawn, Any]:
+    """The draws of a problem that are kept, and the code that made them; none where a file is absent or damaged."""
+    try:
+        with safe_open(_path(store, problem), "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["code"])  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return {}, None
+
+
+def keep_draws(store: Store, problem: str, drawn: Drawn, code: Mapping[str, Any]) -> None:
+    """Keep all draws of a problem. Raises UserError where the file cannot be written."""
+    path = _path(store, problem)
+    with writing(store.root):
+        path.parent.mkdir(exist_ok=True)
+        replace(path, save(drawn, {"code": json.dumps(code)}))
+
+
+def _path(store: Store, problem: str) -> Path:
+    return store.root / "draws" / f"{problem}.safetensors"
 
 
 def posterior_of(prior: MixturePrior, batch: Batch, row: int) -> tuple[GaussianMixture, float]:

@@ -107,3 +107,8 @@ def glance(path: str | Path) -> dict[str, Any]:
 def status_of(path: str | Path) -> str | None:
     """`ok`, `failed`, `skipped`, or None where no complete record is."""
     return glance(path).get("status")
+
+
+def is_done(found: Mapping[str, Any], draws: int) -> bool:
+    """True for a glance at a success; a row that is of several draws has to be of as many as are asked for."""
+    return found.get("status") == "ok" and (found["draws"] or draws) >= draws

@@ -100,9 +100,8 @@ def _request(values: Mapping[str, Any]) -> Request:
         for name, kind in get_type_hints(RunLabels).items()
         if name in values
     }
-    first = tuple(map(printable, values.get("first", ())))
-    images, *later = map(int, values["images"])  # of draw 0, which every request is for
-    return Request((images, *later), RunLabels(**labels), first)
+    images, *later = map(int, values["images"])  # every request is for draw 0
+    return Request((images, *later), RunLabels(**labels), tuple(map(printable, values.get("first", ()))))
 
 
 def complete(wanted: Request, counts: Sequence[Tally]) -> bool:

@@ -48,7 +48,7 @@ class Progress:
     def kept(self, images: int) -> None:
         """`images` images of the running batch have their records."""
         self.unkept -= images
-        self.step = 0
+        self.step, self.started = 0, clock()
 
     def foresee(
         self, sample: Callable[..., Any], prior: "Prior", measurement: "Measurement", shape: Sequence[int]

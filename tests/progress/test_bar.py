@@ -88,7 +88,7 @@ def test_a_stop_loses_what_is_not_kept_of_the_running_batch(bar: Bar, clock: Clo
         clock.now += 1
         raise KeyboardInterrupt
     clock.now += 100
-    assert lost() == "work on 3 of 4 images in the running batch is lost (1 of 25 steps, 13 s)"
+    assert lost() == "work on 3 of 4 images in the running batch is lost (1 of 25 steps, 1 s)"
 
 
 def test_a_stop_between_batches_and_an_end_lose_nothing(bar: Bar) -> None:

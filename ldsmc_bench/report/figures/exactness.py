@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from ldsmc_bench.cli import Options, entry
 from ldsmc_bench.errors import UserError
+from ldsmc_bench.records.store import Store, read
 from ldsmc_bench.report import frame
 from ldsmc_bench.report.figures.plot import LOOK, add_legend, figure_text, panels, save, style
 from ldsmc_bench.report.select import display_name, identity_texts, join_label, key_texts, label_runs, sort_key
@@ -52,8 +52,7 @@ def medians(results_dir: Path) -> tuple[Lines, str]:
             of_run = images[run_id].reindex(columns=list(METRICS)).median(skipna=False).dropna()
             lines.setdefault(label, {})[int(particles)] = {str(name): float(value) for name, value in of_run.items()}
     first = runs.iloc[0]
-    files = (results_dir / "runs" / first.run_id / "draws").glob("*.npy")
-    draws = max((len(np.load(path, mmap_mode="r")) for path in files), default=0)
+    draws = max(record.get("draws", 0) for record in read(Store(results_dir / "runs" / first.run_id, first.run_id)))
     dataset = display_name("dataset", first.dataset)
     return lines, f"{runs.n.max()} {dataset}s, {first.steps} steps, {draws} draws each"
 
