@@ -129,30 +129,31 @@ def rows_given(folder: Path) -> list[int]:
     return found
 
 
-def test_known_problems_take_more_draws_and_make_those_alone_that_are_missing(tmp_path: Path) -> None:
-    for asked, there, made in ((60, 60, [2 * 100]), (100, 100, []), (120, 120, [2 * 50]), (60, 120, [])):
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run on known problems, one after the other."""
+    return whole_run(tmp_path_factory.mktemp("known"), *KNOWN, "draws=120", "batch_size=1")
+
+
+def test_known_problems_take_more_draws_and_make_those_alone_that_are_missing(known: Path, tmp_path: Path) -> None:
+    for asked, there, made in ((60, 60, [2 * 100]), (120, 120, [2 * 50]), (60, 120, [])):
         done = tiny(tmp_path, *KNOWN, f"draws={asked}", first=partial(counting, tmp_path))
         assert done.code == 0, done.err
         (run,) = runs(tmp_path)
         assert rows_given(tmp_path) == made
         assert [record["draws"] for record in repeatable(run).values()] == [there] * 2
-    (alone := tmp_path / "alone").mkdir()
-    undisturbed = whole_run(alone, *KNOWN, "draws=120", "batch_size=1")
-    assert drawn(run) == drawn(undisturbed) and repeatable(run) == repeatable(undisturbed)
-    assert images(run) == images(undisturbed)
+    assert drawn(run) == drawn(known) and repeatable(run) == repeatable(known) and images(run) == images(known)
 
 
-def test_known_problems_go_on_where_they_were_killed(tmp_path: Path) -> None:
-    """In the last of four calls of a block each: the blocks of the others are there."""
-    asked = (*KNOWN, "draws=100")
-    done = tiny(tmp_path, *asked, first=partial(counting, tmp_path, 4))
-    assert done.code == -signal.SIGKILL and rows_given(tmp_path) == [50] * 3
+def test_known_problems_go_on_where_they_were_killed(known: Path, tmp_path: Path) -> None:
+    """In the last of six calls of a block each: the blocks of the others are there."""
+    asked = (*KNOWN, "draws=120")
+    done = tiny(tmp_path, *asked, first=partial(counting, tmp_path, 6))
+    assert done.code == -signal.SIGKILL and rows_given(tmp_path) == [50] * 5
     assert tiny(tmp_path, *asked, first=partial(counting, tmp_path)).code == 0
     assert rows_given(tmp_path) == [50]
     (run,) = runs(tmp_path)
-    (alone := tmp_path / "alone").mkdir()
-    undisturbed = whole_run(alone, *asked)
-    assert drawn(run) == drawn(undisturbed) and repeatable(run) == repeatable(undisturbed)
+    assert drawn(run) == drawn(known) and repeatable(run) == repeatable(known) and images(run) == images(known)
 
 
 @pytest.mark.parametrize("draws", [0, 99999999999])

@@ -150,7 +150,9 @@ def read_draws(store: Store, problem: str) -> tuple[Drawn, Any]:
 
 
 def keep_draws(store: Store, problem: str, drawn: Drawn, code: Mapping[str, Any]) -> None:
-    """Keep all draws of a problem. Raises UserError where the file cannot be written."""
+    """Keep the first draws of a problem, unless as many are there. Raises UserError where they cannot be written."""
+    if len(read_draws(store, problem)[0].get("draws", ())) >= len(drawn["draws"]):
+        return  # another process makes them too
     path = _path(store, problem)
     with writing(store.root):
         path.parent.mkdir(exist_ok=True)

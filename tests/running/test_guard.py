@@ -1,5 +1,6 @@
 """What a user's code leaves behind in the process, and what of it is put back."""
 
+import gc
 import os
 import random
 import sys
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from ldsmc_bench.guard import STATE, unchanged
 from tests.running.leaks import HELD, LEFT
@@ -24,7 +27,8 @@ def plain(value: Any) -> Any:
 
 def state() -> list[Any]:
     """All of it that can be read."""
-    found: list[Any] = [torch.is_grad_enabled(), torch.is_inference_mode_enabled()]
+    found: list[Any] = [torch.is_grad_enabled(), torch.is_inference_mode_enabled(), gc.isenabled(), list(sys.path)]
+    found += [len(_get_current_function_mode_stack()), len(_get_current_dispatch_mode_stack())]
     for get, _ in STATE:
         with suppress(AttributeError):
             found.append(plain(get()))
@@ -45,7 +49,7 @@ def test_a_default_device_leaves_no_mode_behind() -> None:
     """One that says cpu would make every new tensor slower."""
     with unchanged():
         torch.set_default_device("meta")
-    assert not torch.overrides._get_current_function_mode_stack()
+    assert not _get_current_function_mode_stack()
 
 
 def test_a_folder_of_modules_that_is_added_hides_none_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

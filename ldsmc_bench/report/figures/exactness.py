@@ -52,7 +52,8 @@ def medians(results_dir: Path) -> tuple[Lines, str]:
             of_run = images[run_id].reindex(columns=list(METRICS)).median(skipna=False).dropna()
             lines.setdefault(label, {})[int(particles)] = {str(name): float(value) for name, value in of_run.items()}
     first = runs.iloc[0]
-    draws = max(record.get("draws", 0) for record in read(Store(results_dir / "runs" / first.run_id, first.run_id)))
+    records = read(Store(results_dir / "runs" / first.run_id, first.run_id))
+    draws = max((record.get("draws", 0) for record in records), default=0)
     dataset = display_name("dataset", first.dataset)
     return lines, f"{runs.n.max()} {dataset}s, {first.steps} steps, {draws} draws each"
 
