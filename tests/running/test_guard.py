@@ -27,8 +27,8 @@ def plain(value: Any) -> Any:
 
 def state() -> list[Any]:
     """All of it that can be read."""
-    found: list[Any] = [torch.is_grad_enabled(), torch.is_inference_mode_enabled(), gc.isenabled(), list(sys.path)]
-    found += [len(_get_current_function_mode_stack()), len(_get_current_dispatch_mode_stack())]
+    found: list[Any] = [torch.is_grad_enabled(), torch.is_inference_mode_enabled(), gc.isenabled(), gc.get_threshold()]
+    found += [list(sys.path), len(_get_current_function_mode_stack()), len(_get_current_dispatch_mode_stack())]
     for get, _ in STATE:
         with suppress(AttributeError):
             found.append(plain(get()))
