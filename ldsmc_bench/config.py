@@ -36,10 +36,11 @@ PRECISIONS = {"fp64": torch.float64, "fp32": torch.float32, "tf32": torch.float3
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
 EXACTLY = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 NAME = Annotated[str, Field(pattern=r"\S", description="a word, which YAML reads as one in quotes")]
-MOST_DRAWS = 100_000  # each has a folder, or rows of a file
+MOST = 100_000  # of what is laid out one by one, in memory or in folders
+FewEnough = Annotated[int, Field(ge=1, le=MOST, description=f"a whole number of at least 1 and at most {MOST}")]
 KEYS: dict[str, Any] = {  # of every run, with their types
-    **dict.fromkeys(("particles", "steps", "n_images", "shards"), Count),
-    "draws": Annotated[int, Field(ge=1, le=MOST_DRAWS, description=f"a whole number from 1 to {MOST_DRAWS}")],
+    **dict.fromkeys(("particles", "draws", "steps"), FewEnough),
+    **dict.fromkeys(("n_images", "shards"), Count),
     "batch_size": Literal["auto"] | Count,
     **dict.fromkeys(("seed", "shard"), Natural),
     **dict.fromkeys(("results_dir", "device"), str),

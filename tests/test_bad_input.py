@@ -61,6 +61,10 @@ WRONG = {
     "particles=null": "must be a whole number of at least 1",
     "particles=true": "must be a whole number of at least 1",
     "particles=[1,2]": "must be a whole number of at least 1",
+    "particles=99999999999": "and at most 100000",
+    "draws=0": "must be a whole number of at least 1 and at most 100000",
+    "draws=99999999999": "and at most 100000",
+    "steps=99999999999": "and at most 100000",
     "steps=0": "must be a whole number of at least 1",
     "steps=-3": "must be a whole number of at least 1",
     "steps=1001": "the prior's schedule has 1000 steps",
@@ -232,7 +236,7 @@ def test_a_mistake_in_a_module_of_the_users_is_named_by_its_place(
 def test_one_bad_point_of_a_sweep_does_not_take_the_others_results(tmp_path: Path) -> None:
     done = tiny(tmp_path, "-m", "particles=0,1", "n_images=1")
     assert done.code == 1
-    assert done.err.splitlines()[-1] == "error: particles=0: must be a whole number of at least 1"
+    assert done.err.splitlines()[-1] == "error: particles=0: must be a whole number of at least 1 and at most 100000"
     (run,) = runs(tmp_path)
     assert [record["status"] for record in records(run).values()] == ["ok"]
     assert json.loads((run / "summary.json").read_text())["particles"] == 1

@@ -156,12 +156,6 @@ def test_known_problems_go_on_where_they_were_killed(known: Path, tmp_path: Path
     assert drawn(run) == drawn(known) and repeatable(run) == repeatable(known) and images(run) == images(known)
 
 
-@pytest.mark.parametrize("draws", [0, 99999999999])
-def test_a_number_of_draws_is_checked(tmp_path: Path, draws: int) -> None:
-    done = tiny(tmp_path, f"draws={draws}")
-    assert done.code == 1 and done.errors == [f"error: draws={draws}: must be a whole number from 1 to 100000"]
-
-
 def test_a_look_at_few_images_with_more_draws_leaves_a_whole_run_whole(tmp_path: Path) -> None:
     assert tiny(tmp_path, *LIGHT, "n_images=3").code == 0
     assert tiny(tmp_path, *LIGHT, "n_images=1", "draws=2").code == 0

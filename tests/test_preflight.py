@@ -31,7 +31,7 @@ def test_what_would_fail_is_told_once_and_points_of_the_same_work_are_counted(tm
     choices = ("method=gated,psld", "particles=1,5", "--no-estimate")
     done = start(tmp_path, *LOOK, *choices, "steps=0", module="ldsmc_bench.preflight").done()
     assert done.code == 1
-    assert done.errors == ["error: steps=0: must be a whole number of at least 1 (8 points)"]
+    assert done.errors == ["error: steps=0: must be a whole number of at least 1 and at most 100000 (8 points)"]
     assert "8 points are 6 jobs and 0 runs" in done.out
 
 
