@@ -129,8 +129,8 @@ def judge(trial: Trial, batch: Batch, row: int, drawn: Drawn) -> None:
     means = {name: drawn[name][: -(-settings.draws // BLOCK)].mean(dim=0).tolist() for name in sorted(drawn)}
     outcome: dict[str, dict[str, Any]] = {
         "metrics": exactness(draws, posterior, log_evidence, None if estimates is None else estimates[: len(draws)]),
-        "cost": {name.removeprefix("cost."): mean for name, mean in means.items() if name.startswith("cost.")},
-        "diagnostics": {name[12:]: mean for name, mean in means.items() if name.startswith("diagnostics.")},
+        "cost": _below("cost.", means),
+        "diagnostics": _below("diagnostics.", means),
     }
     if wrong := not_finite(outcome):
         record_failures(store, settings, "failed", {draw: f"{wrong} is not finite"})
@@ -138,6 +138,10 @@ def judge(trial: Trial, batch: Batch, row: int, drawn: Drawn) -> None:
     row_of = record(store, settings, draw, status="ok", draws=len(draws), **outcome)
     if not keep(store, row_of, picture := scatter(draws, posterior)):  # a row of fewer draws is there
         amend(store, row_of, picture)
+
+
+def _below(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
 
 
 def read_draws(store: Store, problem: str) -> tuple[Drawn, Any]:
