@@ -48,7 +48,7 @@ def sample(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, c
         return model.finish(step.now.z)
     # the heaviest; among the equally heavy the one that fits best
     x, y = prior.decode(step.now.z), measurement.repeat(alive)
-    trace.note(0, spread=smc.spread(x, model.images))
+    trace.note(0, **smc.picture_values(x, step.weights))
     chosen = flat_indices(heaviest(step.weights, psld.norms(y.y - y.operator(x))), alive)
     return x[chosen] if choices.latent_fit_iterations == 0 else model.finish(step.now.z[chosen])
 

@@ -44,7 +44,7 @@ KEYS: dict[str, Any] = {  # of every run, with their types
     "batch_size": Literal["auto"] | Count,
     **dict.fromkeys(("seed", "shard"), Natural),
     **dict.fromkeys(("results_dir", "device"), str),
-    **dict.fromkeys(("compile", "mix_code", "keep_problems", "measurement.noise_in_hole"), bool),
+    **dict.fromkeys(("compile", "mix_code", "keep_problems", "particles_as_draws", "measurement.noise_in_hole"), bool),
     "precision": Literal[*PRECISIONS],
     "wandb.mode": Literal["online", "offline", "disabled", "auto"],
     "launch": Literal["attached", "detached"],
@@ -126,6 +126,9 @@ def validate(cfg: DictConfig) -> Settings:
             _check_arguments(f"observers.{name}", node)
     if trial := config["dataset"].get("trial"):
         _function("dataset.trial", trial)
+        if config["particles_as_draws"]:
+            name = config["dataset"]["name"]
+            raise UserError(f"particles_as_draws=true: dataset={name} keeps one draw of a run; leave it out, or false")
     for group, part in (("method", "sample"), ("task", "operator")):
         _refuse_borrowed_name(group, part, config[group])
     return Settings(

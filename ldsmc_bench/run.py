@@ -13,6 +13,7 @@ from ldsmc_bench.problem.draws import Draw
 from ldsmc_bench.problem.problem import load_batch
 from ldsmc_bench.records.code_version import code_version, compare_code, config_text
 from ldsmc_bench.records.identity import identify, run_id
+from ldsmc_bench.records.particles import with_particles
 from ldsmc_bench.records.problems import open_problem
 from ldsmc_bench.records.record import is_done
 from ldsmc_bench.records.status import FIRST, Request, request
@@ -50,14 +51,18 @@ def run(cfg: DictConfig) -> Store:
     pairs = range(rows * len(ids))[settings.shard :: settings.shards]  # all images of a draw, then of the next
     mine = [Draw(ids[pair % len(ids)], pair // len(ids)) for pair in pairs]
     kept = {draw: one["code"] for draw, one in glances_of_draws(store, mine).items() if is_done(one, settings.draws)}
-    left = not kept.keys() >= set(mine)
+    done = set(kept)
+    if settings.config["particles_as_draws"] and settings.labels.particles > 1:
+        there = with_particles(store)
+        done = {draw for draw in done if draw.number or draw.image_id in there}
+    left = not done >= set(mine)
     code = code_version(*settings.targets)
     compare_code(store.run_id, code, kept.values(), mix=settings.config["mix_code"] or not left)
 
     # Restore it, batch by batch
     if left:
         prior = to_device_and_compile(prior, settings.device, settings.network_dtype, settings.compile)
-    batches = unfinished(mine, set(kept), images_at_once(settings, prior)) if left else []
+    batches = unfinished(mine, done, images_at_once(settings, prior)) if left else []
     this = Run(settings, store, problems, ids, batches)
     with observed(this) as progress:
         if batches:

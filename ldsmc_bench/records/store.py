@@ -4,6 +4,7 @@
     records/<image_id>.json  what became of an image: `ok`, or `failed` or `skipped` with the reason
     images/<image_id>.png    the 8-bit picture that the metrics were computed from
     spread/<image_id>.png    how far particles differ, where there were several: standard deviations, in the same units
+    particles/<image_id>.npz pictures and weights of the particles of draw 0, where `particles_as_draws` asks for them
     summary.json             once the run is complete
     truths.json              digests of truths that were copied anew since, by the states of their files
     replaced/                records and pictures of images whose truth has changed since: see `set_aside`
@@ -82,6 +83,10 @@ def image_path(store: Store, image_id: str) -> Path:
 
 def spread_path(store: Store, image_id: str) -> Path:
     return store.folder / "spread" / f"{image_id}.png"
+
+
+def particles_path(store: Store, image_id: str) -> Path:
+    return store.folder / "particles" / f"{image_id}.npz"
 
 
 def runs(results_dir: str | Path) -> list[Store]:
@@ -241,8 +246,9 @@ def set_aside(store: Store, image_id: str, truth: str) -> None:
         folder.mkdir(exist_ok=True)
         _first_success(record).unlink(missing_ok=True)
         (store.root / "summary.json").unlink(missing_ok=True)
-        for path in (record, image_path(store, image_id), spread_path(store, image_id)):
-            with suppress(FileNotFoundError):  # another shard was first, or there is no spread
+        others = (path_of(store, image_id) for path_of in (image_path, spread_path, particles_path))
+        for path in (record, *others):
+            with suppress(FileNotFoundError):  # another shard was first, or there are no particles
                 kind = "" if path.parent.name != "spread" else ".spread"
                 os.replace(path, folder / f"{image_id}.{truth}{kind}{path.suffix}")
 

@@ -19,6 +19,7 @@ from ldsmc_bench.problem.datasets import truth_digest
 from ldsmc_bench.problem.draws import Draw
 from ldsmc_bench.problem.problem import Batch, Problem, is_picture, measure_batch, measurement_pictures, to_uint8
 from ldsmc_bench.records.code_version import code_version
+from ldsmc_bench.records.particles import keep_particles
 from ldsmc_bench.records.problems import OBSERVED, ProblemStore, keep_problem
 from ldsmc_bench.records.record import Record
 from ldsmc_bench.records.store import Store, keep, of_draw
@@ -31,6 +32,7 @@ from ldsmc_bench.scoring.paired import paired_metrics
 
 # Traced values: diagnostics (`log_weights` as their entropy), and `spread`, a picture.
 TRACED = ("ess", "resampled", "log_evidence", "log_weights", "spread")
+PARTICLES = ("particles", "particles_log_weights")  # traced where they are asked for
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Restored:
     cost: dict[str, float]
     diagnostics: dict[str, list[float]]
     spread: NDArray[np.uint8] | None = None  # (S,S), standard deviations over particles, where they were traced
+    particles: tuple[Tensor, Tensor] | None = None  # uint8 (N,3,S,S) and weights (N,), where they were asked for
     skipped: str | None = None  # the reason why the method cannot do this task at all
 
 
@@ -119,7 +122,8 @@ def sampled(
     assert batch.measurement is not None
     images, shape, on_gpu = len(batch.draws), batch.truths.shape, settings.device.type == "cuda"
     progress.foresee(sample, prior, batch.measurement, shape)
-    trace = Trace(TRACED, tick=progress.tick, rows=images)
+    asked = settings.config["particles_as_draws"] and settings.labels.particles > 1
+    trace = Trace(TRACED + PARTICLES * asked, tick=progress.tick, rows=images)
     stream = f"sampler/{settings.labels.dataset}/{settings.labels.task}"
     noise = Noise(settings.seed, [draw.trial_id for draw in batch.draws], stream, device=settings.device)
     allow_tf32(settings.precision == "tf32")
@@ -132,11 +136,25 @@ def sampled(
     for step, log_weights in trace.values.pop("log_weights", {}).items():
         trace.values["entropy"][step] = entropy(log_weights)
     spreads = [one.numpy() for spread in trace.values.pop("spread", {}).values() for one in grey(spread)]
+    sets = weighted_particles(trace, settings.labels.method) if asked else [None] * images
     diagnostics = trace.per_image() or [{} for _ in batch.draws]
     return [
-        Restored(to_uint8(x) if torch.isfinite(x).all() else None, cost, diagnosis, spread)
-        for x, diagnosis, spread in zip(x_hat, diagnostics, spreads or [None] * images, strict=True)
+        Restored(to_uint8(x) if torch.isfinite(x).all() else None, cost, diagnosis, spread, particles)
+        for x, diagnosis, spread, particles in zip(x_hat, diagnostics, spreads or [None] * images, sets, strict=True)
     ]
+
+
+def weighted_particles(trace: Trace, method: str) -> list[tuple[Tensor, Tensor] | None]:
+    """For each image its particles, uint8 (N,3,S,S), and their weights (N,), taken out of the trace. Raises UserError
+    where the sampler reported none."""
+    pictures, log_weights = (list(trace.values.pop(name, {}).values()) for name in PARTICLES)
+    if not pictures or not log_weights:
+        raise UserError(
+            f"particles_as_draws=true: method={method} reports no particles: leave it out for this method, or report "
+            "them by trace.note(0, particles=..., particles_log_weights=...)"
+        )
+    whole, weights = to_uint8(pictures[-1].float().cpu().nan_to_num()), log_weights[-1].double().exp().cpu()
+    return list(zip(whole, weights, strict=True))
 
 
 def entropy(log_weights: Tensor) -> Tensor:
@@ -171,6 +189,8 @@ def score_and_keep(trial: Trial, batch: Batch, restored: Sequence[Restored]) -> 
         state = {"truth_file": batch.states[draw.image_id]} if draw.image_id in batch.states else {}
         truth = {"truth": truth_digest(batch.truths[row]), **state}
         kept = record(store, settings, draw, status="ok", **truth, **outcome)
+        if one.particles and draw.number == 0:
+            keep_particles(store, draw.image_id, *(part.numpy() for part in one.particles))
         keep(of_draw(store, draw.number), kept, one.pixels.permute(1, 2, 0).numpy(), one.spread)
 
 

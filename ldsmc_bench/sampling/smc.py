@@ -174,6 +174,9 @@ def trace_back(history: History, chosen: Tensor) -> Path:
     return path
 
 
-def spread(x: Tensor, images: int) -> Tensor:
-    """The standard deviation (B,3,H,W) among the particles' images x (B*N,3,H,W)."""
-    return x.unflatten(0, (images, -1)).std(dim=1, correction=0)
+def picture_values(x: Tensor, weights: Weights) -> dict[str, Tensor]:
+    """Values to trace of the particles' images x (B*N,3,H,W): `particles`, the images (B,N,3,H,W), with the logarithms
+    (B,N) of their weights, and `spread`, their standard deviation (B,3,H,W)."""
+    particles = x.unflatten(0, (len(weights.log), -1))
+    spread = particles.std(dim=1, correction=0)
+    return {"spread": spread, "particles": particles, "particles_log_weights": weights.log}

@@ -10,6 +10,7 @@ from ldsmc_bench.errors import UserError
 
 # The axes of what a run keeps; the first is of images.
 AXES = {"ess": 1, "resampled": 1, "log_evidence": 1, "log_weights": 2, "spread": 4}
+AXES |= {"particles": 5, "particles_log_weights": 2}
 
 
 class Trace:

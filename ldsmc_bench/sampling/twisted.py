@@ -95,5 +95,5 @@ def report(step: smc.Step[Particles], model: TwistedModel, trace: Trace) -> None
     if step.log_weights is not None:
         weighed = {"ess": step.weights.ess, "resampled": step.resampled, "log_weights": step.log_weights}
     if now.x is not None and model.particles > 1:
-        trace.note(0, spread=smc.spread(now.x, model.images))
+        trace.note(0, **smc.picture_values(now.x, step.weights))
     trace(step.k, z=now.z, mean=now.mean, **weighed)
