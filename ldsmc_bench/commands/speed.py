@@ -27,13 +27,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     orders = "the public code's order too: variant=released in both, without fits, a batch of 1 where none is given"
     parser.add_argument("--baseline", action="store_true", help=orders)
     parser.add_argument("--overhead", action="store_true", help="the cost of a run of toyfaces besides sampling")
+    draws = "the time of 16 draws of one image over that of 16 images instead"
+    parser.add_argument("--draws", action="store_true", help=draws)
     growth = "time and memory against N, batch, steps and size instead"
     parser.add_argument("--growth", action="store_true", help=growth)
     parser.add_argument("--figure", type=Path, default=Path("results/figures/benchmark.png"), help="of --growth")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     options = parser.read(arguments)
     with explaining(options.overrides):
-        found = _growth(options) if options.growth else _lines(options)
+        found = _growth(options) if options.growth else _draws(options) if options.draws else _lines(options)
     if options.json:
         with writing(options.json.parent):
             options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +73,25 @@ def _lines(options: argparse.Namespace) -> dict[str, Any]:
         share = f"{100 * overhead['share']:.1f} % of {whole:.1f} s"
         print(f"overhead of a run of {overhead['images']} toyfaces: {beside:.2f} s, {share}")
     return {"machine": describe_device(device), "lines": lines, "ratios": ratios, "overhead": overhead}
+
+
+def _draws(options: argparse.Namespace) -> dict[str, Any]:
+    from ldsmc_bench.config import compose, validate
+    from ldsmc_bench.speed.measure import DRAW_ROUNDS, DRAWS, measure_draws
+    from ldsmc_bench.speed.setup import expand_sweep
+    from ldsmc_bench.speed.timing import describe_device
+
+    if options.baseline or len(expand_sweep(options.overrides)) > 1:
+        raise UserError("--draws: give one value of each key, and leave --baseline out")
+    settings = validate(compose("dataset=toyfaces", *options.overrides))
+    ratios, labels = measure_draws(options.overrides), settings.labels
+    texts = [f"{one['median']:.3f} ({one['least']:.3f} to {one['most']:.3f}) of {part}" for part, one in ratios.items()]
+    print(
+        f"{labels.method} {labels.task}, N={labels.particles}, {labels.steps} steps: {DRAWS} draws of one image take "
+        f"{', '.join(texts)} the time of {DRAWS} images; median of {DRAW_ROUNDS} rounds (least to most)"
+    )
+    print(f"measured on {describe_device(settings.device)}")
+    return {"machine": describe_device(settings.device), "draws": DRAWS, "ratios": ratios}
 
 
 def _growth(options: argparse.Namespace) -> dict[str, Any]:

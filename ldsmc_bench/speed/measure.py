@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from statistics import fmean, median
-from typing import Any
+from typing import Any, NamedTuple
 
 from ldsmc_bench.config import compose
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.records.store import read
+from ldsmc_bench.records.store import draw_stores, read
 from ldsmc_bench.run import run
 from ldsmc_bench.running.restore import allow_tf32
 from ldsmc_bench.speed import public_order
@@ -25,6 +25,8 @@ PUBLIC_ORDER = (  # on both sides of a comparison: fits are the same work in any
 )
 ORDERS = {"ours": "", "public": " in the public order", "published": " in the public order, networks too"}
 ROUNDS = 3
+DRAWS, DRAW_ROUNDS = 16, 7  # of `measure_draws`
+LOADING = ("steps=2", "particles=1")  # of a run that loads what a process loads once
 Line = dict[str, Any]
 """A row of the benchmark, as JSON has it: the names of the point; `seconds` an image, as `extrapolate` returns them, of
 which the share `outside` is spent outside the networks; `pflop` an image; `flops` a second, beside the machine's
@@ -97,14 +99,50 @@ def merge_labels(intervals: Sequence[float], labels: int) -> list[float]:
 
 def measure_overhead(overrides: Sequence[str] = ()) -> dict[str, float]:
     """Measure a run on toyfaces: `images`, seconds of the `whole` and of `sampling`, and the `share` of the rest."""
-    for shorter in (["steps=2", "particles=1"], []):  # the first loads what a process loads once
-        with tempfile.TemporaryDirectory() as folder:
-            cfg = compose("dataset=toyfaces", "wandb.mode=disabled", f"results_dir={folder}", *overrides, *shorter)
-            begun = time.perf_counter()
-            store = run(cfg)
-            whole = time.perf_counter() - begun
-            sampling = sum(record["cost"]["seconds"] for record in read(store))
-    return {"images": cfg.n_images, "whole": whole, "sampling": sampling, "share": 1 - sampling / whole}
+    time_run([*overrides, *LOADING])
+    timed = time_run(overrides)
+    return {**timed._asdict(), "share": 1 - timed.sampling / timed.whole}
+
+
+class Timed(NamedTuple):
+    """A run of so many `images`: seconds of the `whole`, and of `sampling` all draws."""
+
+    images: int
+    whole: float
+    sampling: float
+
+
+def time_run(overrides: Sequence[str]) -> Timed:
+    """Time a run on toyfaces from its configuration to its summary, in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        cfg = compose("dataset=toyfaces", "wandb.mode=disabled", f"results_dir={folder}", *overrides)
+        begun = time.perf_counter()
+        store = run(cfg)
+        whole = time.perf_counter() - begun
+        sampling = sum(record["cost"]["seconds"] for drawn in draw_stores(store) for record in read(drawn))
+    return Timed(cfg.n_images, whole, sampling)
+
+
+def measure_draws(overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Measure the time of 16 draws of one image over that of 16 images, a batch each, in runs on toyfaces that take
+    turns: the ratio of the `whole` and of `sampling`, each as `paired_ratio` returns it."""
+    sides = (["n_images=1", f"draws={DRAWS}"], [f"n_images={DRAWS}", "draws=1"])
+    for side in sides:
+        time_run([*overrides, f"batch_size={DRAWS}", *side, *LOADING])
+    rounds: list[list[Timed]] = []
+    for number in range(DRAW_ROUNDS):
+        turns = sides if number % 2 == 0 else sides[::-1]  # so that neither is always the first
+        timed = [time_run([*overrides, f"batch_size={DRAWS}", *side]) for side in turns]
+        rounds.append(timed if number % 2 == 0 else timed[::-1])
+    pairs = {part: [[getattr(one, part) for one in pair] for pair in rounds] for part in ("whole", "sampling")}
+    return {part: paired_ratio(*zip(*of_part, strict=True)) for part, of_part in pairs.items()}
+
+
+def paired_ratio(ours: Sequence[float], others: Sequence[float]) -> dict[str, float]:
+    """The `median` over rounds of the ratio of two times that were measured one after the other, with the `least` and
+    the `most`: the load of a machine changes both alike, and an accident in one round moves the median little."""
+    ratios = [own / other for own, other in zip(ours, others, strict=True)]
+    return {"median": median(ratios), "least": min(ratios), "most": max(ratios)}
 
 
 def compare(ours: Line, public: Line) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """The benchmark command: what it takes, what it tells, and what it refuses in a line."""
 
+import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from ldsmc_bench.commands.speed import main
-from ldsmc_bench.speed import growth
+from ldsmc_bench.speed import growth, measure
 from ldsmc_bench.speed.measure import measure_overhead
 from ldsmc_bench.speed.setup import add_defaults, expand_sweep, prepare, resize_prior
 from ldsmc_bench.toyfaces import priors
@@ -42,6 +44,7 @@ def test_a_line_for_each_order(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (["dataset=mixture", "task=linear"], "dataset=mixture: its prior has no networks"),
         (["--baseline", "method=psld"], "--baseline: the public order is that of LD-SMC's code"),
         (["--growth", "particles=1,2"], "--growth: it sweeps by itself"),
+        (["--draws", "particles=1,2"], "--draws: give one value of each key"),
         (["particles=range(1,3)", "seed=interval(0,1)"], "seed=interval(0,1): cannot be swept here"),
     ],
 )
@@ -96,3 +99,18 @@ def test_growth_and_its_figure(tmp_path: Path) -> None:
 def test_overhead_is_what_is_not_sampling() -> None:
     found = measure_overhead(["device=cpu", "n_images=1", "batch_size=1", "steps=3", "particles=1"])
     assert found["images"] == 1 and 0 < found["sampling"] < found["whole"] and 0 < found["share"] < 1
+
+
+def test_the_ratio_of_draws_to_images_is_paired_by_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws take 1.05 times as long, on a machine that slows down from run to run, and halts once."""
+    taken = itertools.count()
+
+    def timed(overrides: Sequence[str]) -> measure.Timed:
+        draws, number = "n_images=1" in overrides, next(taken)
+        whole = (1.05 if draws else 1.0) * 1.01**number * (30 if number == 2 else 1)
+        return measure.Timed(1 if draws else 16, whole, whole / 2)
+
+    monkeypatch.setattr(measure, "time_run", timed)
+    for ratio in measure.measure_draws(["task=box"]).values():
+        assert ratio["median"] == pytest.approx(1.05, rel=0.011) and ratio["most"] > 30 > 1.04 > ratio["least"]
+    assert measure.paired_ratio([2.0, 6.0, 9.0], [1.0, 2.0, 9.0]) == {"median": 2.0, "least": 1.0, "most": 3.0}
