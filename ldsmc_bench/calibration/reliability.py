@@ -20,12 +20,17 @@ class Readings:
     """One attribute of n images: classes read from their draws, `reads` (n,K), classes of the truths (n,).
 
     `confusion` (C,C) has the share of clean images of a class (row) that are read as each class (column); the unit
-    matrix is a network without errors.
+    matrix is a network without errors. `images` (n,) are their ids or numbers, by default 0..n-1.
     """
 
     reads: np.ndarray
     truth: np.ndarray
     confusion: np.ndarray
+    images: np.ndarray | None = None
+
+    @property
+    def ids(self) -> np.ndarray:
+        return np.arange(len(self.truth)) if self.images is None else self.images
 
     @property
     def weights(self) -> np.ndarray:
@@ -102,7 +107,7 @@ def log_score(readings: Readings) -> np.ndarray:
 
 
 def reliability(attributes: Sequence[Readings]) -> Reliability:
-    """The reliability curve of one attribute, or of several of the same images together.
+    """The reliability curve of one attribute, or of several together, of which an image may have some.
 
     Of two classes the second one counts, of more each one. Where calibrated, the truth, as the network would read it,
     and its K draws are exchangeable: if T of all have the class, the truth is one of them with probability T/(K+1).
@@ -110,10 +115,11 @@ def reliability(attributes: Sequence[Readings]) -> Reliability:
     is of differences with random signs, one an image, for an image's classes and attributes depend on each other;
     Wilson's interval takes them as independent. Raises ValueError where a class is not recognised.
     """
-    n = len(attributes[0].truth)
+    ids, places = np.unique(np.concatenate([attribute.ids for attribute in attributes]), return_inverse=True)
+    ends = np.cumsum([len(attribute.truth) for attribute in attributes])
     images, share, truths, expected_images, expected = np.zeros((5, BINS + 1))
-    apart = np.zeros((n, BINS + 1))
-    for attribute in attributes:
+    apart = np.zeros((len(ids), BINS + 1))
+    for attribute, own in zip(attributes, np.split(places, ends[:-1]), strict=True):
         draws, classes = attribute.reads.shape[1], len(attribute.confusion)
         for which in [1] if classes == 2 else range(classes):
             shown, known = (attribute.reads == which).sum(axis=1), attribute.truth == which
@@ -127,13 +133,13 @@ def reliability(attributes: Sequence[Readings]) -> Reliability:
             one = _rows(read * (shown + 1), same) + _rows((1 - read) * shown, lower)
             other = _rows((1 - read) * (draws + 1 - shown), same) + _rows(read * (draws - shown), higher)
             one, other = one / (draws + 1), other / (draws + 1)
-            apart += (_rows(read, same) - one) / gain
+            apart[own] += (_rows(read, same) - one) / gain
             images += same.sum(axis=0)
             share += _rows((shown / draws - wrong) / gain, same).sum(axis=0)
             truths += _rows(known, same).sum(axis=0)
             expected += ((one - wrong * (one + other)) / gain).sum(axis=0)
             expected_images += (one + other).sum(axis=0)
-    signs = np.random.default_rng(0).choice((-1.0, 1.0), size=(FLIPS, n))
+    signs = np.random.default_rng(0).choice((-1.0, 1.0), size=(FLIPS, len(ids)))
     flipped = np.abs(signs @ apart).sum(axis=1) / images.sum()
     ece = float(np.abs(apart.sum(axis=0)).sum() / images.sum())
     seen = images > 0

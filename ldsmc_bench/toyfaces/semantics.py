@@ -101,16 +101,21 @@ def readings(
     """
     reads: dict[str, list[np.ndarray]] = {name: [] for name in LABELS}
     truths: dict[str, list[int]] = {name: [] for name in LABELS}
+    hiding: dict[str, list[str]] = {name: [] for name in LABELS}
     for image_id, images in draws.items():
         if names := hidden_attributes(image_id, hidden[image_id]):
             truth = torch.from_numpy(array(image_id)).permute(2, 0, 1)
             seen, known = read_attributes(torch.cat([truth[None], images])), labels(image_id)
             for name in names:
+                hiding[name].append(image_id)
                 reads[name].append(seen[name][1:])
                 truths[name].append(int(seen[name][0] if read_truths else known[list(LABELS).index(name)]))
     return {
         name: Readings(
-            np.stack(reads[name]), np.array(truths[name]), np.eye(classes) if read_truths else confusion(name)
+            np.stack(reads[name]),
+            np.array(truths[name]),
+            np.eye(classes) if read_truths else confusion(name),
+            np.array(hiding[name]),
         )
         for name, classes in LABELS.items()
         if len(truths[name]) >= max(1, least) and (read_truths or confusion(name).diagonal().min() >= RECOGNISED)

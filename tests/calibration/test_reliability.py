@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -109,6 +110,16 @@ def test_p_is_uniform_of_few_images_and_small_for_draws_too_sure_or_unsure() -> 
         wrong = [reliability([readings(rng, 200, 16, ERRORS, power)[0] for _ in range(3)]) for _ in range(20)]
         assert np.mean([curve.p < 0.05 for curve in wrong]) > 0.8
         assert np.mean([curve.ece for curve in wrong]) > 1.5 * np.mean([curve.ece_floor for curve in wrong])
+
+
+def test_attributes_of_one_image_share_a_sign_in_whatever_order_they_come() -> None:
+    rng = np.random.default_rng(7)
+    one, other = (replace(readings(rng, 40, 8)[0], images=rng.permutation(60)[:40]) for _ in range(2))
+    mixed = rng.permutation(40)
+    moved = Readings(other.reads[mixed], other.truth[mixed], other.confusion, other.ids[mixed])
+    assert reliability([one, moved]).p == reliability([one, other]).p != reliability([one]).p
+    assert reliability([one, one]).p == reliability([one]).p, "the same twice is no further evidence"
+    assert reliability([one, replace(one, images=one.ids + 60)]).p != reliability([one]).p, "of other images it is"
 
 
 def test_a_network_that_cannot_read_the_attribute_is_refused() -> None:
