@@ -82,11 +82,14 @@ def run(cfg: DictConfig) -> Store:
 
 
 def announce(settings: Settings, images: int) -> None:
-    """Print whose hyper-parameters the run takes, and that the data set has fewer images than were asked for."""
+    """Print whose hyper-parameters the run takes, that several draws are kept without what judges them, and that the
+    data set has fewer images than were asked for."""
     config = settings.config
     if config["tuned"]:
         table, row = config["prior"]["tuning"], config["task"]["tuning"]
         notify(f"hyper-parameters: {config['method']['name']} tuned for {table}, {row} (prior.tuning, task.tuning)")
+    if settings.draws > 1 and not config["keep_problems"] and not config["dataset"].get("trial"):
+        warn("keep_problems=false: `calibration` cannot judge these draws without truths and masks; leave it out")
     if settings.n_images > images:
         warn(f"n_images={settings.n_images}: dataset={config['dataset']['name']} has {images}; all of them are taken")
 

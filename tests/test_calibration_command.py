@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldsmc_bench.calibration.judge import find_draws, judge
+from ldsmc_bench.calibration.judge import find_draws, find_particles, judge
 from ldsmc_bench.commands.calibration import judge_attributes
+from ldsmc_bench.records.particles import read_particles
 from ldsmc_bench.records.status import requested
 from ldsmc_bench.records.store import Store
+from ldsmc_bench.scoring.protocols import PROTOCOLS
 from ldsmc_bench.toyfaces import semantics
 from tests.commands import LIGHT, Done, command, runs, tiny
 
@@ -35,9 +37,14 @@ def test_a_table_and_figures_are_made_of_each_task(drawn: tuple[Path, Done]) -> 
     folder, done = drawn
     assert done.code == 0, done.err
     assert "box inpainting, toyfaces: 4 draws of each image" in done.out
-    rows = list(csv.DictReader((folder / "results" / "tables" / "calibration-box-toyfaces-4.csv").open()))
-    assert [(row["method"], row["images"]) for row in rows] == [("LD-SMC", "3")]
-    assert {"CRPS", "spread/skill", "coverage of 60 %", "TARP p"} <= rows[0].keys()
+    assert "coverage of 60 %" in done.out
+    table = folder / "results" / "tables" / "calibration-box-toyfaces-4.csv"
+    rows = {row["metric"]: row for row in csv.DictReader(table.open())}
+    assert {(row["method"], row["n"]) for row in rows.values()} == {("ldsmc", "3")}
+    assert rows.keys() == {name for name, one in PROTOCOLS.items() if one.per in ("draws", "pooled")}
+    latex = table.with_suffix(".tex").read_text()
+    assert "\\toprule" in latex and r"coverage of 60\,\%" in latex
+    assert r"\caption{box inpainting, toyfaces: 4 draws of each image." in latex
     written = {path.name for path in (folder / "results" / "figures").glob("*.png")}
     assert {f"{kind}-box-toyfaces-4.png" for kind in ("ranks", "tarp", "sbc")} <= written
     assert {f"draws-{run.name}.png" for run in runs(folder)} <= written
@@ -89,16 +96,53 @@ def test_what_cannot_be_judged_is_one_line(tmp_path: Path) -> None:
     assert done.errors == ["error: no run with several draws in results is complete; give its command again"]
 
 
-def test_without_kept_problems_a_line_says_so(tmp_path: Path) -> None:
-    assert tiny(tmp_path, *FEW, "draws=2", "keep_problems=false").code == 0
+def test_another_mask_outdates_the_scores_of_its_image_alone(drawn: tuple[Path, Done]) -> None:
+    run = runs(drawn[0])[0]
+    store = Store(run, run.name)
+    request, before = requested(store), json.loads((run / "draws.json").read_text())
+    (mask,) = (drawn[0] / "results" / "problems").glob("*/observed/test-000002.png")
+    whole = mask.read_bytes()
+    Image.fromarray(np.asarray(Image.open(mask)) & 0).save(mask)
+    assert request is not None
+    try:
+        after = judge(store, request, find_draws(store, 4))
+    finally:
+        mask.write_bytes(whole)
+    changed = [name for name, one in after.items() if list(one.scores.histogram) != before[name]["scores"]["histogram"]]
+    assert changed == ["test-000002"] and sum(after["test-000002"].scores.histogram) == 3 * 64 * 64
+
+
+def test_without_kept_problems_a_line_names_the_remedy(tmp_path: Path) -> None:
+    done = tiny(tmp_path, *FEW, "draws=2", "keep_problems=false")
+    assert done.code == 0 and "keep_problems=false: `calibration` cannot judge these draws" in done.err
     (error,) = calibration(tmp_path).errors
-    assert "keep_problems=false" in error
+    assert "keep_problems=false" in error and "run any other method on the same images" in error
+    assert tiny(tmp_path, *FEW, "method=latent_dps").code == 0
+    assert calibration(tmp_path).code == 0
+
+
+def test_particles_as_draws_have_a_table_of_their_own(tmp_path: Path) -> None:
+    assert tiny(tmp_path, *FEW, "particles=4", "particles_as_draws=true").code == 0
+    done, (run,) = calibration(tmp_path), runs(tmp_path)
+    assert done.code == 0, done.err
+    assert "4 weighted particles of one run for each image, resampled by weight, as one correlated set" in done.out
+    written = {path.name for path in (tmp_path / "results").glob("*/*") if "4" in path.name}
+    assert "calibration-box-toyfaces-4-particles.tex" in written and "ranks-box-toyfaces-4-particles.png" in written
+    assert not {"calibration-box-toyfaces-4.tex", "ranks-box-toyfaces-4.png"} & written
+    one = find_particles(Store(run, run.name))[0]
+    pictures, weights = read_particles(Store(run, run.name), one.image_id)
+    shares = [(one.draws().numpy() == picture).all(axis=(1, 2, 3)).sum() for picture in pictures]
+    assert (np.abs(shares - 4 * weights) < 1).all() and sum(shares) == 4
+    assert np.array_equal(one.draws(), one.draws())
 
 
 def test_hidden_attributes_of_faces_are_judged(tmp_path: Path) -> None:
     hole = ("task=box", "task.operator.size=160", "n_images=10", "batch_size=5")
     assert tiny(tmp_path, *LIGHT, *hole, "draws=2").code == 0
     (run,) = runs(tmp_path)
-    table, figure = judge_attributes(semantics, tmp_path, "box", "box", {"LD-SMC": find_draws(Store(run, run.name), 2)})
+    table, figure, pooled = judge_attributes(
+        semantics, tmp_path, "box", "box", {"LD-SMC": find_draws(Store(run, run.name), 2)}
+    )
     assert "LD-SMC: Attributes that the measurement hides" in table and "eye_colour" in table
     assert figure == f"figure: {tmp_path / 'reliability-box.png'}"
+    assert pooled == f"figure: {tmp_path / 'reliability-box-pooled.png'}"

@@ -1,4 +1,9 @@
-"""The scores of a run's draws, image by image, from its kept pictures; kept in the run's `draws.json`."""
+"""The scores of a run's draws, image by image, from its kept pictures; kept in the run's `draws.json`.
+
+Its weighted particles, where they were kept, are another set of draws of the same image: correlated, for they have
+ancestors in common, and of unequal weights. They are resampled to N of equal weight, and their scores kept apart, in
+`particles.json`.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,13 +19,15 @@ from ldsmc_bench.calibration.draws import DrawMetrics, draw_metrics
 from ldsmc_bench.calibration.sbc import mean_colour, principal_coordinates, sbc_values
 from ldsmc_bench.calibration.tarp import tarp_value
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.files import replace, writing
+from ldsmc_bench.files import pixel_digest, replace, writing
 from ldsmc_bench.noise import Noise
+from ldsmc_bench.records.particles import read_particles, with_particles
 from ldsmc_bench.records.problems import OBSERVED, ProblemStore, problem_of_run, read_picture
 from ldsmc_bench.records.record import Record
 from ldsmc_bench.records.status import Request
 from ldsmc_bench.records.store import Store, draw_stores, read, read_image
 from ldsmc_bench.running.conclude import find_truth
+from ldsmc_bench.sampling.resampling import systematic
 from ldsmc_bench.scoring.metrics import digests, load, suitable_metrics
 from ldsmc_bench.scoring.reference import TRUTHS, Reference, find_reference, make_reference
 
@@ -69,6 +76,28 @@ class DrawSet:
             raise UserError(f"{path} is damaged: remove it and the run's records of the image, and run again")
         return torch.ones_like(self.truth(), dtype=torch.bool)
 
+    def noise(self) -> Noise:
+        """All random numbers of the image's scores, named by the run's problem and the image."""
+        problem = f"{self.record['dataset']}/{self.record['task']}"
+        return Noise(self.record["seed"], [self.image_id], f"calibration/{problem}")
+
+
+class ParticleSet(DrawSet):
+    """An image with the N weighted particles that its draw 0 was taken from."""
+
+    def draws(self) -> Tensor:
+        """The particles by systematic resampling, in random order: N of equal weight, uint8 (N,3,S,S), one as often as
+        N times its weight says, rounded up or down. Raises UserError as `read_particles` does."""
+        pictures, weights = read_particles(self.stores[0], self.image_id)
+        [generator] = self.noise().numpy("particles")
+        return torch.from_numpy(pictures[equally_weighted(weights, generator)])
+
+
+def equally_weighted(weights: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """The indices (N,) of particles with these weights (N,) by systematic resampling, in random order."""
+    u = torch.from_numpy(generator.random((1, len(weights))))
+    return generator.permutation(systematic(torch.from_numpy(weights)[None], u)[0].numpy())
+
 
 def find_draws(store: Store, count: int) -> list[DrawSet]:
     """The images of which a run has `count` draws."""
@@ -83,24 +112,37 @@ def find_draws(store: Store, count: int) -> list[DrawSet]:
     ]
 
 
-def judge(store: Store, request: Request, images: Sequence[DrawSet]) -> dict[str, Judged]:
-    """The scores of `images`, those of `find_draws`. Kept ones are not computed again.
+def find_particles(store: Store) -> list[DrawSet]:
+    """The images whose particles a run has kept."""
+    problems, there = problem_of_run(store), with_particles(store)
+    done = [one for one in read(store) if one["status"] == "ok" and one["image_id"] in there]
+    return [ParticleSet(record, [store], problems) for record in done]
+
+
+def judge(store: Store, request: Request, images: Sequence[DrawSet], name: str = "draws.json") -> dict[str, Judged]:
+    """The scores of `images`, those of `find_draws`, kept under this name in the run's folder. Those that are there
+    already are not computed again, unless truth, mask or networks changed.
 
     Raises UserError where the run has no such image, or its problem was not kept.
     """
-    path, kept = store.root / "draws.json", _read(store.root / "draws.json")
+    path, kept = store.root / name, _read(store.root / name)
     if not images:
         raise UserError(f"no image has all {request.draws} draws; give the run's command again")
+    if not any(one.problems and read_picture(one.problems, "truth", one.image_id) is not None for one in images):
+        raise UserError(
+            "its truths are not kept (keep_problems=false, or problems/ was removed): run any other method on the same "
+            "images, task and seed with keep_problems=true, which keeps them for this run too"
+        )
     side = images[0].truth().shape[-1]
     network, networks = None, digests(suitable_metrics(side))
     found: dict[str, dict[str, Any]] = {}
     for drawn in images:
-        key = [VERSION, request.draws, drawn.record["truth"], networks]
+        key = [VERSION, request.draws, drawn.record["truth"], pixel_digest(drawn.hidden().numpy()), networks]
         if drawn.image_id in kept and kept[drawn.image_id]["of"] == key:
             found[drawn.image_id] = kept[drawn.image_id]
             continue
         network = network or find_network(images, request, side)
-        found[drawn.image_id] = {"of": key, **asdict(judge_image(drawn, network, request))}
+        found[drawn.image_id] = {"of": key, **asdict(judge_image(drawn, network))}
     if found != kept:
         with writing(store.root):
             replace(path, (json.dumps(found) + "\n").encode())
@@ -144,10 +186,9 @@ def find_network(images: Sequence[DrawSet], request: Request, side: int) -> Netw
     return Network(perceptual, space, reference)
 
 
-def judge_image(drawn: DrawSet, network: Network, request: Request) -> Judged:
-    """The scores of one image's draws. All random numbers are named by the run's problem and the image."""
-    labels = request.labels
-    noise = Noise(labels.seed, [drawn.image_id], f"calibration/{labels.dataset}/{labels.task}")
+def judge_image(drawn: DrawSet, network: Network) -> Judged:
+    """The scores of one image's draws."""
+    noise = drawn.noise()
     draws, truth, hidden = drawn.draws(), drawn.truth(), drawn.hidden()
     features = network.space.features if network.space else None
     [ties] = noise.numpy("ties")

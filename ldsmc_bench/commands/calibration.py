@@ -1,12 +1,14 @@
 """`python -m ldsmc_bench calibration`: are the draws of runs with draws=K those of the posterior?
 
-Prints a table for each task and data set, and writes it to results/tables/calibration-<task>-<dataset>-<K>.csv.
-Figures of ranks and of expected coverage, and for each run a sheet of draws beside their mean and spread, go to
-results/figures. The numbers are explained in ldsmc_bench/calibration/README.md.
+Prints a table for each task and data set, and writes it to results/tables/calibration-<task>-<dataset>-<K>.tex, .md and
+.csv. Figures of ranks and of expected coverage, and for each run a sheet of draws beside their mean and spread, go to
+results/figures. Particles kept by particles_as_draws=true have tables and figures of their own, whose names end in
+<N>-particles. The numbers are explained in ldsmc_bench/calibration/README.md.
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -19,13 +21,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ldsmc_bench.calibration import figures
-from ldsmc_bench.calibration.draws import Pooled, pool
-from ldsmc_bench.calibration.judge import DrawSet, Judged, find_draws, judge
+from ldsmc_bench.calibration.draws import Pooled, nominal, pool
+from ldsmc_bench.calibration.judge import DrawSet, Judged, find_draws, find_particles, judge
 from ldsmc_bench.calibration.reliability import Reliability, reliability
 from ldsmc_bench.calibration.sbc import uniformity
 from ldsmc_bench.cli import NO_RUNS, Options, entry, going_on, has_no_runs
 from ldsmc_bench.errors import UserError, notify
-from ldsmc_bench.files import CONF, replace, writing
+from ldsmc_bench.files import CONF
+from ldsmc_bench.records.particles import with_particles
 from ldsmc_bench.records.problems import read_picture
 from ldsmc_bench.records.status import requested
 from ldsmc_bench.records.store import Store
@@ -34,19 +37,38 @@ from ldsmc_bench.report.figures.plot import LOOK, figure_text, save
 from ldsmc_bench.report.select import display_name, group_runs, join_label, label_runs
 from ldsmc_bench.report.sheet import ROWS, save_sheet
 from ldsmc_bench.report.table import with_error
+from ldsmc_bench.report.tables.__main__ import WRITERS, write
+from ldsmc_bench.report.tables.content import build_table
+from ldsmc_bench.report.tables.layout import Layout
 from ldsmc_bench.scoring.distances import Estimate
+from ldsmc_bench.scoring.protocols import PROTOCOLS
 from ldsmc_bench.text import text_table
 
 SHOWN = 6  # draws on a sheet
-DIGITS = {"psnr_mean": 2, "perceptual_mean": 4, "crps": 4, "energy": 3, "spread": 4, "diversity": 4}
-HEADINGS = {
-    "psnr_mean": "PSNR of the mean",
-    "perceptual_mean": "perceptual of the mean",
-    "crps": "CRPS",
-    "energy": "energy",
-    "spread": "spread",
-    "diversity": "diversity",
-}
+OF_DRAWS = [protocol for protocol in PROTOCOLS.values() if protocol.per == "draws"]
+POOLED = [protocol for protocol in PROTOCOLS.values() if protocol.per == "pooled"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of draw sets: the column of `frame.runs` with their size K, the words for K of them, the end of the names
+    of tables and figures, a function that finds them, and the file of a run that keeps their scores."""
+
+    column: str
+    words: str
+    end: str
+    find: Callable[[Store, int], list[DrawSet]]
+    file: str
+
+
+DRAWS = Kind("draws", "draws of each image", "", find_draws, "draws.json")
+PARTICLES = Kind(
+    "particles",
+    "weighted particles of one run for each image, resampled by weight, as one correlated set of draws",
+    "-particles",
+    lambda store, _: find_particles(store),
+    "particles.json",
+)
 
 
 @entry
@@ -56,23 +78,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if has_no_runs(results_dir):
         raise UserError(NO_RUNS)
     runs = frame.runs(results_dir)
-    runs = runs[runs["draws"] > 1]
-    if runs.empty:
+    kept = [bool(with_particles(store_of(results_dir, run_id))) for run_id in runs["run_id"]]
+    of_kind = [(DRAWS, runs["draws"] > 1), (PARTICLES, pd.Series(kept, runs.index))]
+    several = runs[of_kind[0][1] | of_kind[1][1]]
+    if several.empty:
         raise UserError(f"no run in {results_dir} has several draws of an image; give a run's command with draws=16")
-    for run_id in runs["run_id"][~runs["complete"]]:
+    for run_id in several["run_id"][~several["complete"]]:
         notify(f"left out: {run_id} is not complete; give its command again")
-    if not runs["complete"].any():
+    if not several["complete"].any():
         raise UserError(f"no run with several draws in {results_dir} is complete; give its command again")
     failed: list[str] = []
-    for draws, equally_many in runs[runs["complete"]].groupby("draws"):
-        for (task, dataset), group in group_runs(equally_many, ["task", "dataset"]):
-            group = group.sort_values(["method", "variant", "steps", "particles", "seed", "run_id"])
-            print("\n".join(report(results_dir, str(task), str(dataset), int(str(draws)), group, failed)), flush=True)
+    for kind, chosen in of_kind:
+        for draws, equally_many in runs[chosen & runs["complete"]].groupby(kind.column):
+            for (task, dataset), group in group_runs(equally_many, ["task", "dataset"]):
+                group = group.sort_values(["method", "variant", "steps", "particles", "seed", "run_id"])
+                lines = report(results_dir, kind, str(task), str(dataset), int(str(draws)), group, failed)
+                print("\n".join(lines), flush=True)
     return 2 if failed else 0
 
 
+def store_of(results_dir: Path, run_id: str) -> Store:
+    return Store(results_dir / "runs" / run_id, run_id)
+
+
 def report(
-    results_dir: Path, task: str, dataset: str, draws: int, runs: pd.DataFrame, failed: list[str]
+    results_dir: Path, kind: Kind, task: str, dataset: str, draws: int, runs: pd.DataFrame, failed: list[str]
 ) -> Iterator[str]:
     """Judge the runs of a task with equally many draws, write their table and figures, and yield what to print. A run
     that cannot be judged is added to `failed`."""
@@ -80,7 +110,7 @@ def report(
         join_label(display_name("method", method), settings)
         for method, settings in zip(runs["method"], label_runs(runs), strict=True)
     ]
-    stores = {name: Store(results_dir / "runs" / one, one) for name, one in zip(names, runs["run_id"], strict=True)}
+    stores = {name: store_of(results_dir, run_id) for name, run_id in zip(names, runs["run_id"], strict=True)}
     title = f"{display_name('task', task)}, {display_name('dataset', dataset)}"
     judged: dict[str, dict[str, Judged]] = {}
     drawn: dict[str, list[DrawSet]] = {}
@@ -89,22 +119,20 @@ def report(
         with going_on(failed, store.run_id):
             if request is None:
                 raise UserError("its requested.json is absent or damaged; give its command again")
-            images = find_draws(store, request.draws)
-            judged[name] = judge(store, request, images)
+            images = kind.find(store, draws)
+            judged[name] = judge(store, replace(request, draws=draws), images, kind.file)
             drawn[name] = images
-            save_draws(results_dir / "figures" / f"draws-{store.run_id}.png", images)
+            save_draws(results_dir / "figures" / f"{kind.column}-{store.run_id}.png", images)
     if not judged:
         return
+    end, caption = f"{task}-{dataset}-{draws}{kind.end}", f"{title}: {draws} {kind.words}"
     lines = {name: line_of(images) for name, images in judged.items()}
-    table = pd.DataFrame(lines).T.rename_axis("method").reset_index()
-    end = f"{task}-{dataset}-{draws}"
-    path = results_dir / "tables" / f"calibration-{end}.csv"
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace(path, table.to_csv(index=False).encode())
-    yield f"\n{title}: {draws} draws of each image"
-    yield text_table({str(heading): table[heading].tolist() for heading in table}, left={"method"}, repeat=1, width=160)
-    yield f"table: {path}"
+    headings = dict.fromkeys(heading for line in lines.values() for heading in line)
+    yield f"\n{caption}"
+    columns = {heading: [line.get(heading, "--") for line in lines.values()] for heading in headings}
+    yield text_table({"method": list(lines), **columns}, left={"method"}, repeat=1, width=160)
+    by_run = {stores[name].run_id: images for name, images in judged.items()}
+    yield f"table: {save_table(results_dir / 'tables', f'calibration-{end}', caption, draws, runs, by_run)}"
     for figure_path in save_figures(results_dir / "figures", end, title, judged):
         yield f"figure: {figure_path}"
     own = CONF / "dataset" / f"{dataset}.yaml"
@@ -115,48 +143,95 @@ def report(
 def judge_attributes(
     world: ModuleType, folder: Path, end: str, title: str, drawn: Mapping[str, Sequence[DrawSet]]
 ) -> Iterator[str]:
-    """Judge what draws show of the attributes that the measurement hides: a table a run, and a figure of all.
+    """Judge what draws show of the attributes that the measurement hides: a table a run, a figure of all, and one of
+    each run's attributes pooled.
 
     `world` has the functions `readings` and `summary` of `toyfaces.semantics`.
     """
     curves: dict[str, Reliability] = {}
+    pooled: dict[str, Reliability] = {}
     for name, images in drawn.items():
         found = world.readings(
             {one.image_id: one.draws() for one in images}, {one.image_id: one.hidden() for one in images}
         )
         if found:
             yield f"\n{name}: {world.summary(found)}"
+            pooled[name] = reliability(list(found.values()))
         curves |= {f"{name}: {attribute}".replace("_", " "): reliability([one]) for attribute, one in found.items()}
-    if curves:
-        with rc_context(LOOK):
-            figure = figures.reliability_curves({figure_text(name): one for name, one in curves.items()}, title)
-            yield f"figure: {save(figure, folder, f'reliability-{end}')}"
+    for panels, of, name in ((curves, title, end), (pooled, f"{title}: all attributes", f"{end}-pooled")):
+        if panels:
+            with rc_context(LOOK):
+                figure = figures.reliability_curves({figure_text(one): curve for one, curve in panels.items()}, of)
+                yield f"figure: {save(figure, folder, f'reliability-{name}')}"
 
 
 def line_of(images: Mapping[str, Judged]) -> dict[str, str]:
     """A run's scores as the cells of a table: means over images ± standard error, pooled ones with 95 % intervals."""
     scalars = [one.scores.scalars() for one in images.values()]
     cells = {"images": str(len(images))}
-    for name, digits in DIGITS.items():
-        values = [one[name] for one in scalars if name in one]
-        if values:
+    for metric in OF_DRAWS:
+        if values := [one[metric.name] for one in scalars if metric.name in one]:
             error = float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else None
-            cells[HEADINGS[name]] = with_error(float(np.mean(values)), error, digits)
-    if len(images) > 1:
-        pooled = pool([one.scores for one in images.values()])
-        cells["spread/skill"] = between(pooled.spread_skill)
-        for level, one in zip(pooled.levels, (pooled.coverage_50, pooled.coverage_90), strict=True):
-            cells[f"coverage of {100 * level:.0f} %"] = between(one, 100)
-        if places := [one.tarp for one in images.values() if one.tarp is not None]:
-            cells["TARP p"] = f"{uniformity(np.array(places)).p:.2g}"
+            cells[metric.label] = with_error(float(np.mean(values)), error, metric.digits)
+    known, labels = pooled_values(images.values()), headings_of(next(iter(images.values())).scores.draws)
+    for metric in POOLED:
+        if one := known.get(metric.name):
+            value, low, high = (f"{number:.{metric.digits}f}" for number in (one.value, one.low, one.high))
+            cells[labels.get(metric.name, metric.label)] = value if np.isnan(one.se) else f"{value} [{low}, {high}]"
     return cells
 
 
-def between(estimate: Estimate, times: float = 1) -> str:
-    """`0.83 [0.79, 0.88]`; whole percents."""
-    numbers = [times * one for one in (estimate.value, estimate.low, estimate.high)]
-    value, low, high = (f"{one:.2f}" if times == 1 else f"{one:.0f}" for one in numbers)
-    return f"{value} [{low}, {high}]"
+def pooled_values(images: Iterable[Judged]) -> dict[str, Estimate]:
+    """The scores that pool images, by name, in the units of conf/metrics.yaml; none of a single image."""
+    several = list(images)
+    if len(several) < 2:
+        return {}
+    pooled = pool([one.scores for one in several])
+    found = {"spread_skill": pooled.spread_skill}
+    for name, share in (("coverage_50", pooled.coverage_50), ("coverage_90", pooled.coverage_90)):
+        found[name] = Estimate(*(100 * part for part in (share.value, share.se, share.low, share.high)))
+    if places := [one.tarp for one in several if one.tarp is not None]:
+        found["tarp_p"] = Estimate(uniformity(np.array(places)).p, np.nan, np.nan, np.nan)
+    return found
+
+
+def headings_of(draws: int) -> dict[str, str]:
+    """The headings of the coverages, of the levels that so many draws allow."""
+    levels = {f"coverage_{percent}": nominal(draws, percent / 100) for percent in (50, 90)}
+    return {name: f"coverage of {100 * level:.0f} %" for name, level in levels.items()}
+
+
+def save_table(
+    folder: Path, name: str, title: str, draws: int, runs: pd.DataFrame, judged: Mapping[str, Mapping[str, Judged]]
+) -> Path:
+    """Write the scores of runs, by run id, as all tables are written: with marks, paired tests and their power."""
+    labels = headings_of(draws)
+    metrics = [{"name": one.name} for one in OF_DRAWS + POOLED]
+    for metric in metrics:
+        if label := labels.get(metric["name"]):
+            metric |= {"label": label, "latex": label.replace(" %", r"\,\%")}
+    command = "python -m ldsmc_bench calibration"
+    layout = Layout.model_validate(
+        {"name": name, "title": title, "rows": ["method", "particles"], "metrics": metrics, "command": command}
+    )
+    runs = runs[runs["run_id"].isin(judged)]
+    pooled = {run_id: pooled_values(images.values()) for run_id, images in judged.items()}
+    for one in POOLED:
+        of_runs = [pooled[run_id].get(one.name) for run_id in runs["run_id"]]
+        runs = runs.assign(
+            **{
+                f"sets.{one.name}": [estimate and estimate.value for estimate in of_runs],
+                f"sets.{one.name}_se": [estimate and estimate.se for estimate in of_runs],
+            }
+        )
+    scores = {
+        run_id: pd.DataFrame.from_dict({name: one.scores.scalars() for name, one in images.items()}, orient="index")
+        for run_id, images in judged.items()
+    }
+    table = build_table(layout, runs, scores)
+    assert table is not None
+    path = write(table, folder)
+    return path.with_name(f"{path.stem}.{{{','.join(WRITERS)}}}")
 
 
 def save_figures(folder: Path, end: str, title: str, judged: Mapping[str, Mapping[str, Judged]]) -> Iterator[Path]:

@@ -1,7 +1,8 @@
 """Every metric by its named protocol, read from conf/metrics.yaml, whose head describes the fields.
 
 The value of a metric `per` image is in a record's `metrics`, its mean in the summary's; that of a set is in the
-summary's `sets`, with `<name>_se`, its standard error, and `<name>_low` and `<name>_high`, its 95 % interval.
+summary's `sets`, with `<name>_se`, its standard error, and `<name>_low` and `<name>_high`, its 95 % interval. Those of
+several draws are in neither: `calibration` computes them.
 """
 
 from collections.abc import Mapping
@@ -22,9 +23,9 @@ class Protocol:
     latex: str
     unit: str
     range: tuple[float, float]
-    better: Literal["higher", "lower", "one"]
+    better: Literal["higher", "lower", "one", "none"]
     digits: int
-    per: Literal["image", "set"]
+    per: Literal["image", "set", "draws", "pooled"]
     how: str
     compute: str | None = None
     load: str | None = None

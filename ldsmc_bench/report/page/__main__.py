@@ -32,6 +32,7 @@ SECTION = """<section id="draws" aria-labelledby="draws-title">
     <p class="note">Several draws of one measurement, and how they compare with the truth over images.</p>
     <div class="draws">{figures}</div>
   </section>"""
+SETS = ("draws", "particles")
 SCRIPTS = ("model", "table", "filters", "runs", "wall", "compare", "plot", "curves", "main")
 
 
@@ -88,8 +89,8 @@ def draws_section(figures: Path, folder: Path, run_ids: Collection[str]) -> str:
         for kind, words in kinds.items()
         for path in sorted(figures.glob(f"{kind}-*.png"))
     }
-    sheets = {name: figures / f"draws-{name}.png" for name in run_ids}
-    found |= {path: f"draws, their mean, their spread: {name}" for name, path in sheets.items() if path.exists()}
+    sheets = {f"{kind}-{name}": f"{kind}, their mean, their spread: {name}" for name in run_ids for kind in SETS}
+    found |= {path: words for name, words in sheets.items() if (path := figures / f"{name}.png").exists()}
     parts = []
     for path, caption in found.items():
         text = escape(printable(caption))

@@ -60,7 +60,7 @@ class Metric(BaseModel, frozen=True, extra="forbid"):
     @property
     def of_sets(self) -> bool:
         protocol = PROTOCOLS.get(self.name)
-        return self.name.startswith("sets.") or (protocol is not None and protocol.per == "set")
+        return self.name.startswith("sets.") or (protocol is not None and protocol.per in ("set", "pooled"))
 
     @property
     def column(self) -> str:
@@ -80,6 +80,7 @@ class Layout(BaseModel, frozen=True, extra="forbid"):
     columns: Column | None = None
     across: int = Field(4, ge=1)
     sweep: Column | None = None
+    command: str = "python -m ldsmc_bench.report.tables"  # that makes the table
 
 
 def load_layouts(folder: Path = CONF / "table") -> list[Layout]:

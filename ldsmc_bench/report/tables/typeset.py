@@ -34,7 +34,7 @@ def latex(table: Table) -> str:
     amsmath. How each metric is computed is a comment."""
     first, *others = _pages(table)
     lines = [
-        f"% {table.layout.name}: by python -m ldsmc_bench.report.tables; needs booktabs, xcolor, graphicx, amsmath",
+        f"% {table.layout.name}: by {table.layout.command}; needs booktabs, xcolor, graphicx, amsmath",
         *(f"% {line}" for line in caption.protocols(table)),
         r"\begin{table}[tp]",
         r"\centering",
