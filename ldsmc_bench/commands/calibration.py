@@ -133,6 +133,7 @@ def report(
     yield text_table({"method": list(lines), **columns}, left={"method"}, repeat=1, width=160)
     by_run = {stores[name].run_id: images for name, images in judged.items()}
     yield f"table: {save_table(results_dir / 'tables', f'calibration-{end}', caption, draws, runs, by_run)}"
+    title = f"{title}, {draws} {kind.column}"
     for figure_path in save_figures(results_dir / "figures", end, title, judged):
         yield f"figure: {figure_path}"
     own = CONF / "dataset" / f"{dataset}.yaml"
@@ -155,14 +156,14 @@ def judge_attributes(
             {one.image_id: one.draws() for one in images}, {one.image_id: one.hidden() for one in images}
         )
         if found:
-            yield f"\n{name}: {world.summary(found)}"
+            yield f"\n{title}, {name}: {world.summary(found)}"
             pooled[name] = reliability(list(found.values()))
         curves |= {f"{name}: {attribute}".replace("_", " "): reliability([one]) for attribute, one in found.items()}
-    for panels, of, name in ((curves, title, end), (pooled, f"{title}: all attributes", f"{end}-pooled")):
+    for panels, heading, stem in ((curves, title, end), (pooled, f"{title}: all attributes", f"{end}-pooled")):
         if panels:
             with rc_context(LOOK):
-                figure = figures.reliability_curves({figure_text(one): curve for one, curve in panels.items()}, of)
-                yield f"figure: {save(figure, folder, f'reliability-{name}')}"
+                figure = figures.reliability_curves({figure_text(name): one for name, one in panels.items()}, heading)
+                yield f"figure: {save(figure, folder, f'reliability-{stem}')}"
 
 
 def line_of(images: Mapping[str, Judged]) -> dict[str, str]:
