@@ -89,7 +89,7 @@ def announce(settings: Settings, images: int) -> None:
         table, row = config["prior"]["tuning"], config["task"]["tuning"]
         notify(f"hyper-parameters: {config['method']['name']} tuned for {table}, {row} (prior.tuning, task.tuning)")
     if settings.draws > 1 and not config["keep_problems"] and not config["dataset"].get("trial"):
-        warn("keep_problems=false: `calibration` cannot judge these draws without truths and masks; leave it out")
+        warn("keep_problems=false: without truths and masks these draws cannot be judged later; leave it out for that")
     if settings.n_images > images:
         warn(f"n_images={settings.n_images}: dataset={config['dataset']['name']} has {images}; all of them are taken")
 
