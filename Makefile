@@ -47,10 +47,11 @@ exactness-shard:
 
 PRECISION ?= fp32
 COMPILE ?= false
-speed: $(READY)  ## how fast this machine is: LD-SMC and the public order, rivals, overhead, growth; into results/speed
+speed: $(READY)  ## how fast this machine is: LD-SMC and the public order, rivals, overhead, draws, growth; into results/speed
 	$(RUN) -m ldsmc_bench speed particles=1,5 batch_size=1,auto precision=$(PRECISION) compile=$(COMPILE) --baseline --overhead --json results/speed/ldsmc.json
 	$(RUN) -m ldsmc_bench speed particles=1,5,10 batch_size=1 precision=$(PRECISION) compile=$(COMPILE) --json results/speed/particles.json
 	$(RUN) -m ldsmc_bench speed method=latent_dps,psld precision=$(PRECISION) compile=$(COMPILE) --json results/speed/rivals.json
+	$(RUN) -m ldsmc_bench speed --draws particles=1 steps=10 --json results/speed/draws.json
 	$(RUN) -m ldsmc_bench speed --growth --figure results/speed/growth.png --json results/speed/growth.json
 
 figures: $(READY)  ## curves, cost fronts and ESS from the store, into results/figures
