@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.problem.operators import SharedOperator
+from ldsmc_bench.problem.spectral import Spectral, of_matrices
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,10 @@ class Linear(SharedOperator):
         identity = torch.eye(dy, dtype=torch.float64, device=y.device)
         gram = matrices @ matrices.mT + deltas.reshape(groups, -1)[:, :1, None] * identity
         return self._product(y, torch.linalg.solve(gram, matrices).to(y.dtype), self.shape)
+
+    def spectral(self, like: Tensor) -> Spectral:
+        matrices = self.grouped()
+        return of_matrices(matrices, len(self.labels), like, (1, 1, matrices.shape[1]))
 
     @property
     def noise_level(self) -> Tensor:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ldsmc_bench.errors import Unsupported
+from ldsmc_bench.problem.spectral import Spectral, of_channels, of_mask
 
 
 class Operator(Protocol):
@@ -54,6 +55,26 @@ class Invertible(Operator, Protocol):
         """
 
 
+@runtime_checkable
+class Decomposable(Operator, Protocol):
+    """A linear operator with a singular value decomposition in closed form, or one that costs next to nothing."""
+
+    def spectral(self, like: Tensor) -> Spectral:
+        """A = U diag(s) V^T for images of the shape (...,C,H,W), dtype and device of `like`."""
+
+
+def spectral(operator: Operator, like: Tensor, *, method: str) -> Spectral:
+    """The singular value decomposition of `operator` for images of the shape, dtype and device of `like` (...,C,H,W).
+
+    Raises Unsupported, in the name of `method`, for an operator that has none.
+    """
+    if not operator.linear:
+        raise Unsupported(f"{method}: needs singular values, and this task's operator is not linear")
+    if not isinstance(operator, Decomposable):
+        raise Unsupported(f"{method}: needs singular values, and this task's operator has none in closed form")
+    return operator.spectral(like)
+
+
 @dataclass(frozen=True, eq=False)
 class SharedOperator:
     """Base class: linear, the same for every image, and observing all of y."""
@@ -88,6 +109,9 @@ class Mask(SharedOperator):
     def pinv(self, y: Tensor, delta: float = 0.0) -> Tensor:
         return self.mask * y / (1 + delta)  # a projector is its own pseudo-inverse
 
+    def spectral(self, like: Tensor) -> Spectral:
+        return of_mask(self.mask, like.shape[-3:])
+
     def observed(self) -> Tensor:
         return self.mask
 
@@ -108,6 +132,9 @@ class Identity(SharedOperator):
     def pinv(self, y: Tensor, delta: float = 0.0) -> Tensor:
         return y / (1 + delta)
 
+    def spectral(self, like: Tensor) -> Spectral:
+        return of_mask(like.new_ones(1, 1, 1, 1), like.shape[-3:])
+
 
 @dataclass(frozen=True, eq=False)
 class Grey(SharedOperator):
@@ -123,6 +150,9 @@ class Grey(SharedOperator):
 
     def pinv(self, y: Tensor, delta: float = 0.0) -> Tensor:
         return self.adjoint(y) / (self.weights.square().sum() + delta)
+
+    def spectral(self, like: Tensor) -> Spectral:
+        return of_channels(self.weights, like.shape[-3:])
 
     @property
     def _channels(self) -> Tensor:

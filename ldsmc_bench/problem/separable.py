@@ -10,6 +10,7 @@ from torch import Tensor
 from ldsmc_bench.problem import filters
 from ldsmc_bench.problem.filters import dct1, dct2
 from ldsmc_bench.problem.operators import SharedOperator
+from ldsmc_bench.problem.spectral import Spectral, of_axes
 
 # The share of a frequency's amplitude under which a blur's pinv takes it for lost: what passes is amplified 33 times at
 # most, as in DDRM, which drops singular values below 0.03.
@@ -30,6 +31,11 @@ class Separable(SharedOperator):
 
     def adjoint(self, y: Tensor) -> Tensor:
         return self._enlarge(self._enlarge(y).mT).mT
+
+    def spectral(self, like: Tensor) -> Spectral:
+        exact = type(self)(self.taps.double().cpu(), self.scale)
+        axes = (torch.eye(size, dtype=torch.float64) for size in like.shape[-2:])
+        return of_axes(*(exact._reduce(axis[None, None])[0, 0].mT for axis in axes), like)
 
     def _reduce(self, x: Tensor) -> Tensor:
         return filters.correlate(filters.pad(x, self._radius, repeat_edge=self.repeat_edge), self.taps, self.scale)
