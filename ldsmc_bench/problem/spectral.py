@@ -18,6 +18,9 @@ class Spectral:
     `vt(x)`, and the reverse. Where `s` is 0, or too small to count beside the largest in its dtype, x_i is not
     measured, and `ut(y)` holds nothing. The columns of U are orthonormal where s > 0: noise keeps its level in
     `ut(y)`. Values are in no order. All passes autograd; rows are those of the operator.
+
+    V is unique up to signs and rotations, which machines choose differently: white noise that is drawn as an image,
+    and taken to the basis by `vt`, leads to the same results on all of them.
     """
 
     s: Tensor  # (B,C,H,W), or (1,C,H,W) where all images share it; at least 0
@@ -75,14 +78,14 @@ def of_matrices(matrices: Tensor, rows: int, like: Tensor, shape: tuple[int, ...
     M = I - E^T V_1 R symmetric, of eigenvalues 1 to 2, whatever V_1 is.
     """
     groups, image = len(matrices), like.shape[-3:]
-    u, s, vh = torch.linalg.svd(matrices.double(), full_matrices=False)
+    u, s, vh = torch.linalg.svd(matrices.double().cpu(), full_matrices=False)
     k, free = s.shape[-1], image.numel() - s.shape[-1]
     n, _, ph = torch.linalg.svd(vh[..., :k])
     turn = -n @ ph  # R
-    first = torch.eye(k, image.numel(), dtype=s.dtype, device=s.device)  # E^T
+    first = torch.eye(k, image.numel(), dtype=s.dtype)  # E^T
     w = first - turn.mT @ vh  # W^T
     wm = torch.linalg.solve(w[..., :k], w)  # M^-1 W^T, as the first k rows of W are M
-    s = F.pad(without_negligible(s, like.dtype), (0, free)).repeat_interleave(rows // groups, dim=0)
+    s = F.pad(without_negligible(s, like.dtype).to(like.device), (0, free)).repeat_interleave(rows // groups, dim=0)
     u, turn, w, wm = (factor.to(like) for factor in (u, turn, w, wm))
 
     def grouped(x: Tensor) -> Tensor:
