@@ -1,6 +1,8 @@
 """No test reads or writes the user's cache, and processes that test at once share the cores."""
 
+import gc
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -27,6 +29,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         together = item.path.parent if item.path.parent.name == "cluster" else item.path
         method = item.callspec.params.get("method", "") if hasattr(item, "callspec") else ""
         item.add_marker(pytest.mark.xdist_group(f"{together}-{method}"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Between collection and the first test: what is there stays, so that no collection of garbage looks through it."""
+    gc.freeze()
+    if "tests.commands" in sys.modules and sys.platform == "linux":
+        sys.modules["tests.commands"].serve()
 
 
 @pytest.fixture(scope="session", autouse=True)

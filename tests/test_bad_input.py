@@ -6,9 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from tests.commands import LIGHT, TINY, Done, command, files, here, records, runs, start, tiny
+from ldsmc_bench.config import validate
+from ldsmc_bench.errors import UserError, one_line
+from ldsmc_bench.files import GROUPS
+from ldsmc_bench.run import run
+from tests.commands import LIGHT, TINY, Done, command, configured, files, here, records, runs, start, tiny
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +24,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "file").touch()
     (folder / "empty").mkdir()
     (folder / "empty" / "notes.txt").write_text("no picture")
-    done = tiny(folder)
+    done = tiny(folder, *LIGHT)
     assert done.code == 0, done.err
     return folder
 
 
-NEAREST = {  # what is unknown, and what the line must offer
+COMMANDS = {  # what is wrong in a command, and what its line must say
     "method=ldsm": "ldsmc",
     "task=freefrom": "freeform",
     "task=nonsense": "there are: box, colorize, denoise, destripe, destripe_lines, destripe_random, freeform, gauss",
@@ -32,30 +38,48 @@ NEAREST = {  # what is unknown, and what the line must offer
     "partciles=3": "did you mean particles?",
     "kappa1=2": "did you mean method.sample.kappa1?",
     "method.sample.kapa1=2": "did you mean method.sample.kappa1?",
-    "+method.sample.kapa1=2": "did you mean kappa1",
     "task.noisestd=1": "did you mean task.noise_std?",
     "dataset.root=pictures": "dataset=folder or dataset=imagenet has it",
     "wandb.moed=online": "did you mean wandb.mode?",
     "experiment=nonsense": "ffhq, imagenet",
-    "+foo=3": "foo: no such key",
     "dataset=folder dataset.root=x +dataset.collecion=1": "did you mean dataset.collection?",
     "+method.verison=2": "did you mean method.version?",
-    "+wandb.foo=3": "wandb.foo: no such key",
     "variant=papr": "did you mean paper?",
     "variant=foo": "no such variant; there are: default, ",
+    "particles=0": "must be a whole number of at least 1",
+    "steps=1001": "the prior's schedule has 1000 steps",
+    "task=box ~task.operator.size": "is missing",
+    "dataset=folder": "dataset.root is not set",
+    "~method.sample.eta": "is missing",
+    "wandb=online": "set a key in it",
+    "task=null": "takes the name of one of its choices",
+    "results_dir=null": "must name a folder",
+    "results_dir=file": "cannot write",
+    "results_dir=file/below": "cannot write",
+    "particles=1,2": "add -m",
+    "-m particles=1,,2": "cannot be read",
+    "-m particles=[1,2": "cannot be read",
+    "particles": "write key=value",
+    "~wandb": "leave ~wandb out",
+    "~wandb.mode": "is missing",
+    "~particles": "leave ~particles out",
+    "~task.noise": "add it to task/freeform.yaml",
+    "wandb.project=x": "there are: mode",
+}
+
+VALUES = {  # a value, or several, and what the line must say of the last
+    "+method.sample.kapa1=2": "did you mean kappa1",
+    "+foo=3": "foo: no such key",
+    "+wandb.foo=3": "wandb.foo: no such key",
     "method.sample._target_=ldsmc_bench.sampling.ldsmc.smaple": "no such function",
     "+task.operator.foo=3": "there are: covered, length, segments, strokes, width",
     "+task.operator.legnth=3": "did you mean length?",
     "task=denoise +task.operator.foo=3": "there are: none",
     "task=box task.operator._target_=ldsmc_bench.problem.tasks.bx": "no such function",
-}
-
-WRONG = {
     "+observers.mine._partial_=true +observers.mine._target_=nowhere.f": "no such function",
     "observers.jobs=word": "this is a section",
     "+dataset.trial=nowhere.f": "no such function",
-    "keep_problems=maybe": "must be true or false",  # a value, and what the line must say of it
-    "particles=0": "must be a whole number of at least 1",
+    "keep_problems=maybe": "must be true or false",
     "particles=1.5": "must be a whole number of at least 1",
     "particles=abc": "must be a whole number of at least 1",
     "particles=null": "must be a whole number of at least 1",
@@ -67,7 +91,6 @@ WRONG = {
     "steps=99999999999": "and at most 100000",
     "steps=0": "must be a whole number of at least 1",
     "steps=-3": "must be a whole number of at least 1",
-    "steps=1001": "the prior's schedule has 1000 steps",
     "n_images=0": "must be a whole number of at least 1",
     "batch_size=0": "must be auto or a whole number of at least 1",
     "seed=-1": "must be a whole number of at least 0",
@@ -89,14 +112,12 @@ WRONG = {
     "method.sample.temperature=0": "must be sum or mean or a number",
     "task.operator.width=[30,20]": "must be a range",
     "task=box task.operator.size=250": "must be a hole that fits",
-    "task=box ~task.operator.size": "is missing",
     "task.operator=3": "set a key in it",
     "task=denoise task.operator._target_=operator.index": "with task.name=",
     "method.sample._target_=tests.samplers.broken": "with method.name=",
     "task.noise=laplace": "must be gaussian or poisson",
     "task.noise=poisson measurement.poisson_rate=0": "must be a number",
     "task=phase_retrieval task.noise=poisson": "use gaussian",
-    "dataset=folder": "dataset.root is not set",
     "dataset=folder dataset.root=nowhere": "no such folder",
     "dataset=folder dataset.root=empty": "no pictures",
     "prior=ldm_toyfaces dataset=ffhq": "dataset.root is not set",
@@ -109,43 +130,53 @@ WRONG = {
     "prior=ldm_toyfaces dataset=imagenet dataset.root=empty dataset.labels=nowhere": "No such file",
     "dataset.split=tuning": "choose one of train, validation, test",
     "particles=${nonsense}": "Interpolation key 'nonsense' not found",
-    "~method.sample.eta": "is missing",
-    "wandb=online": "set a key in it",
-    "task=null": "takes the name of one of its choices",
-    "results_dir=null": "must name a folder",
-    "results_dir=file": "cannot write",
-    "results_dir=file/below": "cannot write",
-    "particles=1,2": "add -m",
-    "-m particles=1,,2": "cannot be read",
-    "-m particles=[1,2": "cannot be read",
-    "particles": "write key=value",
-    "~wandb": "leave ~wandb out",
-    "~wandb.mode": "is missing",
-    "~particles": "leave ~particles out",
-    "~task.noise": "add it to task/freeform.yaml",
-    "wandb.project=x": "there are: mode",
     "device=meta": "try device=auto",
     "device=mps": "backend); try device=auto",
 }
 
 
-@pytest.mark.parametrize(("arguments", "said"), [*NEAREST.items(), *WRONG.items()])
+@pytest.mark.parametrize(("arguments", "said"), COMMANDS.items())
 def test_a_mistake_is_one_line_that_names_the_key_and_the_remedy(
     folder: Path, arguments: str, said: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (run,) = runs(folder)
-    before = files(run)
+    (finished,) = runs(folder)
+    before = files(finished)
     monkeypatch.chdir(folder)
     done = Done(here(*TINY, *arguments.split()), *capfd.readouterr())
     assert done.code in (1, 2)
     (line,) = done.errors
     key = arguments.removeprefix("-m ").split()[-1].partition("=")[0].lstrip("+~")
-    assert ("sample.particles" if "nonsense}" in arguments else key) in line
-    assert said in line
+    assert key in line and said in line
     assert done.err.rstrip().endswith(line), "nothing follows the line"
     assert "Traceback" not in done.err + done.out
     assert "PSNR" not in done.out
-    assert files(run) == before and runs(folder) == [run]
+    assert files(finished) == before and runs(folder) == [finished]
+
+
+@pytest.mark.parametrize(("changes", "said"), VALUES.items())
+def test_a_wrong_value_is_named_with_its_remedy(
+    folder: Path, changes: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the command around it, whose line and exit code are those of the mistakes above."""
+    (finished,) = runs(folder)
+    before = files(finished)
+    monkeypatch.chdir(folder)
+    with pytest.raises(UserError) as refused:
+        run(changed(*changes.split()))
+    key = changes.split()[-1].partition("=")[0].lstrip("+")
+    line = one_line(refused.value)
+    assert ("sample.particles" if "nonsense}" in changes else key) in line and said in line
+    assert files(finished) == before and runs(folder) == [finished]
+
+
+def changed(*changes: str) -> DictConfig:
+    """The configuration of a run in which these choices of files are composed, and other values set."""
+    pairs = [one.lstrip("+").partition("=") for one in changes]
+    cfg = configured(*TINY, *(f"{key}={value}" for key, _, value in pairs if key in GROUPS))
+    for key, _, value in pairs:
+        if key not in GROUPS:
+            OmegaConf.update(cfg, key, yaml.safe_load(value), force_add=True)
+    return cfg
 
 
 SAMPLE = "\n  _target_: tests.samplers.one_nan\n  _partial_: true\n"
@@ -215,26 +246,20 @@ MODULES = {  # a module of the user's, and what the line must say of it
 
 @pytest.mark.parametrize(("number", "text"), [*enumerate(MODULES)])
 def test_a_mistake_in_a_module_of_the_users_is_named_by_its_place(
-    folder: Path,
-    tmp_path: Path,
-    number: int,
-    text: str | None,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, number: int, text: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / f"mine{number}.py"  # a name for each, since Python keeps what it has imported
     if text is not None:
         file.write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.chdir(folder)
-    assert here(*TINY, f"method.sample._target_={file.stem}.sample", "method.name=mine") == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    with pytest.raises(UserError) as refused:
+        validate(changed(f"method.sample._target_={file.stem}.sample", "method.name=mine"))
     place = file if MODULES[text].startswith(":") else ""
-    assert line.startswith(f"error: method.sample._target_={file.stem}.sample: {place}{MODULES[text]}")
+    assert str(refused.value).startswith(f"method.sample._target_={file.stem}.sample: {place}{MODULES[text]}")
 
 
 def test_one_bad_point_of_a_sweep_does_not_take_the_others_results(tmp_path: Path) -> None:
-    done = tiny(tmp_path, "-m", "particles=0,1", "n_images=1")
+    done = tiny(tmp_path, *LIGHT, "-m", "particles=0,1", "n_images=1")
     assert done.code == 1
     assert done.err.splitlines()[-1] == "error: particles=0: must be a whole number of at least 1 and at most 100000"
     (run,) = runs(tmp_path)
@@ -255,7 +280,9 @@ def test_a_mistake_of_ours_shows_where_it_is_and_does_not_take_the_others_result
     (tmp_path / "method" / "broken.yaml").write_text(
         "defaults: [ldsmc, _self_]\nname: broken\nsample:\n  _target_: tests.samplers.broken\n"
     )
-    done = tiny(tmp_path, "--config-dir", str(tmp_path), "-m", "method=latent_dps,broken", "n_images=1", "particles=1")
+    done = tiny(
+        tmp_path, *LIGHT, "--config-dir", str(tmp_path), "-m", "method=ldsmc,broken", "n_images=1", "particles=1"
+    )
     assert done.code == 1
     assert "Traceback" in done.err
     (line,) = done.errors
@@ -284,7 +311,7 @@ def pictures(tmp_path: Path) -> Path:
 def test_an_unreadable_picture_fails_alone_and_is_made_up_for_once_it_is_repaired(
     tmp_path: Path, pictures: Path
 ) -> None:
-    overrides = ("dataset=folder", f"dataset.root={pictures}", "n_images=3", "batch_size=2")
+    overrides = (*LIGHT, "dataset=folder", f"dataset.root={pictures}", "n_images=3", "batch_size=2")
     done = tiny(tmp_path, *overrides)
     assert done.code == 1
     assert f"{pictures / 'b.png'}: this image cannot be read" in done.err
@@ -309,7 +336,7 @@ def test_an_unreadable_picture_fails_alone_and_is_made_up_for_once_it_is_repaire
 def test_a_folder_in_which_no_picture_can_be_read(tmp_path: Path, pictures: Path) -> None:
     for name in ("a", "c"):
         (pictures / f"{name}.png").write_bytes(b"")
-    done = tiny(tmp_path, "dataset=folder", f"dataset.root={pictures}", "n_images=3")
+    done = tiny(tmp_path, *LIGHT, "dataset=folder", f"dataset.root={pictures}", "n_images=3")
     assert done.code == 1
     assert "3 of 3 images failed" in done.errors[0]
     assert "Traceback" not in done.err
