@@ -169,7 +169,7 @@ def _resolve(cfg: DictConfig) -> dict[str, Any]:
     try:
         plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
         _require_keys(plain)
-        _refuse_unread(cfg, plain)
+        _refuse_unread(plain)
         with open_dict(cfg):
             for group in ("prior", "task"):  # a user's own may have no part in conf/tuned
                 cfg[group].setdefault("tuning", None)
@@ -207,10 +207,10 @@ def _require_keys(config: Mapping[str, Any]) -> None:
             _require(path, keys[key], hint)
 
 
-def _refuse_unread(cfg: DictConfig, config: Mapping[str, Any]) -> None:
+def _refuse_unread(config: Mapping[str, Any]) -> None:
     """Refuse keys that nothing reads. A choice may have some of its own, but for those that `+dataset.key=1` adds."""
     keys = [*config, *(f"{section}.{key}" for section in ("measurement", "wandb") for key in config[section])]
-    referred = re.findall(r"\$\{(?:oc\.select:)?([\w.]+)", OmegaConf.to_yaml(cfg))
+    referred = re.findall(r"\$\{(?:oc\.select:)?([\w.]+)", str(config))
     overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else OmegaConf.create([])
     plain = cast(list[str], OmegaConf.to_container(overrides, resolve=False))
     added = [re.match(rf"\++((?:{'|'.join(GROUPS)})\.\w+)=", override) for override in plain]

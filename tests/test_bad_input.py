@@ -6,13 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
-from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from ldsmc_bench.config import validate
 from ldsmc_bench.errors import UserError, one_line
-from ldsmc_bench.files import GROUPS
 from ldsmc_bench.run import run
 from tests.commands import LIGHT, TINY, Done, command, configured, files, here, records, runs, start, tiny
 
@@ -162,21 +159,11 @@ def test_a_wrong_value_is_named_with_its_remedy(
     before = files(finished)
     monkeypatch.chdir(folder)
     with pytest.raises(UserError) as refused:
-        run(changed(*changes.split()))
+        run(configured(*TINY, *changes.split()))
     key = changes.split()[-1].partition("=")[0].lstrip("+")
     line = one_line(refused.value)
     assert ("sample.particles" if "nonsense}" in changes else key) in line and said in line
     assert files(finished) == before and runs(folder) == [finished]
-
-
-def changed(*changes: str) -> DictConfig:
-    """The configuration of a run in which these choices of files are composed, and other values set."""
-    pairs = [one.lstrip("+").partition("=") for one in changes]
-    cfg = configured(*TINY, *(f"{key}={value}" for key, _, value in pairs if key in GROUPS))
-    for key, _, value in pairs:
-        if key not in GROUPS:
-            OmegaConf.update(cfg, key, yaml.safe_load(value), force_add=True)
-    return cfg
 
 
 SAMPLE = "\n  _target_: tests.samplers.one_nan\n  _partial_: true\n"
@@ -253,7 +240,7 @@ def test_a_mistake_in_a_module_of_the_users_is_named_by_its_place(
         file.write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError) as refused:
-        validate(changed(f"method.sample._target_={file.stem}.sample", "method.name=mine"))
+        validate(configured(f"method.sample._target_={file.stem}.sample", "method.name=mine"))
     place = file if MODULES[text].startswith(":") else ""
     assert str(refused.value).startswith(f"method.sample._target_={file.stem}.sample: {place}{MODULES[text]}")
 

@@ -57,6 +57,7 @@ def test_both_orders_restore_the_same_image(tiny: Any, changes: dict[str, Any]) 
         )  # of size 1e4, differences of 10
 
 
+@pytest.mark.slow  # the sampler repeats it in tests/replay, and this order the sampler above
 def test_the_recorded_run_of_the_public_code_is_repeated() -> None:
     recording, facts = read(TRACE)
     prior = replace(compvis.load(CHECKPOINT, facts["ema"]), alpha_bar=recording["alphas_cumprod"].double())
