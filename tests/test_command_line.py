@@ -18,7 +18,8 @@ from PIL import Image
 
 from ldsmc_bench.commands.run import flags_first
 from ldsmc_bench.toyfaces.dataset import toyfaces
-from tests.commands import Done, choices, here, images, records, runs, start, tiny
+from tests.commands import LIGHT, Done, choices, here, images, records, runs, start, tiny
+from tests.tracking.test_wandb import history_of, records_of
 
 LITERAL = ("method=ldsmc", "task=freeform", "-m", "particles=1,5,10")
 RECORD = {
@@ -178,6 +179,21 @@ def test_the_summary_is_the_mean_over_the_records(literal: Done, folder: Path) -
         assert (summary["n"], summary["n_failed"]) == (2, 0)
 
 
+def test_every_run_has_its_mirror_in_an_offline_folder_of_wandb(literal: Done, folder: Path) -> None:
+    """The last one of the sweep included, whose follower the command waits for."""
+    mirrors = {path.name.split("-", 3)[3]: path for path in (folder / "results" / "wandb").glob("offline-run-*")}
+    assert mirrors.keys() == {run.name for run in runs(folder)}
+    last = runs(folder)[-1]
+    first_image, *rest = history_of(records_of(mirrors[last.name]))
+    record = records(last)["test-000000"]
+    assert first_image["image/psnr"] == record["metrics"]["psnr"]
+    columns = "truth | measurement | reconstruction | particles' spread x4"
+    assert first_image["panel/00.caption"] == f"test-000000: {columns} (ldsmc N=10)"
+    entropies = [item["smc/entropy"] for item in rest if "smc/entropy" in item]
+    means = np.mean([record["diagnostics"]["entropy"] for record in records(last).values()], axis=0)
+    assert entropies == pytest.approx(means.tolist())
+
+
 def test_no_path_or_machine_is_part_of_a_runs_identity(literal: Done, folder: Path) -> None:
     for run in runs(folder):
         said = [line for line in (run / "config.yaml").read_text().splitlines() if not line.startswith("#")]
@@ -270,7 +286,7 @@ def test_one_run_without_a_sweep(literal: Done, folder: Path) -> None:
 
 
 def test_a_sweep_over_tasks_ends_with_a_sheet_for_each(tmp_path: Path) -> None:
-    done = tiny(tmp_path, "-m", "task=denoise,sr4", "n_images=1", "particles=1")
+    done = tiny(tmp_path, *LIGHT, "-m", "task=denoise,sr4", "n_images=1", "particles=1")
     assert done.code == 0, done.err
     sheets = re.findall(r"^sheet: (.+)$", done.out, re.MULTILINE)
     assert [("denoise" in sheet, "sr4" in sheet) for sheet in sheets] == [(True, False), (False, True)]

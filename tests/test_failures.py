@@ -96,7 +96,8 @@ def test_what_a_method_cannot_do_is_skipped_with_the_reason_and_fails_nothing(tm
 
 @pytest.mark.parametrize("particles", [1, 2])
 def test_guidance_that_blows_up(tmp_path: Path, particles: int) -> None:
-    done = tiny(tmp_path, "method.sample.kappa1=1e39", "method.sample.kappa2=1e39", f"particles={particles}")
+    strong = ("method.sample.kappa1=1e39", "method.sample.kappa2=1e39", f"particles={particles}")
+    done = tiny(tmp_path, *LIGHT, *strong)
     assert done.code == 1
     assert "2 of 2 images failed" in done.errors[0]
     assert "Traceback" not in done.err

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from ldsmc_bench.problem.draws import first_draws
 from ldsmc_bench.problem.problem import load_batch
 from ldsmc_bench.sampling.trace import Trace
 from ldsmc_bench.toyfaces.dataset import toyfaces
-from tests.commands import choices, configured, images, records, runs, tiny
+from tests.commands import LIGHT, choices, configured, images, records, runs, tiny
 
-IDS = toyfaces().ids[:3]
+FACES = replace(toyfaces(), load=cache(toyfaces().load))  # each is drawn once
+IDS = FACES.ids[:3]
 EXACT = ("precision=fp64", "steps=2", "particles=2", "device=cpu")
 
 
@@ -28,7 +30,7 @@ EXACT = ("precision=fp64", "steps=2", "particles=2", "device=cpu")
 def test_a_measurement_depends_on_its_image_alone_bit_for_bit(task: str) -> None:
     def measured(ids: Sequence[str], *overrides: str) -> dict[str, Tensor]:
         cfg = configured(f"task={task}", *overrides)
-        posed = load_batch(problem_of(validate(cfg), toyfaces()), first_draws(ids), cfg.prior.image_size)
+        posed = load_batch(problem_of(validate(cfg), FACES), first_draws(ids), cfg.prior.image_size)
         assert posed.measurement is not None
         return dict(zip(posed.ids, posed.measurement.y, strict=True))
 
@@ -51,7 +53,7 @@ def test_a_restoration_depends_on_its_image_alone_to_1e_6(prior: LatentPrior, ov
     settings = validate(cfg)
 
     def restored(ids: Sequence[str]) -> dict[str, Tensor]:
-        posed = load_batch(problem_of(settings, toyfaces()), first_draws(ids), 64)
+        posed = load_batch(problem_of(settings, FACES), first_draws(ids), 64)
         assert posed.measurement is not None
         measurement = posed.measurement.to(settings.device, settings.dtype)
         x = instantiate(cfg.method.sample)(prior, measurement, Noise(0, posed.ids, "sampler"), Trace())
@@ -86,7 +88,7 @@ def no_metric_but(name: str, value: float) -> None:
 
 
 def test_a_metric_that_is_not_finite_fails_its_image_alone(tmp_path: Path) -> None:
-    done = tiny(tmp_path, "particles=1", first=partial(no_metric_but, "misfit", float("inf")))
+    done = tiny(tmp_path, *LIGHT, "particles=1", first=partial(no_metric_but, "misfit", float("inf")))
     assert done.code == 1
     assert "Traceback" not in done.err
     (run,) = runs(tmp_path)
@@ -97,14 +99,14 @@ def test_a_metric_that_is_not_finite_fails_its_image_alone(tmp_path: Path) -> No
 
 
 def test_a_measurement_without_noise_has_no_misfit_but_all_else(tmp_path: Path) -> None:
-    done = tiny(tmp_path, "task.noise_std=0", "n_images=1", "variant=paper")
+    done = tiny(tmp_path, *LIGHT, "task.noise_std=0", "n_images=1", "variant=paper")
     assert (done.code, done.errors) == (0, [])
     (run,) = runs(tmp_path)
     assert records(run)[IDS[0]]["metrics"].keys() == {"psnr", "ssim", "toyfaces_perceptual"}
 
 
 def test_enough_images_have_set_metrics(tmp_path: Path) -> None:
-    done = tiny(tmp_path, "n_images=3", "particles=1", "steps=1")
+    done = tiny(tmp_path, *LIGHT, "n_images=3", "particles=1", "steps=1")
     assert (done.code, done.errors) == (0, [])
     (run,) = runs(tmp_path)
     sets = json.loads((run / "summary.json").read_text())["sets"]

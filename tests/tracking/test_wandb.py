@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +28,7 @@ from ldsmc_bench.records.store import Store, keep, open_store, read, write_summa
 from ldsmc_bench.records.summary import summarise
 from ldsmc_bench.tracking import follow as tracking
 from ldsmc_bench.tracking.follow import Upload, finish, observe, quiet
-from tests.commands import flawed, records, runs, tiny
+from tests.commands import Running, start
 from tests.report.stored import measured
 from tests.tracking.wandb_server import serving
 
@@ -159,11 +160,6 @@ def history_of(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def rows_of(store: Store) -> list[str]:
     return (store.root.parent.parent / "wandb" / f"{RUN_ID}.rows").read_text().splitlines()
-
-
-def command(store: Store, *arguments: str) -> list[str]:
-    results = str(store.root.parent.parent)
-    return [sys.executable, "-m", "ldsmc_bench.tracking", "--results-dir", results, *arguments]
 
 
 def pretend(wandb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *others: str) -> None:
@@ -300,63 +296,60 @@ def test_a_run_goes_on_where_it_stopped(empty: Store) -> None:
     assert [item["image/psnr"] for item in history_of(records_of(third))[:4]] == [20, 21, 22, 23]
 
 
-JOB = """
-import sys, time
-from tests.tracking.test_wandb import *
-store = Store(Path(sys.argv[1]), RUN_ID)
-tracking.TIME_LIMIT = float(sys.argv[4])
-with making(store):
-    for image in map(int, sys.argv[2].split(",")):
-        keep(store, row(image), picture(image))
-    print(next(iter(tracking._followers)).pid, flush=True)
-    if sys.argv[3] == "wait":
-        time.sleep(100)
-    conclude(store)
-"""
+def make(store: Store, images: Sequence[int], then: str, time_limit: float) -> None:
+    """What a job does in a process of its own: it prints its follower, keeps images, and ends or waits to be killed."""
+    tracking.TIME_LIMIT = time_limit
+    with making(store):
+        for image in images:
+            keep(store, row(image), picture(image))
+        print(next(iter(tracking._followers)).pid, flush=True)
+        if then == "wait":
+            time.sleep(100)
+        conclude(store)
+    finish()
+    sys.exit()
 
 
-def job(store: Store, images: str, then: str, time_limit: float = PATIENCE) -> subprocess.Popen[str]:
-    arguments = [sys.executable, "-c", JOB, str(store.root), images, then, str(time_limit)]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+def job(store: Store, images: Sequence[int], then: str, time_limit: float = PATIENCE) -> tuple[Running, str]:
+    """A job, and the process of its follower."""
+    running = start(store.results_dir.parent, first=partial(make, store, images, then, time_limit))
+    until(lambda: running.out.exists() and running.out.read_text().endswith("\n"))
+    return running, running.out.read_text().strip()
 
 
 def test_kill_9_and_resume(empty: Store) -> None:
     """The follower outlives its job only to send what is there; the next job sends each row once, to the same run."""
-    killed = job(empty, "0,1", "wait")
-    assert killed.stdout is not None
-    follower = killed.stdout.readline().strip()
-    killed.kill()
-    killed.wait()
+    killed, follower = job(empty, [0, 1], "wait")
+    killed.process.kill()
     until(lambda: not alive(follower))
     (first,) = folders(empty)
     records = records_of(first)
     assert (of_kind("run", records)[0]["run_id"], of_kind("exit", records)[0]["exit_code"]) == (RUN_ID, 1)
     assert [item["image/psnr"] for item in history_of(records)] == [20, 21]
 
-    resumed = job(empty, "2,3", "end")
-    assert resumed.wait(timeout=PATIENCE) == 0
+    resumed, _ = job(empty, [2, 3], "end")
+    assert resumed.done().code == 0
     (second,) = folders(empty)
     records = records_of(second)
     assert (of_kind("run", records)[0]["run_id"], of_kind("exit", records)[0]["exit_code"]) == (RUN_ID, 0)
     assert [item.get("image/psnr") for item in history_of(records)] == [20, 21, 22, 23, *[None] * (STEPS + 1)]
 
 
+def send_and_die(store: Store) -> None:
+    os.setsid()
+    with quiet():
+        send_run(Upload(store), happening(lambda: None, lambda: os.killpg(0, signal.SIGKILL)))
+
+
 def test_a_mirror_that_was_killed_is_made_again(store: Store) -> None:
     """The follower and W&B's own process are killed in the middle of it, as with the whole machine."""
-    code = """
-import os, signal, sys
-from tests.tracking.test_wandb import *
-store = Store(Path(sys.argv[1]), RUN_ID)
-with quiet():
-    send_run(Upload(store), happening(lambda: None, lambda: os.killpg(0, signal.SIGKILL)))
-"""
-    killed = subprocess.run([sys.executable, "-c", code, str(store.root)], start_new_session=True, timeout=PATIENCE)
-    assert killed.returncode == -signal.SIGKILL
-    (partial,) = folders(store)
+    killed = start(store.results_dir.parent, first=partial(send_and_die, store)).done()
+    assert killed.code == -signal.SIGKILL
+    (broken_off,) = folders(store)
     assert rows_of(store) == IDS[:3]
     upload(store)
     (whole,) = folders(store)
-    assert whole != partial
+    assert whole != broken_off
     records = records_of(whole)
     assert of_kind("exit", records)[0]["exit_code"] == 0
     assert [item["_step"] for item in history_of(records)] == list(range(3 + STEPS + 1))
@@ -387,11 +380,11 @@ def test_the_command_sends_any_finished_run_again(store: Store) -> None:
 
     upload(store)
     before = folders(store)
-    again = command(store, "nowhere", "unfinished", RUN_ID, broken.run_id)
-    result = subprocess.run(again, capture_output=True, text=True, timeout=PATIENCE)
-    assert result.returncode == 1
-    assert [line.split(":")[1].strip() for line in result.stderr.splitlines()] == ["nowhere", "unfinished"]
-    assert [line.split(":")[0] for line in result.stdout.splitlines()] == [RUN_ID, broken.run_id]
+    again = ("nowhere", "unfinished", RUN_ID, broken.run_id)
+    done = start(store.results_dir.parent, *again, module="ldsmc_bench.tracking").done()
+    assert done.code == 1
+    assert [line.split(":")[1].strip() for line in done.err.splitlines()] == ["nowhere", "unfinished"]
+    assert [line.split(":")[0] for line in done.out.splitlines()] == [RUN_ID, broken.run_id]
     after = folders(store)
     assert sorted(path.name.split("-", 3)[3] for path in after) == sorted([RUN_ID, broken.run_id])
     assert not set(before) & set(after)
@@ -439,10 +432,9 @@ def test_a_hanging_wandb_dies_after_its_job(store: Store, tmp_path: Path, monkey
     """The job was killed, so nobody is there to end it."""
     pretend(STUB + HANGING, tmp_path, monkeypatch, os.getcwd())
     monkeypatch.setenv("PIDS", str(tmp_path / "pids"))
-    killed = job(store, "0", "wait", time_limit=0.1)
+    killed, _ = job(store, [0], "wait", time_limit=0.1)
     until((tmp_path / "pids").exists)
-    killed.kill()
-    killed.wait()
+    killed.process.kill()
     pids = (tmp_path / "pids").read_text().split()
     until(lambda: not any(map(alive, pids)))
 
@@ -577,21 +569,3 @@ sys.exit("wandb" in sys.modules or "torch" in sys.modules)
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert not (store.root.parent.parent / "wandb").exists()
-
-
-def test_a_command_mirrors_its_run(tmp_path: Path) -> None:
-    """From the command line to W&B's file, a failed image and the last of a sweep's runs included."""
-    overrides = ("wandb.mode=offline", *flawed("one_nan"), "-m", "particles=1,2")
-    assert tiny(tmp_path, *overrides).code == 1
-    (first, second) = runs(tmp_path)
-    until(lambda: all((tmp_path / "results" / "wandb" / f"{run.name}.sent").exists() for run in (first, second)))
-    folders = {
-        folder.name.split("-", 3)[3]: folder for folder in (tmp_path / "results" / "wandb").glob("offline-run-*")
-    }
-    assert folders.keys() == {first.name, second.name}
-    (row, *rest) = history_of(records_of(folders[second.name]))
-    (record, _) = records(second).values()
-    assert row["image/psnr"] == record["metrics"]["psnr"]
-    columns = "truth | measurement | reconstruction | particles' spread x4"
-    assert row["panel/00.caption"] == f"{IDS[0]}: {columns} (one_nan N=2)"
-    assert [item.get("smc/entropy") for item in rest] == [*record["diagnostics"]["entropy"], None]
