@@ -15,10 +15,11 @@ import runpy
 import select
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from itertools import count, pairwise
+from itertools import count
 from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def serve() -> None:
             if pid := os.fork():
                 return pid
         try:
-            _forget_the_tests(descriptors)
+            _forget_the_tests({0, 1, 2, resource_tracker.getfd(), *descriptors})
             select.select(descriptors, [], [])  # what is still to import waits for the first command, if there is one
             exec(arguments[-1])  # to its end, which is a SystemExit
         finally:
@@ -69,10 +70,11 @@ def serve() -> None:
         forkserver.ensure_running()
 
 
-def _forget_the_tests(kept: Sequence[int]) -> None:
+def _forget_the_tests(kept: Set[int]) -> None:
     """Close the files of the test process but these, and take its handlers from Python."""
-    for low, high in pairwise((2, *sorted(kept), os.sysconf("SC_OPEN_MAX"))):
-        os.closerange(low + 1, high)
+    for descriptor in {*map(int, os.listdir("/proc/self/fd"))} - kept:
+        with suppress(OSError):  # that of the list itself
+            os.close(descriptor)
     faulthandler.disable()
     logging.root.handlers.clear()
     gc.freeze()  # no collection in a command looks through what was imported

@@ -28,7 +28,7 @@ def load_once(self: ConfigRepository, config_path: str) -> ConfigResult | None:
 
 def mode_where_it_may_be_set(self: Hydra, config_name: str | None, overrides: list[str]) -> object:
     """Hydra composes all for `hydra.mode` alone, which nothing but an experiment or an override sets."""
-    asked = any(one.lstrip("+~").startswith(("hydra", "experiment")) for one in overrides)
+    asked = any(one.lstrip("+~").startswith(("hydra.mode", "experiment")) for one in overrides)
     return _mode(self, config_name, overrides) if asked else None
 
 

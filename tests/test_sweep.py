@@ -14,9 +14,9 @@ from ldsmc_bench.records.jobs import Job, kept
 from ldsmc_bench.records.record import RunLabels
 from ldsmc_bench.records.status import Request, request
 from ldsmc_bench.records.store import Store, open_store, write_summary
-from tests.commands import TINY, here
+from tests.commands import LIGHT, TINY, here
 
-WORK = (*TINY, "method=latent_dps", "task=box", "n_images=1", "particles=1")
+WORK = (*TINY, *LIGHT, "task=box", "n_images=1", "particles=1")
 
 
 @pytest.fixture(scope="module")
