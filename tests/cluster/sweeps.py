@@ -6,12 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.commands import Running, images, repeatable, runs, start
+from tests.commands import LIGHT, Running, images, repeatable, runs, start
 
 HERE = Path(__file__).parent
 SWEEP = (
     *("--config-dir", str(HERE / "conf"), "-m", "method=gated", "task=box", "steps=2", "batch_size=1"),
     *("device=cpu", "wandb.mode=disabled"),
+    *LIGHT,  # the method asks no network: a job need not import them
 )
 SLURM = ("hydra/launcher=slurm", "hydra.launcher.mem_gb=4", "hydra.launcher.cpus_per_task=1")
 
