@@ -5,15 +5,21 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import DictConfig
 
 from ldsmc_bench.commands import tune
 from ldsmc_bench.config import instantiate, validate
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.records.identity import identify, run_id
-from tests.commands import command
+from tests.commands import command, configured
 
 METHODS = sorted(path.stem for path in tune.GRID.glob("*.yaml"))
 TASKS = ["box", "freeform", "gaussian_deblur", "sr4"]
+
+
+def composed(*overrides: str) -> DictConfig:
+    """What tune.composed makes, composed once for each choice of files."""
+    return configured(f"experiment={tune.EXPERIMENT}", *overrides)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -21,7 +27,7 @@ def test_every_method_has_three_candidates_for_each_of_the_same_tasks(method: st
     grid = tune.grid(method)
     assert list(grid) == TASKS
     assert all(len({json.dumps(row) for row in rows}) == 3 for rows in grid.values())
-    samples = [validate(tune.composed(f"method={method}", "task=sr4", f"dataset.candidate={i}")) for i in range(3)]
+    samples = [validate(composed(f"method={method}", "task=sr4", f"dataset.candidate={i}")) for i in range(3)]
     for row, settings in zip(grid["sr4"], samples, strict=True):
         assert settings.config["dataset"]["split"] == "validation"
         if method != "latent_dps":  # whose kappa1 is its sampler's zeta
@@ -41,13 +47,14 @@ def test_a_trial_is_found_by_the_run_that_the_command_made(tmp_path: Path) -> No
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Path:
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Summaries of all trials of DPS, as if they had been run: of task number i, candidate i % 3 is the best."""
-    config = validate(tune.composed("method=dps")).config
+    monkeypatch.setattr(tune, "composed", composed)
+    config = validate(composed("method=dps")).config
     dataset, prior = (instantiate(config[part]["load"]) for part in ("dataset", "prior"))
     for i, task in enumerate(TASKS):
         for candidate in range(3):
-            settings = validate(tune.composed("method=dps", f"task={task}", f"dataset.candidate={candidate}"))
+            settings = validate(composed("method=dps", f"task={task}", f"dataset.candidate={candidate}"))
             run = tmp_path / "runs" / run_id(identify(settings.config, dataset, prior))
             run.mkdir(parents=True)
             mean = 0.1 if candidate == i % 3 else 0.2 + candidate

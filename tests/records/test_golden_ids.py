@@ -5,6 +5,7 @@ Where a change of ids is meant, `python -m tests.records.test_golden_ids` writes
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -59,6 +60,7 @@ def ids_of(cfg: DictConfig, dataset: str, tasks: Mapping[str, Any]) -> dict[str,
     return found
 
 
+@cache  # OmegaConf copies what it is given
 def load(group: str, name: str) -> Any:
     return OmegaConf.load(CONF / group / f"{name}.yaml")
 
