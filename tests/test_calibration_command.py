@@ -137,7 +137,7 @@ def test_particles_as_draws_have_a_table_of_their_own(tmp_path: Path) -> None:
 
 
 def test_hidden_attributes_of_faces_are_judged(tmp_path: Path) -> None:
-    hole = ("task=box", "task.operator.size=160", "n_images=6", "batch_size=6")
+    hole = ("task=box", "task.operator.size=160", "n_images=10", "batch_size=5")
     assert tiny(tmp_path, *LIGHT, *hole, "draws=2").code == 0
     (run,) = runs(tmp_path)
     table, figure, pooled = judge_attributes(
