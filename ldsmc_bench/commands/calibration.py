@@ -218,13 +218,10 @@ def save_table(
     runs = runs[runs["run_id"].isin(judged)]
     pooled = {run_id: pooled_values(images.values()) for run_id, images in judged.items()}
     for one in POOLED:
-        of_runs = [pooled[run_id].get(one.name) for run_id in runs["run_id"]]
-        runs = runs.assign(
-            **{
-                f"sets.{one.name}": [estimate and estimate.value for estimate in of_runs],
-                f"sets.{one.name}_se": [estimate and estimate.se for estimate in of_runs],
-            }
-        )
+        found = [pooled[run_id].get(one.name) for run_id in runs["run_id"]]
+        for column, part in ((f"sets.{one.name}", "value"), (f"sets.{one.name}_se", "se")):
+            values = [getattr(estimate, part, np.nan) for estimate in found]
+            runs = runs.assign(**{column: pd.Series(values, runs.index, dtype=float)})
     scores = {
         run_id: pd.DataFrame.from_dict({name: one.scores.scalars() for name, one in images.items()}, orient="index")
         for run_id, images in judged.items()
