@@ -2,7 +2,6 @@
 
 import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ from PIL import Image
 from ldsmc_bench.calibration.judge import equally_weighted, find_draws, find_particles, judge
 from ldsmc_bench.commands.calibration import judge_attributes
 from ldsmc_bench.records.particles import read_particles
-from ldsmc_bench.records.status import requested
 from ldsmc_bench.records.store import Store
 from ldsmc_bench.scoring.protocols import PROTOCOLS
 from ldsmc_bench.toyfaces import semantics
@@ -74,13 +72,12 @@ def test_scores_are_those_of_the_kept_pictures_in_the_hole(drawn: tuple[Path, Do
 def test_scores_are_kept(drawn: tuple[Path, Done]) -> None:
     run = runs(drawn[0])[0]
     store, kept = Store(run, run.name), (run / "draws.json").stat()
-    request = requested(store)
     images = find_draws(store, 4)
-    assert request is not None and judge(store, request, images).keys() == {"test-000000", "test-000001", "test-000002"}
+    assert list(judge(store, "toyfaces", 4, images)) == ["test-000000", "test-000001", "test-000002"]
     assert (run / "draws.json").stat().st_mtime_ns == kept.st_mtime_ns
     (run / "draws.json").write_text("[half")
-    assert len(judge(store, request, images)) == 3, "a damaged file is made anew"
-    fewer = judge(store, replace(request, draws=2), find_draws(store, 2))
+    assert len(judge(store, "toyfaces", 4, images)) == 3, "a damaged file is made anew"
+    fewer = judge(store, "toyfaces", 2, find_draws(store, 2))
     assert {one.scores.draws for one in fewer.values()} == {2}, "other scores for another number of draws"
 
 
@@ -99,14 +96,12 @@ def test_what_cannot_be_judged_is_one_line(tmp_path: Path) -> None:
 def test_another_mask_outdates_the_scores_of_its_image_alone(drawn: tuple[Path, Done]) -> None:
     run = runs(drawn[0])[0]
     store = Store(run, run.name)
-    request = requested(store)
-    assert request is not None
-    before = judge(store, request, find_draws(store, 4))
+    before = judge(store, "toyfaces", 4, find_draws(store, 4))
     (mask,) = (drawn[0] / "results" / "problems").glob("*/observed/test-000002.png")
     whole = mask.read_bytes()
     Image.fromarray(np.asarray(Image.open(mask)) & 0).save(mask)
     try:
-        after = judge(store, request, find_draws(store, 4))
+        after = judge(store, "toyfaces", 4, find_draws(store, 4))
     finally:
         mask.write_bytes(whole)
     changed = [name for name, one in after.items() if one != before[name]]

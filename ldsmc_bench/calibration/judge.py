@@ -24,7 +24,6 @@ from ldsmc_bench.noise import Noise
 from ldsmc_bench.records.particles import read_particles, with_particles
 from ldsmc_bench.records.problems import OBSERVED, ProblemStore, problem_of_run, read_picture
 from ldsmc_bench.records.record import Record
-from ldsmc_bench.records.status import Request
 from ldsmc_bench.records.store import Store, draw_stores, read, read_image
 from ldsmc_bench.running.conclude import find_truth
 from ldsmc_bench.sampling.resampling import systematic
@@ -119,7 +118,9 @@ def find_particles(store: Store) -> list[DrawSet]:
     return [ParticleSet(record, [store], problems) for record in done]
 
 
-def judge(store: Store, request: Request, images: Sequence[DrawSet], name: str = "draws.json") -> dict[str, Judged]:
+def judge(
+    store: Store, dataset: str, draws: int, images: Sequence[DrawSet], name: str = "draws.json"
+) -> dict[str, Judged]:
     """The scores of `images`, those of `find_draws`, kept under this name in the run's folder. Those that are there
     already are not computed again, unless truth, mask or networks changed.
 
@@ -127,7 +128,7 @@ def judge(store: Store, request: Request, images: Sequence[DrawSet], name: str =
     """
     path, kept = store.root / name, _read(store.root / name)
     if not images:
-        raise UserError(f"no image has all {request.draws} draws; give the run's command again")
+        raise UserError(f"no image has all {draws} draws; give the run's command again")
     if not any(one.problems and read_picture(one.problems, "truth", one.image_id) is not None for one in images):
         raise UserError(
             "its truths are not kept (keep_problems=false, or problems/ was removed): run any other method on the same "
@@ -137,11 +138,11 @@ def judge(store: Store, request: Request, images: Sequence[DrawSet], name: str =
     network, networks = None, digests(suitable_metrics(side))
     found: dict[str, dict[str, Any]] = {}
     for drawn in images:
-        key = [VERSION, request.draws, drawn.record["truth"], pixel_digest(drawn.hidden().numpy()), networks]
+        key = [VERSION, draws, drawn.record["truth"], pixel_digest(drawn.hidden().numpy()), networks]
         if drawn.image_id in kept and kept[drawn.image_id]["of"] == key:
             found[drawn.image_id] = kept[drawn.image_id]
             continue
-        network = network or find_network(images, request, side)
+        network = network or find_network(images, dataset, side)
         found[drawn.image_id] = {"of": key, **asdict(judge_image(drawn, network))}
     if found != kept:
         with writing(store.root):
@@ -173,14 +174,14 @@ class Network:
     reference: Reference | None
 
 
-def find_network(images: Sequence[DrawSet], request: Request, side: int) -> Network:
+def find_network(images: Sequence[DrawSet], dataset: str, side: int) -> Network:
     """The perceptual metric and the feature space for images of this side, and the reference set of the data set, or
     the run's truths where it has none."""
     perceptual, space = (
         next((one for name in suitable_metrics(side, per) if (one := load(name, torch.device("cpu")))), None)
         for per in ("image", "set")
     )
-    reference = find_reference(request.labels.dataset, side, space) if space else None
+    reference = find_reference(dataset, side, space) if space else None
     if space and reference is None:
         reference = make_reference(space, (one.truth() for one in images), TRUTHS)
     return Network(perceptual, space, reference)

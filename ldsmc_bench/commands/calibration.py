@@ -8,7 +8,7 @@ results/figures. Particles kept by particles_as_draws=true have tables and figur
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -30,7 +30,6 @@ from ldsmc_bench.errors import UserError, notify
 from ldsmc_bench.files import CONF
 from ldsmc_bench.records.particles import with_particles
 from ldsmc_bench.records.problems import read_picture
-from ldsmc_bench.records.status import requested
 from ldsmc_bench.records.store import Store
 from ldsmc_bench.report import frame
 from ldsmc_bench.report.figures.plot import LOOK, figure_text, save
@@ -115,12 +114,9 @@ def report(
     judged: dict[str, dict[str, Judged]] = {}
     drawn: dict[str, list[DrawSet]] = {}
     for name, store in tqdm(stores.items(), desc=title, disable=None):
-        request = requested(store)
         with going_on(failed, store.run_id):
-            if request is None:
-                raise UserError("its requested.json is absent or damaged; give its command again")
             images = kind.find(store, draws)
-            judged[name] = judge(store, replace(request, draws=draws), images, kind.file)
+            judged[name] = judge(store, dataset, draws, images, kind.file)
             drawn[name] = images
             save_draws(results_dir / "figures" / f"{kind.column}-{store.run_id}.png", images)
     if not judged:
