@@ -34,8 +34,9 @@ class Separable(SharedOperator):
 
     def spectral(self, like: Tensor) -> Spectral:
         exact = type(self)(self.taps.double().cpu(), self.scale)
-        axes = (torch.eye(size, dtype=torch.float64) for size in like.shape[-2:])
-        return of_axes(*(exact._reduce(axis[None, None])[0, 0].mT for axis in axes), like)
+        pulses = (torch.eye(size, dtype=torch.float64) for size in like.shape[-2:])
+        rows, columns = (exact._reduce(axis[None, None])[0, 0].mT for axis in pulses)
+        return of_axes(rows, columns, like)
 
     def _reduce(self, x: Tensor) -> Tensor:
         return filters.correlate(filters.pad(x, self._radius, repeat_edge=self.repeat_edge), self.taps, self.scale)

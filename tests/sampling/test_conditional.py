@@ -171,14 +171,14 @@ class Guided:
 
 def test_posterior_means_are_proposals_of_the_one_smc_loop() -> None:
     """The prior is one Gaussian, whose chain has a law in closed form: so have its posterior and its evidence."""
-    problem, images = known("single", 3, steps=6, sigma_max=10.0), 2000
+    problem, images = known("single", 3, steps=6, sigma_max=10.0), 1000
     noise = Noise(0, ["a"], "test", rows=images)
-    model = Guided(problem, noise, images, particles=8, steps=6)
+    model = Guided(problem, noise, images, particles=50, steps=6)
     z, (log_evidence,) = smc.sample(model, noise, lambda step: None, scheme="systematic", resample_below=0.5)
     posterior, expected = problem.posterior(chain_law(problem.law, problem.rows(6)))
     ratio = (log_evidence - expected).exp()  # unbiased for any number of particles
     assert abs(ratio.mean() - 1) < 4 * ratio.std() / images**0.5
-    assert ratio.std() < 0.5
+    assert ratio.std() < 0.6
     mean, covariance = posterior.moments()
     draws = z.double().flatten(1)
     torch.testing.assert_close(draws.mean(0), mean, atol=0.12, rtol=0)
