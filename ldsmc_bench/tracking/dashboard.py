@@ -6,8 +6,13 @@ It needs the package wandb-workspaces, `pip install 'ldsmc_bench[dashboard]'`, a
 import os
 import re
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from ldsmc_bench.cli import Options, entry
 from ldsmc_bench.errors import UserError, one_line
@@ -19,60 +24,31 @@ if TYPE_CHECKING:
     import wandb_workspaces.workspaces as ws
 
 METRICS = ("psnr", "lpips_vgg", "niqe", "fid_clean", "toyfaces_perceptual", "toyfaces_fid")
-AXES = {"particles": "particles", "steps": "steps", "s": "method.sample.s"}  # what is swept, and its key
-COSTS = {"seconds": "seconds an image", "denoiser_forward": "denoiser calls an image"}
-CURVES = {"ess": "effective sample size", "resampled": "share of images resampled", "entropy": "weight entropy"}
 BETTER = {"higher": "higher is better", "lower": "lower is better", "one": "1 is right"}
 
 
 def workspace(entity: str, project: str, metrics: Sequence[str] = METRICS, task: str | None = None) -> "ws.Workspace":
-    """The panels for a task's runs or all, grouped by task, method and setting: a mean over seeds each.
+    """dashboard.yaml for a task's runs or all, grouped by task, method and setting: a mean over seeds each."""
 
-    Shards are left out, since the whole run shows their images too.
-    """
-    import wandb_workspaces.reports.v2 as wr
-    import wandb_workspaces.workspaces as ws
-    from wandb_workspaces import expr
+    def words(metric: str) -> dict[str, str]:
+        one = PROTOCOLS[metric]
+        key = f"{'metrics' if one.per == 'image' else 'sets'}/{metric}"
+        return {"name": metric, "label": one.label, "title": f"{one.label} ({BETTER[one.better]})", "key": key}
 
-    shown = [PROTOCOLS[metric] for metric in metrics]
-    keys = {one.name: f"{'metrics' if one.per == 'image' else 'sets'}/{one.name}" for one in shown}  # in the summary
-    titles = {one.name: f"{one.label} ({BETTER[one.better]})" for one in shown}
-
-    def scatter(x: Any, axis: str, log_x: bool = True) -> list[Any]:
-        ys = {metric: wr.SummaryMetric(key) for metric, key in keys.items()}
-        return [wr.ScatterPlot(title=f"{titles[m]} by {axis}", x=x, y=y, log_x=log_x) for m, y in ys.items()]
-
-    by_axis = {f"Metrics by {axis}": scatter(wr.Config(key), axis, axis != "s") for axis, key in AXES.items()}
-    running = {one.name: one.label for one in shown if one.per == "image"}
-    running |= {"seconds": "seconds an image", "log_evidence": "log-evidence"}
-    places = [f"panel/{place:02d}" for place in range(FIRST)]
-    sections: dict[str, list[Any]] = {
-        **by_axis,
-        "Cost fronts": [panel for cost in COSTS for panel in scatter(wr.SummaryMetric(f"cost/{cost}"), COSTS[cost])],
-        "Method by method": [wr.BarPlot(title=titles[metric], metrics=[keys[metric]]) for metric in metrics],
-        "Pictures: truth, measurement, reconstruction": [
-            wr.MediaBrowser(title=place, media_keys=[place], mode="gallery", gallery_axis="run") for place in places
-        ],
-        "While it runs": [
-            wr.LinePlot(title=f"{title}, mean so far", x="images", y=[f"running/{name}"])
-            for name, title in running.items()
-        ],
-        "Sequential Monte Carlo": [
-            wr.LinePlot(title=title, x="smc/step", y=[f"smc/{name}"]) for name, title in CURVES.items()
-        ],
+    each: Mapping[str, list[dict[str, str]]] = {
+        "metric": [words(metric) for metric in metrics],
+        "metric of an image": [words(metric) for metric in metrics if PROTOCOLS[metric].per == "image"],
+        "place": [{"name": f"panel/{place:02d}"} for place in range(FIRST)],
+        "": [{}],
     }
-    return ws.Workspace(
-        entity=entity,
-        project=project,
-        name=f"ldsmc_bench {task}" if task else "ldsmc_bench",
-        sections=[ws.Section(name=name, panels=panels, is_open=name in by_axis) for name, panels in sections.items()],
-        runset_settings=ws.RunsetSettings(
-            query=f" {re.escape(task)} N=" if task else "",  # as the runs are named
-            regex_query=task is not None,
-            filters=[expr.Metric("JobType") == "run"],
-            groupby=[expr.Config(key) for key in ("task.name", "method.name", "setting")],
-        ),
-    )
+    config = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))["workspace"]
+    for section in config["sections"]:
+        filled = [OmegaConf.create({**one, "panel": p}) for p in section["panels"] for one in each[p.pop("each", "")]]
+        section["panels"] = [OmegaConf.to_container(one, resolve=True)["panel"] for one in filled]
+    own = {"entity": entity, "project": project, "name": "ldsmc_bench", "query": "", "regex": False}
+    if task:  # as the runs are named
+        own |= {"name": f"ldsmc_bench {task}", "query": f" {re.escape(task)} N=", "regex": True}
+    return instantiate(OmegaConf.create({**own, "workspace": config}).workspace, _convert_="all")
 
 
 @entry

@@ -22,7 +22,7 @@ from threading import Thread
 from typing import IO, TYPE_CHECKING
 
 from ldsmc_bench import files
-from ldsmc_bench.errors import UserError, one_line, warn
+from ldsmc_bench.errors import UserError, notify, one_line, warn
 from ldsmc_bench.records.status import concluded
 from ldsmc_bench.records.store import Store
 
@@ -96,20 +96,20 @@ def finish() -> None:
     deadline, failure = time.monotonic() + TIME_LIMIT, ""
     if _waiting and not any(process.poll() for process in _followers) and (stdin := _start(_waiting)):
         stdin.close()
-    try:
-        for process in _followers:
-            process.wait(max(0.0, deadline - time.monotonic()))
-    except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
-        failure = "interrupted" if isinstance(error, KeyboardInterrupt) else f"it took more than {TIME_LIMIT:g} s"
     for process in _followers:
-        if process.poll() is None:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else f"it took more than {TIME_LIMIT:g} s"
+            failure, deadline = failure or why, 0.0
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     _stderr().seek(0)
     lines = _stderr().read().splitlines()
     _stderr.cache_clear()
-    for line in (line for line in lines if line.startswith("warning: ")):
-        warn(line.removeprefix("warning: "))
+    for line in lines:
+        if line.startswith("warning: "):
+            notify(line)
     if codes := [process.returncode for process in _followers if process.returncode]:
         errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         left = [one for uploads in (*_followers.values(), _waiting) for one in uploads]

@@ -18,7 +18,7 @@ import pyarrow as pa
 import wandb
 import yaml
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ldsmc_bench import files
 from ldsmc_bench.errors import UserError
@@ -133,8 +133,7 @@ def summary_values(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 def _present(upload: Upload) -> list[str]:
     """The images of an upload that have a record, complete or not, by id."""
-    names = [name for name in os.listdir(upload.store.root / "records") if not name.startswith(".")]
-    ids = {name.removesuffix(".json") for name in names if name.endswith(".json")}
+    ids = {path.stem for path in (upload.store.root / "records").glob("[!.]*.json")}
     return sorted(ids.intersection(upload.images) if upload.shards > 1 else ids)
 
 
@@ -153,7 +152,6 @@ def _open_run(upload: Upload, labels: RunLabels) -> wandb.Run:
     setting = f"N={labels.particles} {labels.steps} steps {hashlib.sha256(text.encode()).hexdigest()[:6]}"
     method = labels.method if labels.variant == "default" else f"{labels.method} {labels.variant}"
     shard = f" shard {upload.shard} of {upload.shards}" if upload.shards > 1 else ""
-    own = {key: getattr(labels, key) for key in ("variant", "steps", "particles")}
     run = wandb.init(
         project=os.environ.get("WANDB_PROJECT", "ldsmc_bench"),
         id=upload.name,
@@ -161,7 +159,8 @@ def _open_run(upload: Upload, labels: RunLabels) -> wandb.Run:
         group=store.run_id,
         job_type="shard" if shard else "run",
         notes="\n".join(line[2:] for line in config_text.splitlines() if line.startswith("# ")),
-        config=identity | own | {"setting": setting},
+        config=identity
+        | {"variant": labels.variant, "steps": labels.steps, "particles": labels.particles, "setting": setting},
         dir=folder,
         mode="online" if upload.mode == "online" else "offline",
         resume="allow",
@@ -198,26 +197,21 @@ def _table(rows: pa.Table) -> wandb.Table:
 def _picture(store: Store, record: Record) -> wandb.Image:
     """Truth, measurement, reconstruction and the particles' spread, as far as they are kept; without the first two if
     the truth is another picture now."""
-    image_id, problem, pictures = record["image_id"], problem_of_run(store), dict[str, Any]()
-    if problem is not None:
-        pictures = {column: read_picture(problem, column, image_id) for column in columns(problem)}
-        truth = pictures.get("truth")
-        if truth is not None and not is_truth(truth, record.get("truth")):
-            pictures = {}
+    image_id, problem = record["image_id"], problem_of_run(store)
+    pictures = {column: read_picture(problem, column, image_id) for column in columns(problem)} if problem else {}
+    if (truth := pictures.get("truth")) is not None and not is_truth(truth, record.get("truth")):
+        pictures = {}
     pictures["reconstruction"] = read_image(store, image_id)
     if (spread := read_spread(store, image_id)) is not None:
         pictures[f"particles' spread x{AMPLIFIED}"] = (spread.astype(int) * AMPLIFIED).clip(0, 255).astype(np.uint8)
-    pictures = {column: picture for column, picture in pictures.items() if picture is not None}
-    caption = f"{image_id}: {' | '.join(pictures)} ({record['method']} N={record['particles']})"
-    return wandb.Image(_strip(pictures.values()), caption=caption)
+    shown = {column: picture for column, picture in pictures.items() if picture is not None}
+    caption = f"{image_id}: {' | '.join(shown)} ({record['method']} N={record['particles']})"
+    return wandb.Image(_strip(shown.values()), caption=caption)
 
 
 def _strip(pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """Join pictures, (h,w,3) or grey (h,w), left to right, each enlarged by nearest pixels to the tallest."""
     images = [Image.fromarray(picture).convert("RGB") for picture in pictures]
     tall = max(image.height for image in images)
-    sizes = [(image.width * tall // image.height, tall) for image in images]
-    parts = [image.resize(size, Image.Resampling.NEAREST) for image, size in zip(images, sizes, strict=True)]
-    return np.hstack(
-        [np.pad(part, ((0, 0), (0, MARGIN), (0, 0)), constant_values=255) for part in map(np.asarray, parts)]
-    )[:, :-MARGIN]
+    parts = [ImageOps.contain(image, (sys.maxsize, tall), Image.Resampling.NEAREST) for image in images]
+    return np.hstack([ImageOps.expand(part, (0, 0, MARGIN, 0), "white") for part in parts])[:, :-MARGIN]
