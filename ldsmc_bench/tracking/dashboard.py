@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from hydra.utils import instantiate
@@ -43,8 +43,9 @@ def workspace(entity: str, project: str, metrics: Sequence[str] = METRICS, task:
     }
     config = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))["workspace"]
     for section in config["sections"]:
-        filled = [OmegaConf.create({**one, "panel": p}) for p in section["panels"] for one in each[p.pop("each", "")]]
-        section["panels"] = [OmegaConf.to_container(one, resolve=True)["panel"] for one in filled]
+        open_panels = [{**one, "panel": p} for p in section["panels"] for one in each[p.pop("each", "")]]
+        filled: list[Any] = [OmegaConf.to_container(OmegaConf.create(one), resolve=True) for one in open_panels]
+        section["panels"] = [one["panel"] for one in filled]
     own = {"entity": entity, "project": project, "name": "ldsmc_bench", "query": "", "regex": False}
     if task:  # as the runs are named
         own |= {"name": f"ldsmc_bench {task}", "query": f" {re.escape(task)} N=", "regex": True}
@@ -66,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with quiet():
         try:
             import wandb
+            import wandb_workspaces  # noqa: F401 (dashboard.yaml names its classes)
 
             if not wandb.login(prompt=False, verify=False):
                 raise UserError("no W&B key here; `wandb login` gives one, or set WANDB_API_KEY")
