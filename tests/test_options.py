@@ -1,5 +1,6 @@
 """One way to write options for all commands, the words of the command line, and completion in a shell."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -121,36 +122,40 @@ def test_a_bare_first_word_is_a_command(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == "ldsmc_bench 0.1.0\n"
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is absent")
-@pytest.mark.parametrize(
-    ("line", "found"),
-    [
-        ("stat", ["status"]),
-        ("met", ["method="]),
-        ("method=latent_", ["latent_daps", "latent_dps"]),
-        ("status results", ["results_dir="]),
-        ("task=sr", ["sr4", "sr8"]),
-        ("task=box,fr", ["box,freeform"]),
-        ("seed=0 -m task=box,sr", ["box,sr4", "box,sr8"]),
-        ("precision=b", ["bf16"]),
-        ("n_im", ["n_images="]),
-        ("wandb.mode=of", ["offline"]),
-        ("n_images=", []),
-    ],
-)
-def test_a_bash_completes_words_keys_and_choices(line: str, found: list[str], tmp_path: Path) -> None:
-    """As bash calls the function: its words are those of readline, which end at `=`."""
-    words = line.replace("=", " = ").split()
-    (tmp_path / "completion").write_text(help.completion())
-    script = f"""
-        source completion
-        COMP_WORDBREAKS=$' \\t\\n"\\'><=;|&(:'
-        COMP_LINE="ldsmc-bench {line}" COMP_POINT={len("ldsmc-bench " + line)} COMP_CWORD={len(words)}
-        _ldsmc_bench
-        printf '%s\\n' "${{COMPREPLY[@]}}"
-        complete -p ldsmc-bench
-    """
-    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
-    *said, registered = done.stdout.splitlines()
-    assert [one for one in said if one] == found
-    assert registered == "complete -o default -o nospace -F _ldsmc_bench ldsmc-bench"
+COMPLETED: list[tuple[str, list[str]]] = [
+    ("stat", ["status"]),
+    ("met", ["method="]),
+    ("method=latent_", ["latent_daps", "latent_dps"]),
+    ("status results", ["results_dir="]),
+    ("task=sr", ["sr4", "sr8"]),
+    ("task=box,fr", ["box,freeform"]),
+    ("seed=0 -m task=box,sr", ["box,sr4", "box,sr8"]),
+    ("precision=b", ["bf16"]),
+    ("n_im", ["n_images="]),
+    ("wandb.mode=of", ["offline"]),
+    ("n_images=", []),
+]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_shell_completes_words_keys_and_choices(shell: str, tmp_path: Path) -> None:
+    """As bash calls the function, with words of readline, which end at `=`; zsh's are whole, and it chooses itself."""
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is absent")
+    (tmp_path / "completion").write_text(help.completion(shell))
+    script = "source ./completion\n" + ("COMP_WORDBREAKS=$' \\t\\n\"\\'><=;|&(:'\n" if shell == "bash" else "")
+    for line, _ in COMPLETED:
+        words = (line.replace("=", " = ") if shell == "bash" else line).split()
+        script += f"""
+            COMP_LINE="ldsmc-bench {line}" COMP_POINT={len("ldsmc-bench " + line)} COMP_CWORD={len(words)}
+            _ldsmc_bench
+            echo "${{COMPREPLY[@]}}"
+        """
+    home = os.environ | {"HOME": str(tmp_path), "ZDOTDIR": str(tmp_path)}  # of what zsh keeps of its completion
+    done = subprocess.run([shell, "-c", script], cwd=tmp_path, env=home, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    for (line, found), said in zip(COMPLETED, done.stdout.splitlines(), strict=True):
+        if shell == "zsh":
+            key, equals, _ = (word := line.split()[-1]).rpartition("=")
+            found, said = [key + equals + one for one in found], " ".join(w for w in said.split() if w.startswith(word))
+        assert said.split() == found

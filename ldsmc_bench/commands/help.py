@@ -1,4 +1,4 @@
-"""Answers of the command line about itself: `--help`, `--help all`, `--version` and `--completion bash`."""
+"""Answers of the command line about itself: `--help`, `--help all`, `--version` and `--completion`."""
 
 import sys
 import textwrap
@@ -22,7 +22,7 @@ Settings of a run (default):
 
   -m                every combination of the values in comma lists; hydra/launcher=slurm submits them as jobs
   --help all        every choice and every key; --cfg job shows what a command would run
-  --version, --completion bash|zsh (add its output to your shell: eval "$(ldsmc-bench --completion bash)")
+  --version, --completion bash|zsh (in ~/.bashrc or ~/.zshrc: eval "$(ldsmc-bench --completion bash)", or zsh)
 
 Sub-commands (each has a --help):
 {commands}"""
@@ -52,7 +52,7 @@ WORDS = {
 # line at `=` already where COMP_WORDBREAKS holds it, and then takes only what follows.
 SCRIPT = """\
 _ldsmc_bench() {{
-  local line="${{COMP_LINE:0:COMP_POINT}}" word head="" options
+  local line="${{COMP_LINE:0:$COMP_POINT}}" word head="" options
   word="${{line##* }}"
   case "$word" in
 {choices}
@@ -65,6 +65,10 @@ _ldsmc_bench() {{
   if [[ "$word" == *=* && "$COMP_WORDBREAKS" == *=* ]]; then COMPREPLY=("${{COMPREPLY[@]#*=}}"); fi
 }}
 complete -o default -o nospace -F _ldsmc_bench ldsmc-bench"""
+# zsh runs a bash function, once its own completion is on: many a .zshrc does not switch that on.
+ZSH = """\
+(( $+functions[compdef] )) || { autoload -U compinit && compinit }
+autoload -U +X bashcompinit && bashcompinit"""
 
 
 def answer() -> int:
@@ -98,7 +102,7 @@ def completion(shell: str = "bash") -> str:
     cases = "\n".join(f'    {key}=*) options="{" ".join(values)}" ;;' for key, values in lists.items())
     words = " ".join(f"{key}=" for key in keys)
     script = SCRIPT.format(choices=cases, keys=words, commands=" ".join(COMMANDS))
-    return script if shell == "bash" else f"autoload -U +X bashcompinit && bashcompinit\n{script}"
+    return script if shell == "bash" else f"{ZSH}\n{script}"
 
 
 def _choices(group: str) -> list[str]:
