@@ -1,24 +1,29 @@
-"""The text encoder of CLIP ViT-L/14, which Stable Diffusion v1 is conditioned on, and the tokens of a prompt.
-
-The encoder is our own, since the empty prompt, the default, must work without the package `transformers`; any other
-prompt is tokenized by that package. Layers have the names of the published files.
+"""CLIP ViT-L/14's text encoder and tokens, which Stable Diffusion v1 is conditioned on, by the package `transformers`.
 
 References: Radford et al. 2021, "Learning transferable visual models from natural language supervision", section 2.4.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from typing import Any
 
 from ldsmc_bench.checkpoints.convert import Shape
-from ldsmc_bench.errors import UserError
+from ldsmc_bench.errors import UserError, one_line
 
 TOKENS = 77
 START, END = 49406, 49407
 EMPTY = (START, *[END] * (TOKENS - 1))
+
+
+def require_transformers() -> Any:
+    """The package that has CLIP. Raises UserError where it is absent."""
+    try:
+        import transformers
+    except ImportError as error:
+        raise UserError(
+            "prior: a model of texts needs the package transformers; install it: pip install 'ldsmc_bench[text]'"
+        ) from error
+    return transformers
 
 
 def tokenize(prompt: str, folder: Path) -> tuple[int, ...]:
@@ -27,26 +32,20 @@ def tokenize(prompt: str, folder: Path) -> tuple[int, ...]:
     vocab.json and merges.txt are in `folder` or in tokenizer/ there; the empty prompt needs neither. Raises UserError
     where they or the package `transformers` are absent or do not serve, or for more than 75 tokens.
     """
+    transformers = require_transformers()
     if not prompt.strip():
         return EMPTY
-    try:
-        from transformers import CLIPTokenizer
-    except ImportError as error:
-        raise UserError(
-            "prior.prompt: words need the package transformers; install it (pip install 'ldsmc_bench[text]') or leave "
-            "the prompt empty"
-        ) from error
     where = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
     try:
         if not all((where / name).is_file() for name in ("vocab.json", "merges.txt")):
             raise FileNotFoundError("no such files")  # nothing is to be looked for elsewhere
-        tokenizer = CLIPTokenizer.from_pretrained(where, local_files_only=True)
+        tokenizer = transformers.CLIPTokenizer.from_pretrained(where, local_files_only=True)
         tokens = tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
         if tokenizer.unk_token_id in tokens:
             raise ValueError("a symbol is missing")
     except Exception as error:  # whatever a library raises for files that others wrote
         raise UserError(
-            f"{where}: vocab.json and merges.txt there do not encode prior.prompt ({' '.join(str(error).split())}); "
+            f"{where}: vocab.json and merges.txt there do not encode prior.prompt ({one_line(error)}); "
             "put those of CLIP ViT-L/14 there or leave the prompt empty"
         ) from error
     if len(tokens) > TOKENS - 2:
@@ -62,40 +61,15 @@ class TextShape(Shape):
     vocabulary: int = 49408
     tokens: int = TOKENS  # of every prompt
 
-    def build(self) -> "TextEncoder":
-        return TextEncoder(self)
-
-
-class TextEncoder(nn.Module):
-    """Prompts as tokens (B,L) to the states of the last layer (B,L,D), after the final norm."""
-
-    def __init__(self, shape: TextShape) -> None:
-        super().__init__()
-        sizes = {"token_embedding": shape.vocabulary, "position_embedding": shape.tokens}
-        self.embeddings = nn.ModuleDict({name: nn.Embedding(rows, shape.width) for name, rows in sizes.items()})
-        self.encoder = nn.ModuleDict({"layers": nn.Sequential(*(_Layer(shape) for _ in range(shape.layers)))})
-        self.final_layer_norm = nn.LayerNorm(shape.width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        positions = torch.arange(tokens.shape[1], device=tokens.device)
-        x = self.embeddings["token_embedding"](tokens) + self.embeddings["position_embedding"](positions)
-        return self.final_layer_norm(self.encoder["layers"](x))
-
-
-class _Layer(nn.Module):
-    def __init__(self, shape: TextShape) -> None:
-        super().__init__()
-        width, self.heads = shape.width, shape.heads
-        self.self_attn = nn.ModuleDict({f"{name}_proj": nn.Linear(width, width) for name in ("q", "k", "v", "out")})
-        self.layer_norm1, self.layer_norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, 4 * width), "fc2": nn.Linear(4 * width, width)})
-
-    def forward(self, x: Tensor) -> Tensor:
-        normed = self.layer_norm1(x)
-        q, k, v = (
-            self.self_attn[f"{name}_proj"](normed).unflatten(-1, (self.heads, -1)).transpose(1, 2) for name in "qkv"
+    def build(self) -> Any:
+        transformers = require_transformers()
+        config = transformers.CLIPTextConfig(
+            hidden_size=self.width,
+            intermediate_size=4 * self.width,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            vocab_size=self.vocabulary,
+            max_position_embeddings=self.tokens,
+            hidden_act="quick_gelu",
         )
-        attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # no token looks at a later one
-        x = x + self.self_attn["out_proj"](attended.transpose(1, 2).flatten(-2))
-        hidden = self.mlp["fc1"](self.layer_norm2(x))
-        return x + self.mlp["fc2"](hidden * torch.sigmoid(1.702 * hidden))  # CLIP's fast GELU
+        return transformers.CLIPTextModel(config)

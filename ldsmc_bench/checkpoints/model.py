@@ -90,7 +90,10 @@ def assemble(
         classes = conditioner.weight[:, None].clone()
         context = unconditional = classes[-1:]
     elif conditioner is not None:
-        context, unconditional = (conditioner(torch.tensor([tokens])) for tokens in (prompt, EMPTY))
+        places = torch.arange(len(EMPTY))[None]  # no file holds transformers' own
+        context, unconditional = (
+            conditioner(torch.tensor([tokens]), position_ids=places).last_hidden_state for tokens in (prompt, EMPTY)
+        )
         if tuple(prompt) == EMPTY:
             guidance_scale = 1.0  # towards the empty prompt and away from it: nothing, for twice the cost
     return LatentPrior(

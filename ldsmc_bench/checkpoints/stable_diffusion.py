@@ -188,7 +188,7 @@ def read_networks(folder: Path, model: Model, ema: bool) -> tuple[dict[str, nn.M
         weights = {key: tensor for one in parts for key, tensor in read_weights(one).items()}
         if part in CLASSES:
             networks[name] = _from_pretrained(CLASSES[part], file, variant)
-        else:
+        else:  # as transformers reads it, errors would be a table, after a progress bar
             weights.pop(f"{_TEXT}embeddings.position_ids", None)  # 0, 1, 2, …
             network = build_on_meta(model.shapes[name], file)
             state = convert_networks({name: network}, model.shapes, {name: _TEXT.__add__}, weights, file)

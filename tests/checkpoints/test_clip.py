@@ -44,6 +44,7 @@ def test_a_prompt_is_merged_in_the_order_of_training(folder, prompt, symbols):
     assert tokenize(prompt, folder) == (49406, *ids, *[49407] * (76 - len(ids)))
 
 
+@needs_transformers
 def test_the_empty_prompt_needs_no_vocabulary(tmp_path):
     assert tokenize("", tmp_path) == tokenize(" \n", tmp_path) == EMPTY == (49406, *[49407] * 76)
 
@@ -75,8 +76,8 @@ def test_a_vocabulary_that_does_not_serve_is_one_line(folder, damage):
     assert "\n" not in str(refusal.value)
 
 
-def test_without_the_package_words_are_refused_in_one_line_and_the_empty_prompt_works(folder, monkeypatch):
+@pytest.mark.parametrize("prompt", ["low", ""])
+def test_without_the_package_one_line_names_the_extra(folder, monkeypatch, prompt):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    assert tokenize("", folder) == EMPTY
-    with pytest.raises(UserError, match=r"^prior\.prompt: .*pip install 'ldsmc_bench\[text\]'.*empty$"):
-        tokenize("low", folder)
+    with pytest.raises(UserError, match=r"^prior: .* transformers; install it: pip install 'ldsmc_bench\[text\]'$"):
+        tokenize(prompt, folder)

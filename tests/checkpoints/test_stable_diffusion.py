@@ -18,9 +18,9 @@ from ldsmc_bench.prior.codec import KlCodec
 from ldsmc_bench.prior.latent import LatentPrior
 from tests.checkpoints import compvis_reference as reference
 from tests.checkpoints.conditional_files import Written, text_conditional
-from tests.checkpoints.test_clip import needs_transformers
 from tests.commands import configured
 
+pytest.importorskip("transformers", reason="needs the extra [text]")
 load = partial(compvis.load, published="sd15")
 SCALE = 0.18215
 CAT = (49406, 2, 3, *[49407] * 74)  # "cat" with the vocabulary below
@@ -119,7 +119,6 @@ def test_the_schedule_is_stable_diffusions(prior):
     assert prior.alpha_bar[-1].item() == pytest.approx(0.00466, abs=1e-5)
 
 
-@needs_transformers
 def test_guidance_goes_from_the_empty_prompt_through_the_given_one(written):
     guided = load(written.folder, prompt="CAT ", guidance_scale=7.5)
     free, bound = expected_eps(written, EMPTY), expected_eps(written, CAT)
@@ -194,7 +193,6 @@ def configured_prior(*overrides: str):
     return instantiate(validate(configured("prior=sd15", *overrides)).config["prior"]["load"])
 
 
-@needs_transformers
 def test_the_configuration_reaches_the_prior(written):
     where = f"prior.path={written.folder}"
     found = configured_prior(where, "prior.image_size=24", "prior.prompt=cat", "prior.guidance_scale=2")

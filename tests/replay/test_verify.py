@@ -62,6 +62,7 @@ def test_a_class_conditional_checkpoint_passes(tmp_path, capsys):
 
 
 def test_a_text_conditional_checkpoint_passes(tmp_path, capsys):
+    pytest.importorskip("transformers", reason="needs the extra [text]")
     written = text_conditional(tmp_path)
     z, t, x = torch.randn(1, 4, 8, 8), torch.tensor([400.0]), torch.rand(1, 3, 16, 16) * 2 - 1
     noise, context = torch.randn(1, 4, 8, 8), torch.randn(1, 77, 128)
