@@ -27,11 +27,11 @@ from typing import Any
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 import tests.composing  # noqa: F401
 from ldsmc_bench.__main__ import main
-from ldsmc_bench.config import compose
+from ldsmc_bench.config import compose, validate
 from ldsmc_bench.files import CONF
 
 TINY = ("steps=2", "n_images=2", "batch_size=2", "particles=2", "device=cpu", "wandb.mode=disabled")
@@ -190,6 +190,23 @@ def configured(*overrides: str) -> DictConfig:
 @cache
 def _composed(*overrides: str) -> bytes:
     return pickle.dumps(compose(*overrides))
+
+
+def arguments(*overrides: str) -> dict[str, Any]:
+    """The sampler's arguments that these overrides make, validated once."""
+    return dict(_arguments(overrides))
+
+
+@cache
+def _arguments(overrides: tuple[str, ...]) -> dict[str, Any]:
+    return validate(configured(*overrides)).sample
+
+
+def choice(group: str, name: str) -> DictConfig:
+    """A file of a configuration group, to be put into a composed one, which is quicker than composing anew."""
+    found = OmegaConf.load(CONF / group / f"{name}.yaml")
+    assert isinstance(found, DictConfig)
+    return found
 
 
 def choices(group: str) -> list[str]:

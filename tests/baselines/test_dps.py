@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from baselines.dps import Transition, levels, sample, shift, spread, step
-from ldsmc_bench.config import validate
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.counting import CallCounter
@@ -17,7 +16,7 @@ from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.operators import Identity
 from ldsmc_bench.sampling import ldsmc
 from ldsmc_bench.sampling.trace import Trace
-from tests.commands import configured
+from tests.commands import arguments
 from tests.sampling.gaussian import GaussianPrior, masked
 
 IDS = ("a", "b", "c")
@@ -186,8 +185,8 @@ def test_clipping_latents_is_refused_in_one_line() -> None:
 def test_ldps_is_ldsmc_without_labels_and_with_one_particle(fit: int) -> None:
     """LD-SMC has s = 0 for deblurring of ImageNet, where its paper's two rows are the same."""
     prior = replace(Latents(), alpha_bar=scaled_linear(12))
-    configs = [
-        configured(
+    ours, theirs = (
+        arguments(
             f"method={method}",
             "particles=1",
             "steps=12",
@@ -197,8 +196,7 @@ def test_ldps_is_ldsmc_without_labels_and_with_one_particle(fit: int) -> None:
             "prior.tuning=imagenet",
         )
         for method in ("latent_dps", "ldsmc")
-    ]
-    ours, theirs = (validate(cfg).sample for cfg in configs)
+    )
     assert theirs["s"] == 0 and ours["zeta"] == theirs["kappa1"] == 0.5
     assert ours["latent_fit_iterations"] == theirs["latent_fit_iterations"] == 500
     y = masked(3)

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from baselines.latent_daps import linear_vp_steps, noise_grid, paper_levels, released_levels, sample, schedule_steps
-from ldsmc_bench.config import validate
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.counting import CallCounter
 from ldsmc_bench.prior.schedule import scaled_linear
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.sampling.guidance import squared
 from ldsmc_bench.sampling.trace import Trace
-from tests.commands import configured
+from tests.commands import arguments
 from tests.sampling.gaussian import GaussianPrior, masked
 
 PRIOR = GaussianPrior(bend=0.2)
@@ -24,7 +23,7 @@ IDS = ("a", "b", "c")
 
 
 def choices(variant: str, **changes: Any) -> dict[str, Any]:
-    return validate(configured("method=latent_daps", f"variant={variant}", "steps=6")).sample | changes
+    return arguments("method=latent_daps", f"variant={variant}", "steps=6") | changes
 
 
 def restored(variant: str, ids: tuple[str, ...] = IDS, prior: Any = PRIOR, **changes: Any) -> Tensor:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from baselines import dps
 from baselines.ltds import sample
-from ldsmc_bench.config import validate
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.counting import CallCounter
 from ldsmc_bench.prior.schedule import scaled_linear
@@ -17,7 +16,7 @@ from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.operators import Mask
 from ldsmc_bench.sampling.chain import paper_chain
 from ldsmc_bench.sampling.trace import Trace
-from tests.commands import configured
+from tests.commands import arguments
 from tests.sampling.gaussian import GaussianPrior, masked
 
 NO_FIT = {"latent_fit_iterations": 0, "latent_fit_lr": 0.005}
@@ -34,8 +33,7 @@ class Prior(GaussianPrior):
 
 
 def choices(variant: str, **changes: Any) -> dict[str, Any]:
-    cfg = configured("method=ltds", f"variant={variant}", "particles=3", "steps=8")
-    return validate(cfg).sample | changes
+    return arguments("method=ltds", f"variant={variant}", "particles=3", "steps=8") | changes
 
 
 def restored(variant: str, ids: tuple[str, ...] = IDS, prior: Any = None, **changes: Any) -> Tensor:

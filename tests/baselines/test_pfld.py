@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from baselines import pfld, psld
-from ldsmc_bench.config import validate
 from ldsmc_bench.errors import Unsupported
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.counting import CallCounter
@@ -16,7 +15,7 @@ from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.operators import Mask
 from ldsmc_bench.sampling.trace import Trace
 from tests.baselines.test_psld import Bare
-from tests.commands import configured
+from tests.commands import arguments
 from tests.sampling.gaussian import GaussianPrior, masked
 
 PRIOR = GaussianPrior(bend=0.2)
@@ -26,7 +25,7 @@ IDS = ("a", "b", "c")
 
 
 def choices(variant: str, **changes: Any) -> dict[str, Any]:
-    return validate(configured("method=pfld", f"variant={variant}", "steps=10", "particles=4")).sample | changes
+    return arguments("method=pfld", f"variant={variant}", "steps=10", "particles=4") | changes
 
 
 def restored(variant: str, ids: tuple[str, ...] = IDS, **changes: Any) -> Tensor:

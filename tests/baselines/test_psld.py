@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from baselines.psld import lift, sample
-from ldsmc_bench.config import validate
 from ldsmc_bench.errors import Unsupported
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.counting import CallCounter
@@ -16,7 +15,7 @@ from ldsmc_bench.problem.operators import Mask
 from ldsmc_bench.problem.separable import SuperResolution, bicubic_taps
 from ldsmc_bench.sampling.chain import Row
 from ldsmc_bench.sampling.trace import Trace
-from tests.commands import configured
+from tests.commands import arguments
 from tests.sampling.gaussian import GaussianPrior, masked
 
 PRIOR = GaussianPrior(bend=0.2)
@@ -25,7 +24,7 @@ IDS = ("a", "b", "c")
 
 
 def choices(variant: str, **changes: Any) -> dict[str, Any]:
-    return validate(configured("method=psld", f"variant={variant}", "steps=8")).sample | changes
+    return arguments("method=psld", f"variant={variant}", "steps=8") | changes
 
 
 def restored(variant: str, ids: tuple[str, ...] = IDS, prior: Any = PRIOR, seed: int = 0, **changes: Any) -> Tensor:

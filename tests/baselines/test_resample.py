@@ -6,14 +6,13 @@ import pytest
 import torch
 
 from baselines.resample import plan, resampling_variance, sample, stochastic_resample
-from ldsmc_bench.config import validate
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.counting import CallCounter
 from ldsmc_bench.prior.schedule import scaled_linear
 from ldsmc_bench.sampling.chain import Row
 from ldsmc_bench.sampling.guidance import squared
 from ldsmc_bench.sampling.trace import Trace
-from tests.commands import configured
+from tests.commands import arguments
 from tests.sampling.gaussian import GaussianPrior, masked
 
 PRIOR = GaussianPrior(bend=0.2)
@@ -24,7 +23,7 @@ IDS = ("a", "b", "c")
 def choices(variant: str, **changes: Any) -> dict[str, Any]:
     """The variant's choices with short fits."""
     short = {"pixel_iterations": 30, "latent_iterations": 20, "final_iterations": 5}
-    return validate(configured("method=resample", f"variant={variant}", "steps=40")).sample | short | changes
+    return arguments("method=resample", f"variant={variant}", "steps=40") | short | changes
 
 
 def restored(variant: str, ids: tuple[str, ...] = IDS, prior: Any = PRIOR, **changes: Any) -> torch.Tensor:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ldsmc_bench.config import validate
 from ldsmc_bench.mixture.law import GaussianMixture, law_of, name_of
 from ldsmc_bench.mixture.prior import MixturePrior, mixture
 from ldsmc_bench.noise import Noise
@@ -18,7 +17,7 @@ from ldsmc_bench.problem.measurement import Measurement, measure
 from ldsmc_bench.sampling import ldsmc
 from ldsmc_bench.sampling.chain import Row, paper_chain
 from ldsmc_bench.sampling.trace import Trace
-from tests.commands import configured
+from tests.commands import arguments
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def known(
 
 def choices(**chosen: Any) -> dict[str, Any]:
     """The exact variant's arguments for LD-SMC, but for those given."""
-    return validate(configured("dataset=mixture", "variant=exact")).sample | chosen
+    return arguments("dataset=mixture", "variant=exact") | chosen
 
 
 def draw(problem: Known, repetitions: int, sample: Callable[..., Tensor], trace: Trace, seed: int = 0) -> Tensor:

@@ -8,13 +8,12 @@ from gaussian import GaussianPrior, masked
 from known import Known, known, runs
 from test_exactness import moments
 
-from ldsmc_bench.config import validate
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.counting import CallCounter
 from ldsmc_bench.sampling.ldsmc import sample
 from ldsmc_bench.sampling.trace import Trace
-from tests.commands import configured
+from tests.commands import arguments
 
 REDUCED = {
     "twist": "paper",
@@ -29,7 +28,7 @@ REDUCED = {
 
 
 def chosen(variant: str, **changes: Any) -> dict[str, Any]:
-    return validate(configured(f"variant={variant}", "particles=3", "steps=8")).sample | changes
+    return arguments(f"variant={variant}", "particles=3", "steps=8") | changes
 
 
 def restored(variant: str, trace: Trace | None = None, **changes: Any) -> torch.Tensor:
@@ -96,7 +95,7 @@ def test_its_cost(problem: Known) -> None:
     """N T denoiser calls and N (T - 1) backward, with one particle too: the last move is not guided."""
     for particles in (1, 5):
         counted = CallCounter(problem.prior.conditioned([4]))
-        options = validate(configured("dataset=mixture", "variant=exact", f"particles={particles}", "steps=20")).sample
+        options = arguments("dataset=mixture", "variant=exact") | {"particles": particles, "steps": 20}
         sample(counted, problem.measurement, Noise(0, ["a"], "test"), Trace(), **options)
         assert counted.calls["denoiser_forward"] == 20 * particles
         assert counted.calls["denoiser_backward"] == 19 * particles

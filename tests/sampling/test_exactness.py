@@ -20,7 +20,7 @@ from ldsmc_bench.sampling import ldsmc, smc
 from ldsmc_bench.sampling.particles import LatentModel
 from ldsmc_bench.sampling.twisted import TwistedModel
 
-STEPS = 20
+STEPS, MANY = 20, 60
 Sample = Callable[..., Tensor]
 
 
@@ -59,10 +59,10 @@ def test_the_evidence_is_unbiased(problem: Known) -> None:
     assert float(truth - log_evidences.mean()) == pytest.approx(float(log_evidences.var() / 2), abs=0.02)
 
 
-def test_the_chosen_particle_has_the_posteriors_moments(problem: Known) -> None:
-    z, _, _ = runs(problem, 4000, particles=100, steps=STEPS)
-    apart, least, largest = moments(problem, z)
-    assert apart <= 0.08 and least >= 0.88 and largest <= 1.12
+def test_many_particles_are_exact_too(problem: Known) -> None:
+    """As the heaviest of so many is not."""
+    z, log_evidences, _ = runs(problem, 2000, particles=MANY, steps=STEPS)
+    assert within_bounds(problem, z, log_evidences)
 
 
 LINES: dict[str, tuple[Any, str, str, str]] = {  # of functions
@@ -79,7 +79,7 @@ LINES: dict[str, tuple[Any, str, str, str]] = {  # of functions
 }
 CHOICES: dict[str, dict[str, Any]] = {
     "mean over dimensions": {"temperature": "mean"},
-    "heaviest particle": {"choose": "argmax", "particles": 100},
+    "heaviest particle": {"choose": "argmax", "particles": MANY},
     "variance of the first level": {"final_variance": "schedule"},
     "mean of the next move": {"prior_mean": "after"},
 }

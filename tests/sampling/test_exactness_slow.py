@@ -6,11 +6,10 @@ import pytest
 import torch
 from known import Known, known, runs
 
-from ldsmc_bench.config import validate
 from ldsmc_bench.mixture.scores import exactness
 from ldsmc_bench.problem.linear import Linear
 from ldsmc_bench.sampling.guidance import look_ahead
-from tests.commands import configured
+from tests.commands import arguments
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +43,7 @@ def test_the_evidence_of_a_mixture_is_unbiased(number: int) -> None:
 @cache
 def scores(number: int, particles: int, variant: str = "exact") -> dict[str, float]:
     problem, steps = known("lattice", number, steps=50), 50
-    chosen = validate(configured("dataset=mixture", f"variant={variant}", f"particles={particles}")).sample
+    chosen = arguments("dataset=mixture", f"variant={variant}") | {"particles": particles}
     z, log_evidences, _ = runs(problem, 250, **chosen | {"steps": steps, "evidence": True})
     return exactness(z, *problem.posterior(), log_evidences)
 
@@ -68,6 +67,6 @@ def test_the_posterior_of_a_mixture_is_reached_as_particles_are_added() -> None:
 
 @pytest.mark.parametrize("variant", ["paper", "released"])
 def test_the_papers_target_and_the_public_code_stay_away_from_it(variant: str) -> None:
-    others = [scores(number, 50, variant)["sw1_ratio"] for number in range(5)]
-    exact = [scores(number, 50)["sw1_ratio"] for number in range(5)]
+    others = [scores(number, 50, variant)["sw1_ratio"] for number in range(3)]
+    exact = [scores(number, 50)["sw1_ratio"] for number in range(3)]
     assert median(others) > 1.5 * median(exact)
