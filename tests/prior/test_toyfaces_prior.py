@@ -16,6 +16,7 @@ from ldsmc_bench.toyfaces.prior_report import sample_prior
 from ldsmc_bench.toyfaces.training import render
 
 CPU = torch.device("cpu")
+FACES = 24
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def prior() -> latent.LatentPrior:
 
 @pytest.fixture(scope="module")
 def faces() -> torch.Tensor:
-    return render(toyfaces.ids("test")[:64]).float() / 127.5 - 1
+    return render(toyfaces.ids("test")[:FACES]).float() / 127.5 - 1
 
 
 @torch.no_grad()
@@ -60,9 +61,9 @@ def test_the_denoiser_removes_noise_at_every_level(prior: latent.LatentPrior, fa
     for row, bound in zip(
         list(paper_chain(prior.alpha_bar, 10, 1.0).rows.values())[::3], (0.4, 0.2, 0.1, 0.05), strict=True
     ):
-        eps = Noise(0, [str(i) for i in range(64)], "test").normal(f"level {row.t}", prior.shape)
+        eps = Noise(0, [str(i) for i in range(FACES)], "test").normal(f"level {row.t}", prior.shape)
         z = row.a**0.5 * z_0 + (1 - row.a) ** 0.5 * eps
-        assert (prior.eps(z, torch.full((64,), row.t)) - eps).square().mean() < bound
+        assert (prior.eps(z, torch.full((FACES,), row.t)) - eps).square().mean() < bound
 
 
 @torch.no_grad()
@@ -81,13 +82,13 @@ def test_precisions_agree(faces: torch.Tensor) -> None:
 
 @pytest.mark.slow
 def test_samples_are_nearer_to_test_faces_than_noise_and_mush(prior: latent.LatentPrior) -> None:
-    """Above the distance that two sets of 128 faces have by their size alone, samples are less than half as far from
+    """Above the distance that two sets of 64 faces have by their size alone, samples are less than half as far from
     test faces as blurred faces (mush) are."""
     network = load_features()
-    x = sample_prior(prior, Noise(0, [f"sample-{i}" for i in range(128)], "prior"), 20)
+    x = sample_prior(prior, Noise(0, [f"sample-{i}" for i in range(64)], "prior"), 20)
     samples = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     test = toyfaces.ids("test")
-    faces, others = render(test[:128]), render(test[128:256])
+    faces, others = render(test[:64]), render(test[64:128])
     mush = torch.nn.functional.avg_pool2d(others.float(), 9, 1, 4, count_include_pad=False).round().to(torch.uint8)
     reference = moments(features_of(network, faces))
     distance = {

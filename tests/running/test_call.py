@@ -24,7 +24,7 @@ from ldsmc_bench.running.call import call_sampler
 from ldsmc_bench.running.progress import Progress, Stop
 from ldsmc_bench.sampling.trace import Trace
 from ldsmc_bench.toyfaces.dataset import toyfaces
-from tests.commands import choices, configured
+from tests.commands import choice, choices, configured
 from tests.running.leaks import HELD, LEFT
 
 SIDE = 16
@@ -33,7 +33,9 @@ PRIOR = PixelPrior(torch.nn.Identity(), linear(), SIDE, "digest")
 
 @cache
 def settings_of(task: str) -> Settings:
-    return validate(configured("method=latent_dps", f"task={task}", "device=cpu"))
+    cfg = configured("method=latent_dps", "device=cpu")
+    cfg.task = choice("task", task)
+    return validate(cfg)
 
 
 def posed(settings: Settings) -> Batch:

@@ -15,7 +15,7 @@ from ldsmc_bench.problem.datasets import folder
 from ldsmc_bench.records.store import Store, glances, read, read_summary
 from ldsmc_bench.run import run
 from ldsmc_bench.running.conclude import set_changed_aside
-from tests.commands import TINY, configured
+from tests.commands import LIGHT, TINY, configured
 
 SAMPLER = {"_target_": "tests.samplers.only_steps", "_partial_": True, "steps": "${steps}"}
 NAMES = {"folder": ["00000", "00001"], "ffhq": read_ids("ffhq", "test")[:2]}
@@ -32,7 +32,7 @@ def restore(results: Path, root: Path, *overrides: str, dataset: str = "folder")
         *TINY, "task=denoise", f"dataset={dataset}", f"dataset.root={root}", *overrides, f"results_dir={results}"
     )
     OmegaConf.set_struct(cfg, False)
-    cfg.prior = configured().prior
+    cfg.prior = configured(*LIGHT).prior
     cfg.method = {"name": "only_steps", "sample": SAMPLER}
     return run(cfg)
 
