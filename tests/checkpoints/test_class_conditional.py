@@ -1,5 +1,7 @@
 """The class-conditional layout: what an independent forward computes is reproduced, and classes reach their images."""
 
+from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -75,24 +77,25 @@ def test_without_labels_it_is_the_unconditional_model(written, prior):
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.5, 3.0])
-def test_guidance_goes_from_the_unconditional_noise_through_the_conditional(written, scale):
-    guided = load(written.folder, guidance_scale=scale).conditioned([7, 2])
+def test_guidance_goes_from_the_unconditional_noise_through_the_conditional(written, prior, scale):
+    guided = replace(prior, guidance_scale=scale).conditioned([7, 2])
     free = expected_eps(written.average, written, [10] * 4)
     bound = expected_eps(written.average, written, [7, 7, 2, 2])
     close(guided.eps(Z, T), free + scale * (bound - free))
 
 
 @pytest.mark.parametrize(("scale", "rows"), [(1.0, 4), (3.0, 8)])
-def test_only_guidance_doubles_the_one_call_of_the_network(written, scale, rows):
-    guided = load(written.folder, guidance_scale=scale).conditioned([7, 2])
+def test_only_guidance_doubles_the_one_call_of_the_network(prior, scale, rows):
+    guided = replace(prior, guidance_scale=scale).conditioned([7, 2])
     sizes: list[int] = []
-    guided.unet.register_forward_hook(lambda network, given, out: sizes.append(len(out[0])))
+    hook = guided.unet.register_forward_hook(lambda network, given, out: sizes.append(len(out[0])))
     guided.eps_and_variance(Z, T)
+    hook.remove()
     assert sizes == [rows]
 
 
-def test_the_gradient_passes_through_guidance(written):
-    guided = load(written.folder, guidance_scale=2.0).conditioned([7, 2])
+def test_the_gradient_passes_through_guidance(prior):
+    guided = replace(deepcopy(prior), guidance_scale=2.0).conditioned([7, 2])
     guided = guided.to(torch.device("cpu"), torch.float64)
     z, direction = Z.double().requires_grad_(), normal(*Z.shape, seed=2).double()
     (gradient,) = torch.autograd.grad(guided.eps(z, T).sum(), z)

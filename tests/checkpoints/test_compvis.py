@@ -102,6 +102,10 @@ def test_full_size_networks_have_the_published_size():
     assert millions(unet) == pytest.approx(274.06, abs=0.005)
     assert millions(vq.encoder) == pytest.approx(22.3, abs=0.05)
     assert millions(vq.decoder) == pytest.approx(33.0, abs=0.05)
+    x, t = torch.empty(1, 3, 256, 256, device="meta"), torch.empty(1, device="meta")
+    z = vq.encode(x).latents
+    assert unet(z, t).sample.shape == z.shape == (1, 3, 64, 64)
+    assert vq.decoder(vq.post_quant_conv(z)).shape == x.shape
 
 
 def without_config(folder: Path, weights: dict[str, Tensor]) -> Path:

@@ -135,16 +135,10 @@ def test_short_side_is_resized_and_centre_cropped(tmp_path: Path, width: int, he
     np.testing.assert_allclose((x.numpy() + 1) * 127.5, expected, atol=1)
 
 
-@pytest.mark.parametrize(("width", "height"), [(33, 57), (9500, 9500)])
 @pytest.mark.filterwarnings("error")  # Pillow warns of pictures past 89 million pixels
-def test_any_size_is_taken(tmp_path: Path, width: int, height: int) -> None:
-    picture = Image.new("RGB", (width, height), RED)
-    short = min(width, height)
-    left, top = (width - short) // 2, (height - short) // 2
-    picture.paste(BLUE, (left, top, left + short, top + short))
-    x = load_one(picture, tmp_path / "a.png", compress_level=1)
-    assert x.shape == (3, 32, 32)
-    np.testing.assert_allclose(corners(x), np.array([BLUE] * 4), atol=1)
+def test_any_size_is_taken(tmp_path: Path) -> None:
+    x = load_one(Image.new("1", (9500, 9500), 1), tmp_path / "a.png")
+    assert x.shape == (3, 32, 32) and (x == 1).all()
 
 
 def test_reduction_is_antialiased(tmp_path: Path) -> None:

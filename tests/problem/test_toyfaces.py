@@ -282,13 +282,10 @@ def test_hair_falls_behind_an_unchanged_face(plain: Face) -> None:
         assert not where[34:50, 24:40].any(), style  # from nose to chin
 
 
-def test_the_sheet_is_a_picture_of_the_faces_asked_for(tmp_path: Path) -> None:
+def test_the_sheet_is_a_picture_of_the_faces_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "sheet.png"
-    command = [sys.executable, "-m", "ldsmc_bench.toyfaces", "--sheet", str(out)]
-    done = subprocess.run(
-        [*command, "--split", "validation", "--start", "4", "--count", "5"], capture_output=True, text=True
-    )
-    assert done.returncode == 0 and str(out) in done.stdout
+    assert main(["--sheet", str(out), "--split", "validation", "--start", "4", "--count", "5"]) == 0
+    assert str(out) in capsys.readouterr().out
     page = Image.open(out)
     assert page.format == "PNG" and page.size == (3 * 132 + 4, 2 * 132 + 4)
     last = page.crop((4 + 132, 4 + 132, 132 + 132, 132 + 132)).resize((SIZE, SIZE), Image.Resampling.BOX)
