@@ -214,4 +214,4 @@ def _strip(pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     images = [Image.fromarray(picture).convert("RGB") for picture in pictures]
     tall = max(image.height for image in images)
     parts = [ImageOps.contain(image, (sys.maxsize, tall), Image.Resampling.NEAREST) for image in images]
-    return np.hstack([ImageOps.expand(part, (0, 0, MARGIN, 0), "white") for part in parts])[:, :-MARGIN]
+    return np.hstack([np.asarray(ImageOps.expand(part, (0, 0, MARGIN, 0), "white")) for part in parts])[:, :-MARGIN]
