@@ -1,0 +1,72 @@
+"""DDRM (Kawar et al., NeurIPS 2022, arXiv 2201.11793): denoising diffusion restoration models.
+
+A chain in the singular basis of A, where each entry of y is an entry of x at a noise level of its own: an entry follows
+y while the chain is noisier than that, and leans on it below. For linear operators with known singular values, in
+pixels. The denoiser is never differentiated.
+
+References: Kawar, Elad, Ermon and Song 2022, Eq. 7 and 8; eta and eta_b from Sec. 5.1.
+"""
+
+import torch
+from torch import Tensor
+
+from baselines.guided import in_pixels
+from baselines.levels import ddim_rows
+from ldsmc_bench.noise import Noise
+from ldsmc_bench.prior.interface import Prior
+from ldsmc_bench.problem.measurement import Measurement
+from ldsmc_bench.problem.operators import spectral
+from ldsmc_bench.sampling.arguments import Count, Fraction
+from ldsmc_bench.sampling.guidance import look_ahead
+from ldsmc_bench.sampling.trace import Trace
+
+
+@torch.no_grad()
+def sample(
+    prior: Prior,
+    measurement: Measurement,
+    noise: Noise,
+    trace: Trace,
+    *,
+    steps: Count,
+    eta: Fraction,
+    eta_b: Fraction,
+    cut: Fraction,
+) -> Tensor:
+    """Restore the images of `measurement`: (B,3,H,W), about [-1,1].
+
+    `eta` and `eta_b` are the paper's; singular values below `cut` count as zero. Raises Unsupported for latents, and
+    for an operator without known singular values.
+    """
+
+    def draw() -> Tensor:
+        return noise.normal("proposal", prior.shape).to(measurement.y)
+
+    x = draw()
+    in_pixels(prior, x, "ddrm")
+    basis = spectral(measurement.operator, x, method="ddrm")
+    seen = basis.s > cut
+    s = torch.where(seen, basis.s, 1.0)
+    # y_bar = Sigma^+ U^T y,  of noise sigma_y / s_i; x in the variance-exploding scale, x_bar = V^T x / sqrt(a)
+    y, std = basis.ut(measurement.y) / s, measurement.noise_std / s
+    rows = ddim_rows("paper", prior.alpha_bar, steps, 0.0)
+    sigma = level(rows[-1].a)
+    # x_bar_T ~ N(y_bar, sigma_T^2 - sigma_y^2 / s_i^2), or N(0, sigma_T^2) where y holds nothing              (Eq. 7)
+    known = seen & (std <= sigma)
+    x = torch.where(known, y + (sigma**2 - std**2).clamp(min=0).sqrt() * x, sigma * x)
+    for k, row in reversed(list(enumerate(rows))):
+        x_theta = basis.vt(look_ahead(prior, basis.v(row.a**0.5 * x), row, gradient=False).z0_hat)
+        before, sigma = sigma, level(row.a_prev)
+        rest = (1 - eta**2) ** 0.5 * sigma
+        # of what y does not hold, of what it holds with more noise than sigma_t, and of the others              (Eq. 8)
+        free = x_theta + rest * (x - x_theta) / before + eta * sigma * (n := draw())
+        below = x_theta + rest * (y - x_theta) / torch.where(std > 0, std, 1.0) + eta * sigma * n
+        above = (1 - eta_b) * x_theta + eta_b * y + (sigma**2 - (eta_b * std) ** 2).clamp(min=0).sqrt() * n
+        x = torch.where(seen, torch.where(std > sigma, below, above), free)
+        trace(k, z=x, z0=x_theta)
+    return basis.v(x)
+
+
+def level(a: float) -> float:
+    """sigma of x / sqrt(a)."""
+    return ((1 - a) / a) ** 0.5

@@ -1,0 +1,63 @@
+"""DiffPIR (Zhu et al., CVPR workshops 2023, arXiv 2305.08995): plug-and-play restoration with a diffusion prior.
+
+Half-quadratic splitting: the denoiser's prediction is moved to a proximal point of the measurement's misfit, by
+matrices alone in pixels, and a share of the predicted noise is drawn afresh. The denoiser is never differentiated.
+
+References: Zhu et al. 2023, Algorithm 1, Eq. 9 to 14; public code yuanzhi-zhu/DiffPIR `1112e2f`, configs/.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from baselines.guided import gmres, predict, run_chain
+from baselines.levels import ddim_rows
+from ldsmc_bench.noise import Noise
+from ldsmc_bench.prior.interface import Prior
+from ldsmc_bench.problem.measurement import Measurement
+from ldsmc_bench.problem.operators import Invertible
+from ldsmc_bench.sampling.arguments import Count, Fraction, Positive
+from ldsmc_bench.sampling.chain import Row
+from ldsmc_bench.sampling.trace import Trace
+
+
+@torch.no_grad()
+def sample(
+    prior: Prior,
+    measurement: Measurement,
+    noise: Noise,
+    trace: Trace,
+    *,
+    steps: Count,
+    lam: Positive,
+    zeta: Fraction,
+    iterations: Count,
+) -> Tensor:
+    """Restore the images of `measurement`: (B,3,H,W), about [-1,1].
+
+    `lam` is the paper's lambda, `zeta` the share of fresh noise in the variance, `iterations` those of the solver where
+    the proximal point has no closed form, each a backward pass and a call of the decoder.
+    """
+
+    def mean(z: Tensor, row: Row) -> Tensor:
+        return proximal_point(prior, measurement, z, row, lam, iterations)
+
+    # x_{t-1} = sqrt(a') x0_hat + sqrt(1 - a') (sqrt(1 - zeta) eps_hat + sqrt(zeta) eps)              (lines 5 and 6)
+    rows = [
+        replace(row, sigma=(zeta * (1 - row.a_prev)) ** 0.5) for row in ddim_rows("paper", prior.alpha_bar, steps, 0.0)
+    ]
+    return prior.decode(run_chain(prior, noise, trace, rows, measurement.y, mean))
+
+
+def proximal_point(prior: Prior, measurement: Measurement, z: Tensor, row: Row, lam: float, iterations: int) -> Tensor:
+    """argmin over z_0 of ||y - h(z_0)||^2 / sigma_n^2 + lam / sigma_t^2 ||z_0 - z0_hat(z)||^2, h to first order."""
+    # x_0 = the denoiser's prediction                                                                      (line 3)
+    at = predict(prior, measurement, z, row, through=False)
+    s2, variance = measurement.noise_std**2, (1 - row.a) / row.a / lam
+    operator, in_pixels = measurement.operator, prior.decode(at.z0_hat) is at.z0_hat
+    if in_pixels and operator.linear and isinstance(operator, Invertible):
+        # x0_hat = x_0 + (H^T H + rho_t)^-1 H^T (y - H x_0),  rho_t = lam sigma_n^2 / sigma_t^2              (line 4)
+        return at.z0_hat.detach() + operator.pinv(at.error.detach(), s2 / variance)
+    v = gmres(lambda v: s2 * v + variance * at.push(at.pull(v)), at.error.detach(), iterations)
+    return at.z0_hat.detach() + variance * at.pull(v)
