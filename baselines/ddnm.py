@@ -10,7 +10,7 @@ References: Wang, Yu and Zhang 2023, Sec. 3.3 and App. I (Eq. 17 to 19, in SVD f
 import torch
 from torch import Tensor
 
-from baselines.guided import in_pixels
+from baselines.guided import require_pixels
 from baselines.levels import ddim_rows
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
@@ -42,7 +42,7 @@ def sample(
         return noise.normal("proposal", prior.shape).to(measurement.y)
 
     x = draw()
-    in_pixels(prior, x, "ddnm")
+    require_pixels(prior, x, "ddnm")
     basis = spectral(measurement.operator, x, method="ddnm")
     seen = basis.s > cut
     s = torch.where(seen, basis.s, 1.0)
@@ -60,6 +60,6 @@ def sample(
         # x0_hat = x_0 - Sigma (x_0 - A^+ y),  Phi_i = sigma_t^2 - (a_t lambda_i sigma_y / s_i)^2
         x0_hat = x0 + lam * (y - x0)
         phi = (row.sigma**2 - (lam * inside).square()).clamp(min=0)
-        x = basis.v(a_t * x0_hat + kept * basis.vt(x) + phi.sqrt() * draw())
+        x = basis.v(a_t * x0_hat + kept * basis.vt(x) + phi.sqrt() * basis.vt(draw()))
         trace(k, z=x, z0=x0_hat)
     return x

@@ -7,10 +7,12 @@ pixels. The denoiser is never differentiated.
 References: Kawar, Elad, Ermon and Song 2022, Eq. 7 and 8; eta and eta_b from Sec. 5.1.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from baselines.guided import in_pixels
+from baselines.guided import require_pixels
 from baselines.levels import ddim_rows
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
@@ -29,22 +31,23 @@ def sample(
     trace: Trace,
     *,
     steps: Count,
-    eta: Fraction,
+    eta: Fraction | Literal["ddpm"],
     eta_b: Fraction,
     cut: Fraction,
 ) -> Tensor:
     """Restore the images of `measurement`: (B,3,H,W), about [-1,1].
 
-    `eta` and `eta_b` are the paper's; singular values below `cut` count as zero. Raises Unsupported for latents, and
-    for an operator without known singular values.
+    `eta` and `eta_b` are the paper's ("ddpm": at each step the share of fresh noise that DDPM has, which leaves the
+    prior in place where nothing is measured); singular values below `cut` count as zero. Raises Unsupported for
+    latents, and for an operator without known singular values.
     """
 
     def draw() -> Tensor:
         return noise.normal("proposal", prior.shape).to(measurement.y)
 
-    x = draw()
-    in_pixels(prior, x, "ddrm")
-    basis = spectral(measurement.operator, x, method="ddrm")
+    n = draw()
+    require_pixels(prior, n, "ddrm")
+    basis = spectral(measurement.operator, n, method="ddrm")
     seen = basis.s > cut
     s = torch.where(seen, basis.s, 1.0)
     # y_bar = Sigma^+ U^T y,  of noise sigma_y / s_i; x in the variance-exploding scale, x_bar = V^T x / sqrt(a)
@@ -52,15 +55,16 @@ def sample(
     rows = ddim_rows("paper", prior.alpha_bar, steps, 0.0)
     sigma = level(rows[-1].a)
     # x_bar_T ~ N(y_bar, sigma_T^2 - sigma_y^2 / s_i^2), or N(0, sigma_T^2) where y holds nothing              (Eq. 7)
-    known = seen & (std <= sigma)
-    x = torch.where(known, y + (sigma**2 - std**2).clamp(min=0).sqrt() * x, sigma * x)
+    n, known = basis.vt(n), seen & (std <= sigma)
+    x = torch.where(known, y + (sigma**2 - std**2).clamp(min=0).sqrt() * n, sigma * n)
     for k, row in reversed(list(enumerate(rows))):
         x_theta = basis.vt(look_ahead(prior, basis.v(row.a**0.5 * x), row, gradient=False).z0_hat)
         before, sigma = sigma, level(row.a_prev)
-        rest = (1 - eta**2) ** 0.5 * sigma
+        fresh = (1 - (sigma / before) ** 2) ** 0.5 if eta == "ddpm" else eta
+        rest = (1 - fresh**2) ** 0.5 * sigma
         # of what y does not hold, of what it holds with more noise than sigma_t, and of the others              (Eq. 8)
-        free = x_theta + rest * (x - x_theta) / before + eta * sigma * (n := draw())
-        below = x_theta + rest * (y - x_theta) / torch.where(std > 0, std, 1.0) + eta * sigma * n
+        free = x_theta + rest * (x - x_theta) / before + fresh * sigma * (n := basis.vt(draw()))
+        below = x_theta + rest * (y - x_theta) / torch.where(std > 0, std, 1.0) + fresh * sigma * n
         above = (1 - eta_b) * x_theta + eta_b * y + (sigma**2 - (eta_b * std) ** 2).clamp(min=0).sqrt() * n
         x = torch.where(seen, torch.where(std > sigma, below, above), free)
         trace(k, z=x, z0=x_theta)

@@ -7,11 +7,12 @@ References: Zhu et al. 2023, Algorithm 1, Eq. 9 to 14; public code yuanzhi-zhu/D
 """
 
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from baselines.guided import gmres, predict, run_chain
+from baselines.guided import gmres, in_pixels, predict, run_chain
 from baselines.levels import ddim_rows
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
@@ -31,33 +32,43 @@ def sample(
     *,
     steps: Count,
     lam: Positive,
-    zeta: Fraction,
+    zeta: Fraction | Literal["ddpm"],
     iterations: Count,
 ) -> Tensor:
     """Restore the images of `measurement`: (B,3,H,W), about [-1,1].
 
-    `lam` is the paper's lambda, `zeta` the share of fresh noise in the variance, `iterations` those of the solver where
-    the proximal point has no closed form, each a backward pass and a call of the decoder.
+    `lam` is the paper's lambda, `zeta` the share of fresh noise in the variance of a move ("ddpm": DDPM's, which leaves
+    the prior in place where nothing is measured), `iterations` those of the solver where the proximal point has no
+    closed form, each a backward pass and a call of the decoder.
     """
 
+    operator = measurement.operator
+    closed = operator.linear and isinstance(operator, Invertible)
+    closed = closed and in_pixels(prior, measurement.y.new_zeros(1, *prior.shape))
+
     def mean(z: Tensor, row: Row) -> Tensor:
-        return proximal_point(prior, measurement, z, row, lam, iterations)
+        return proximal_point(prior, measurement, z, row, lam, None if closed else iterations)
 
     # x_{t-1} = sqrt(a') x0_hat + sqrt(1 - a') (sqrt(1 - zeta) eps_hat + sqrt(zeta) eps)              (lines 5 and 6)
-    rows = [
-        replace(row, sigma=(zeta * (1 - row.a_prev)) ** 0.5) for row in ddim_rows("paper", prior.alpha_bar, steps, 0.0)
-    ]
+    rows = ddim_rows("paper", prior.alpha_bar, steps, 1.0)
+    if zeta != "ddpm":
+        rows = [replace(row, sigma=(zeta * (1 - row.a_prev)) ** 0.5) for row in rows]
     return prior.decode(run_chain(prior, noise, trace, rows, measurement.y, mean))
 
 
-def proximal_point(prior: Prior, measurement: Measurement, z: Tensor, row: Row, lam: float, iterations: int) -> Tensor:
-    """argmin over z_0 of ||y - h(z_0)||^2 / sigma_n^2 + lam / sigma_t^2 ||z_0 - z0_hat(z)||^2, h to first order."""
+def proximal_point(
+    prior: Prior, measurement: Measurement, z: Tensor, row: Row, lam: float, iterations: int | None
+) -> Tensor:
+    """argmin over z_0 of ||y - h(z_0)||^2 / sigma_n^2 + lam / sigma_t^2 ||z_0 - z0_hat(z)||^2, h to first order.
+
+    By the operator's own inverse where `iterations` is None, which takes pixels and a linear operator.
+    """
     # x_0 = the denoiser's prediction                                                                      (line 3)
     at = predict(prior, measurement, z, row, through=False)
     s2, variance = measurement.noise_std**2, (1 - row.a) / row.a / lam
-    operator, in_pixels = measurement.operator, prior.decode(at.z0_hat) is at.z0_hat
-    if in_pixels and operator.linear and isinstance(operator, Invertible):
+    if iterations is None:
+        assert isinstance(measurement.operator, Invertible)
         # x0_hat = x_0 + (H^T H + rho_t)^-1 H^T (y - H x_0),  rho_t = lam sigma_n^2 / sigma_t^2              (line 4)
-        return at.z0_hat.detach() + operator.pinv(at.error.detach(), s2 / variance)
+        return at.z0_hat.detach() + measurement.operator.pinv(at.error.detach(), s2 / variance)
     v = gmres(lambda v: s2 * v + variance * at.push(at.pull(v)), at.error.detach(), iterations)
     return at.z0_hat.detach() + variance * at.pull(v)

@@ -103,9 +103,14 @@ def gmres(apply: Linear, b: Tensor, iterations: int) -> Tensor:
     return (weights.mT @ space).reshape(b.shape).to(b.dtype)
 
 
-def in_pixels(prior: Prior, z: Tensor, method: str) -> None:
+def in_pixels(prior: Prior, z: Tensor) -> bool:
+    """Whether images themselves are what the prior is of; `z` is one of its latents. Costs a decoded row."""
+    return prior.decode(one := z[:1]) is one
+
+
+def require_pixels(prior: Prior, z: Tensor, method: str) -> None:
     """Raise Unsupported, in the name of `method`, for a prior of latents such as `z`."""
-    if prior.decode(z) is not z:
+    if not in_pixels(prior, z):
         raise Unsupported(f"{method}: needs a linear measurement of the prior's own variable, and a decoder is none")
 
 

@@ -9,7 +9,7 @@ PMLR 202, Eq. 8 and 9: r_t = sigma_t / sqrt(1 + sigma_t^2).
 import torch
 from torch import Tensor
 
-from baselines.guided import run_chain
+from baselines.guided import in_pixels, run_chain
 from baselines.levels import ddim_rows
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
@@ -38,11 +38,11 @@ def sample(
     `eta` is DDIM's, `samples` the number n of draws around a prediction, `zeta` the step size as in DPS. `prior_std` is
     the standard deviation of images in r_t; latents have 1.
     """
+    c = prior_std**2 if in_pixels(prior, measurement.y.new_zeros(1, *prior.shape)) else 1.0
     repeated = measurement.repeat(samples)
 
     def mean(z: Tensor, row: Row) -> Tensor:
         ahead = look_ahead(prior, z, row)
-        c = prior_std**2 if prior.decode(z) is z else 1.0
         r = ((1 - row.a) / row.a * c / ((1 - row.a) / row.a + c)) ** 0.5
         n = noise.normal("draws", (samples, *prior.shape)).to(z)
         with torch.enable_grad():

@@ -11,6 +11,7 @@ References: Mardani, Song, Kautz and Vahdat 2024, Eq. 10 and Algorithm 1; public
 import torch
 from torch import Tensor
 
+from baselines.guided import in_pixels
 from baselines.levels import ddim_rows
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
@@ -45,8 +46,7 @@ def sample(
     if isinstance(measurement.operator, Invertible):
         x = measurement.operator.pinv(y, measurement.noise_std**2)
     mu = prior.encode(x).detach().clone().requires_grad_(True)
-    in_pixels = prior.decode(mu) is mu
-    optimizer = torch.optim.Adam([mu], lr=lr * (prior_std if in_pixels else 1.0), betas=(0.9, 0.99))
+    optimizer = torch.optim.Adam([mu], lr=lr * (prior_std if in_pixels(prior, mu) else 1.0), betas=(0.9, 0.99))
     for k, row in reversed(list(enumerate(ddim_rows("paper", prior.alpha_bar, steps, 0.0)))):
         # x_t = sqrt(a_t) mu + sqrt(1 - a_t) eps
         eps = noise.normal("proposal", prior.shape).to(y)

@@ -10,6 +10,7 @@ against the truth; here the last one is returned.
 import torch
 from torch import Tensor
 
+from baselines.guided import in_pixels
 from baselines.levels import ddim_rows
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
@@ -49,7 +50,7 @@ def sample(
         return noise.normal("proposal", prior.shape).to(y)
 
     x = draw()
-    unit = prior_std if prior.decode(x) is x else 1.0
+    unit = prior_std if in_pixels(prior, x) else 1.0
     for k, row in reversed(list(enumerate(ddim_rows("paper", prior.alpha_bar, steps, 0.0)))):
         # v = argmin ||A(f(v; t)) - y||^2 + lambda ||x_t - v||^2, from v = x_t, until the misfit is the noise's
         v = x.clone().requires_grad_(True)

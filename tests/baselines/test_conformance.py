@@ -183,8 +183,9 @@ def test_batch_size_shard_and_order_change_nothing(
     subject: Callable[..., Subject], whole: Callable[[str], Tensor], task: str
 ) -> None:
     for rows in ((2, 0), (1,)):
-        x = restored(subject(task), [IDS[row] for row in rows])
-        assert torch.allclose(x, whole(task)[list(rows)], atol=1e-6, rtol=0)
+        x, expected = restored(subject(task), [IDS[row] for row in rows]), whole(task)[list(rows)]
+        size = max(1.0, float(expected.abs().max()))  # a random network may lead far beyond [-1,1]
+        assert torch.allclose(x, expected, atol=1e-6 * size, rtol=0)
 
 
 def test_it_takes_as_many_steps_as_it_is_told(subject: Callable[..., Subject]) -> None:
