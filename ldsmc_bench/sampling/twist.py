@@ -15,7 +15,7 @@ from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.sampling.guidance import LookAhead
 
-Twist = Literal["cal", "ray", "tmpd", "tds", "paper"]
+Twist = Literal["cal", "ray", "tmpd", "tds", "ratio", "noise", "paper"]
 CALIBRATED = ("cal", "ray")  # twists that read the prior's calibration
 LEAST = 1e-8  # variance
 
@@ -29,8 +29,8 @@ def twisted(
     V is noise_std^2 I plus the error of A(D(z0_hat)): by "cal" the calibrated mean square of the prior, by "tmpd" the
     covariance of z_0 given z by Tweedie's formula (Boys et al. 2023; a backward pass for each entry of y), by "ray" the
     calibrated form, rescaled to the variance that "tmpd" has along `error` (ours; one backward pass), by "tds"
-    (1 - a) I. "paper" is (1 - a) I alone. Below -`floor` the exponent is -`floor`, which bounds the weights; the
-    gradient is kept. Raises UserError for a prior without calibration.
+    (1 - a) I, by "ratio" (1 - a) / a I, by "noise" none. "paper" is (1 - a) I alone. Below -`floor` the exponent is
+    -`floor`, which bounds the weights; the gradient is kept. Raises UserError for a prior without calibration.
     """
     exponent, log_scale, weighted = gaussian(error.detach(), _variance(prior, y_0, ahead, error, a, twist))
     bounded = exponent if floor is None else exponent.clamp(min=-floor)
@@ -67,8 +67,8 @@ def _variance(prior: Prior, y_0: Measurement, ahead: LookAhead, error: Tensor, a
     if twist == "paper":
         return torch.full((1,), 1 - a, dtype=torch.float64, device=error.device)
     noise = noise_variance(y_0)
-    if twist == "tds":
-        return noise + 1 - a
+    if twist in (plain := {"noise": 0.0, "tds": 1 - a, "ratio": (1 - a) / a}):
+        return noise + plain[twist]
     if twist == "tmpd":
         left = _tweedie(ahead, error, a)
     elif not hasattr(prior, "prediction_error_variance"):
