@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from baselines.guided_model import At, Scheme, restore
 from baselines.spectral import Diagonal, SpectralModel
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
@@ -21,7 +22,6 @@ from ldsmc_bench.sampling.arguments import Count, Fraction
 from ldsmc_bench.sampling.guidance import look_ahead
 from ldsmc_bench.sampling.smc import Path
 from ldsmc_bench.sampling.trace import Trace
-from ldsmc_bench.sampling.weighted import At, Scheme, restore
 
 
 @torch.no_grad()

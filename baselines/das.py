@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from baselines.guided_model import At, GuidedModel, Scheme, View, restore
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
@@ -18,7 +19,6 @@ from ldsmc_bench.sampling.guidance import look_ahead, residual
 from ldsmc_bench.sampling.resampling import normalize
 from ldsmc_bench.sampling.trace import Trace
 from ldsmc_bench.sampling.twist import Twist, twisted
-from ldsmc_bench.sampling.weighted import At, GuidedModel, Scheme, View, restore
 
 HALVINGS = 20  # of the interval in which a temperature is sought
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from baselines.guided_model import At, Scheme, restore
 from baselines.spectral import Diagonal, SpectralModel, log_normal
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
@@ -18,7 +19,6 @@ from ldsmc_bench.sampling.arguments import Count, Fraction, Positive
 from ldsmc_bench.sampling.chain import Row
 from ldsmc_bench.sampling.guidance import look_ahead
 from ldsmc_bench.sampling.trace import Trace
-from ldsmc_bench.sampling.weighted import At, Scheme, restore
 
 LEAST = 1e-2  # of the prior's variance: where the proposal's would be less, or negative
 

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from baselines.guided_model import At, GuidedModel, Scheme, View, restore
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
@@ -18,7 +19,6 @@ from ldsmc_bench.sampling.arguments import Count, Fraction, Positive
 from ldsmc_bench.sampling.guidance import look_ahead, residual
 from ldsmc_bench.sampling.trace import Trace
 from ldsmc_bench.sampling.twist import Twist, twisted
-from ldsmc_bench.sampling.weighted import At, GuidedModel, Scheme, View, restore
 
 Potential = Literal["difference", "max", "sum"]
 

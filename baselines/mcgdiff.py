@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from baselines.guided_model import At, Scheme, restore
 from baselines.spectral import Diagonal, SpectralModel, log_normal
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
@@ -19,7 +20,6 @@ from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.sampling.arguments import Count, Fraction, Positive
 from ldsmc_bench.sampling.guidance import look_ahead
 from ldsmc_bench.sampling.trace import Trace
-from ldsmc_bench.sampling.weighted import At, Scheme, restore
 
 
 @torch.no_grad()

@@ -7,12 +7,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from baselines.guided_model import At, GuidedModel, View
 from ldsmc_bench.errors import Unsupported
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.operators import spectral
-from ldsmc_bench.sampling.weighted import At, GuidedModel, View
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ References: arXiv 2306.17775, Algorithm 1; code: blt2114/twisted_diffusion_sampl
 import torch
 from torch import Tensor
 
+from baselines.guided_model import At, GuidedModel, Scheme, View, restore
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
@@ -17,7 +18,6 @@ from ldsmc_bench.sampling.arguments import Count, Fraction
 from ldsmc_bench.sampling.guidance import look_ahead, residual
 from ldsmc_bench.sampling.trace import Trace
 from ldsmc_bench.sampling.twist import Twist, twisted
-from ldsmc_bench.sampling.weighted import At, GuidedModel, Scheme, View, restore
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from baselines import diffpir, mmps, pigdm, tmpd
+from baselines.guided_model import GuidedDenoiser, PlainTwist, Scheme, restore
 from ldsmc_bench.errors import Unsupported
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
@@ -21,7 +22,6 @@ from ldsmc_bench.sampling.arguments import Count, Fraction, NonNegative, Positiv
 from ldsmc_bench.sampling.chain import Row
 from ldsmc_bench.sampling.guidance import guided_denoiser, look_ahead, norm_gradient, residual, squared
 from ldsmc_bench.sampling.trace import Trace
-from ldsmc_bench.sampling.weighted import GuidedDenoiser, PlainTwist, Scheme, restore
 
 
 @torch.no_grad()

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from baselines.das import Tempered
+from baselines.guided_model import GuidedModel
 from ldsmc_bench.config import instantiate, validate
 from ldsmc_bench.errors import Unsupported
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.counting import CallCounter
 from ldsmc_bench.sampling.trace import Trace
-from ldsmc_bench.sampling.weighted import GuidedModel
 from tests.commands import configured
 from tests.sampling.gaussian import GaussianPrior, masked
 from tests.sampling.known import Known, chain_law, draw, known

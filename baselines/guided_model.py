@@ -153,7 +153,7 @@ def restore(model: GuidedModel[V], trace: Trace, *, resample: Scheme, resample_b
         if model.particles > 1 and step.log_weights is not None:
             weighed = {"ess": step.weights.ess, "resampled": step.resampled, "log_weights": step.log_weights}
         if model.particles > 1 and step.now.x is not None:
-            trace.note(0, spread=smc.spread(step.now.x, model.images))
+            trace.note(0, **smc.picture_values(step.now.x, step.weights))
         trace(step.k, z=step.now.z, **weighed)
 
     z_0, (log_evidence,) = smc.sample(model, model.noise, report, scheme=resample, resample_below=resample_below)
