@@ -48,7 +48,7 @@ def coverage_curves(methods: Mapping[str, Uniformity], title: str = "Coverage of
         panel.fill_between(grid, low, high, color=BAND, linewidth=0, label="95 % if calibrated")
         panel.plot((0, 1), (0, 1), color="0.3", linewidth=0.8, label="calibrated")
         panel.plot(grid, np.r_[0, scores.ecdf, 1], color=COLOURS[0], linewidth=1.4, label="draws")
-        panel.set(xlim=(0, 1), ylim=(0, 1), yticks=(0, 0.5, 1), aspect="equal")
+        panel.set(xlim=(0, 1), ylim=(0, 1), yticks=(0, 0.5, 1))
         _note(panel, f"KS {scores.ks:.2f}   {_p(scores.p)}   n = {scores.n}")
     return _with_legend(figure, panels)
 
@@ -92,7 +92,7 @@ def reliability_curves(methods: Mapping[str, Reliability], title: str = "Attribu
             "lw": 1.1,
         }
         panel.errorbar(scores.share, scores.frequency, yerr=(below, above), label="truths, 95 %", **mark)
-        panel.set(xlim=(-0.04, 1.04), ylim=(0, 1.03), yticks=(0, 0.5, 1), aspect="equal")
+        panel.set(xlim=(-0.04, 1.04), ylim=(0, 1.03), yticks=(0, 0.5, 1))
         _note(panel, f"ECE {scores.ece:.3f}   floor {scores.ece_floor:.3f}   {_p(scores.p)}")
     return _with_legend(figure, panels)
 
