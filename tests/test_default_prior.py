@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from ldsmc_bench.files import CONF
 from tests.commands import TINY, choices, command, configured, records, runs, tiny
 
-PIXEL = {"dps"}  # the methods that work in pixels
+LATENT = {"ldsmc", "ltds", "latent_dps", "psld", "pfld", "resample", "latent_daps", "fk", "das"}  # the others: in pixels
 PRIORS = {
     "toyfaces": ("ldm_toyfaces", "pixel_toyfaces"),
     "folder": ("ldm_toyfaces", "pixel_toyfaces"),
@@ -24,7 +24,7 @@ PRIORS = {
 )
 def test_a_method_gets_the_prior_of_its_space(method: str, dataset: str) -> None:
     cfg = configured(f"method={method}", f"dataset={dataset}")
-    assert cfg.prior.name == PRIORS[dataset][method in PIXEL]
+    assert cfg.prior.name == PRIORS[dataset][method not in LATENT]
     assert cfg.prior == configured(f"prior={cfg.prior.name}").prior
 
 
