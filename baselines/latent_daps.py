@@ -6,8 +6,9 @@ computes something else, the difference is a named choice; `baselines/README.md`
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -98,15 +99,28 @@ def sample(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, c
             x = after.sigma / now.sigma * x + (1 - after.sigma / now.sigma) * denoise(x, now)
             now = after
         # z_0 ~ p(z_0 | z, y): underdamped Langevin from the prediction, without acceptance
-        z_0, h = x, choices.step_size * level.decay
-        v = draw("momentum")
-        for e in draw("mcmc", choices.mcmc_steps).unbind(1):
-            v = m * v + h**0.5 * score(x, z_0, here.sigma) + (2 * (1 - m)) ** 0.5 * e
-            x = x + h**0.5 * v
+        z_0, v, noises = x, draw("momentum"), draw("mcmc", choices.mcmc_steps).unbind(1)
+        x = langevin(x, v, partial(score, z_0=z_0, sigma=here.sigma), choices.step_size * level.decay, m, noises)
         # z ~ N(z_0, sigma_{k+1}^2 I)
         z = x + (to_step(level.after).sigma if level.after > 0 else 0.0) * draw("level")
         trace(len(levels) - 1 - k, z_0=x, z0_hat=z_0)
     return fits.fit_and_decode(prior, measurement, z, choices.latent_fit_iterations, choices.latent_fit_lr)
+
+
+def langevin(
+    x: Tensor,
+    v: Tensor,
+    score: Callable[[Tensor], Tensor],
+    h: float | Tensor,
+    momentum: float,
+    noises: Iterable[Tensor],
+) -> Tensor:
+    """x after a step of size `h` of underdamped Langevin dynamics for each of `noises`, standard normals, from the
+    velocity `v`; without acceptance. Momentum 0 is Langevin's own."""
+    for e in noises:
+        v = momentum * v + h**0.5 * score(x) + (2 * (1 - momentum)) ** 0.5 * e
+        x = x + h**0.5 * v
+    return x
 
 
 def noise_grid(start: float, end: float, moves: int) -> list[float]:

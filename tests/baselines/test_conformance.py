@@ -76,7 +76,7 @@ def hurried(sample: partial[Tensor]) -> partial[Tensor]:
     few = {
         name: min(value, 3)
         for name, value in sample.keywords.items()
-        if isinstance(value, int) and name.endswith(("iterations", "mcmc_steps"))
+        if isinstance(value, int) and name.endswith(("iterations", "mcmc_steps", "chain_steps"))
     }
     return partial(sample, **few)
 
