@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from ldsmc_bench.files import CONF
 from tests.commands import TINY, choices, command, configured, records, runs, tiny
 
-LATENT = {"ldsmc", "ltds", "latent_dps", "psld", "pfld", "resample", "latent_daps", "fk", "das"}  # the others: in pixels
+LATENT = {"ldsmc", "ltds", "latent_dps", "psld", "pfld", "resample", "latent_daps", "fk", "das"}  # not in pixels
 PRIORS = {
     "toyfaces": ("ldm_toyfaces", "pixel_toyfaces"),
     "folder": ("ldm_toyfaces", "pixel_toyfaces"),
