@@ -2,7 +2,7 @@
 
 The reward is the log-likelihood of the prediction itself, without a variance for its error: in early steps, where that
 error is large, a temperature lambda_k takes its place, which rises to 1.
-References: arXiv 2501.05803, Algorithm 1 and Eq. 14; code: krafton-ai/DAS.
+References: arXiv 2501.05803, Eq. 14 for the weights; code: krafton-ai/DAS.
 """
 
 from dataclasses import dataclass

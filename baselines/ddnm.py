@@ -4,7 +4,8 @@ In the singular basis of A, what y holds replaces what the denoiser predicts, as
 noise of the move, whose own part is lessened by that; what y does not hold is left to the prior. For linear operators
 with known singular values, in pixels.
 
-References: Wang, Yu and Zhang 2023, Sec. 3.3 and App. I (Eq. 17 to 19, in SVD form); the moves are DDIM's.
+References: Wang, Yu and Zhang 2023; public code wyhuai/DDNM, `functions/svd_ddnm.py`, which names Eq. 17 for x0_hat and
+Eq. 51 for the move. Here the moves are DDIM's with x0_hat in both places; the code keeps the noise as predicted.
 """
 
 import torch

@@ -4,7 +4,7 @@ A chain in the singular basis of A, where each entry of y is an entry of x at a 
 y while the chain is noisier than that, and leans on it below. For linear operators with known singular values, in
 pixels. The denoiser is never differentiated.
 
-References: Kawar, Elad, Ermon and Song 2022, Eq. 7 and 8; eta and eta_b from Sec. 5.1.
+References: Kawar, Elad, Ermon and Song 2022; public code bahjat-kawar/ddrm, `functions/denoising.py`, main.py.
 """
 
 from typing import Literal
@@ -54,7 +54,7 @@ def sample(
     y, std = basis.ut(measurement.y) / s, measurement.noise_std / s
     rows = ddim_rows("paper", prior.alpha_bar, steps, 0.0)
     sigma = level(rows[-1].a)
-    # x_bar_T ~ N(y_bar, sigma_T^2 - sigma_y^2 / s_i^2), or N(0, sigma_T^2) where y holds nothing              (Eq. 7)
+    # x_bar_T ~ N(y_bar, sigma_T^2 - sigma_y^2 / s_i^2), or N(0, sigma_T^2) where y holds nothing
     n, known = basis.vt(n), seen & (std <= sigma)
     x = torch.where(known, y + (sigma**2 - std**2).clamp(min=0).sqrt() * n, sigma * n)
     for k, row in reversed(list(enumerate(rows))):
@@ -62,7 +62,7 @@ def sample(
         before, sigma = sigma, level(row.a_prev)
         fresh = (1 - (sigma / before) ** 2) ** 0.5 if eta == "ddpm" else eta
         rest = (1 - fresh**2) ** 0.5 * sigma
-        # of what y does not hold, of what it holds with more noise than sigma_t, and of the others              (Eq. 8)
+        # of what y does not hold, of what it holds with more noise than sigma_t, and of the others
         free = x_theta + rest * (x - x_theta) / before + fresh * sigma * (n := basis.vt(draw()))
         below = x_theta + rest * (y - x_theta) / torch.where(std > 0, std, 1.0) + fresh * sigma * n
         above = (1 - eta_b) * x_theta + eta_b * y + (sigma**2 - (eta_b * std) ** 2).clamp(min=0).sqrt() * n

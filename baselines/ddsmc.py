@@ -2,7 +2,7 @@
 
 A move passes through x_0: a Gaussian surrogate N(x_hat, rho^2) of x_0 given x_{t+1} is conditioned on y, and noise is
 added again. With eta = 1 that is DDPM; with eta = 0 x_t depends on x_{t+1} through x_hat alone (decoupled).
-References: arXiv 2502.06379, section 3 and Algorithm 2; code: filipekstrm/ddsmc.
+References: arXiv 2502.06379; code: filipekstrm/ddsmc.
 """
 
 from itertools import pairwise

@@ -3,7 +3,7 @@
 Half-quadratic splitting: the denoiser's prediction is moved to a proximal point of the measurement's misfit, by
 matrices alone in pixels, and a share of the predicted noise is drawn afresh. The denoiser is never differentiated.
 
-References: Zhu et al. 2023, Algorithm 1, Eq. 9 to 14; public code yuanzhi-zhu/DiffPIR `1112e2f`, configs/.
+References: Zhu et al. 2023; public code yuanzhi-zhu/DiffPIR `1112e2f`, main_ddpir.py and configs/.
 """
 
 from dataclasses import replace
@@ -49,7 +49,7 @@ def sample(
     def mean(z: Tensor, row: Row) -> Tensor:
         return proximal_point(prior, measurement, z, row, lam, None if closed else iterations)
 
-    # x_{t-1} = sqrt(a') x0_hat + sqrt(1 - a') (sqrt(1 - zeta) eps_hat + sqrt(zeta) eps)              (lines 5 and 6)
+    # x_{t-1} = sqrt(a') x0_hat + sqrt(1 - a') (sqrt(1 - zeta) eps_hat + sqrt(zeta) eps)
     rows = ddim_rows("paper", prior.alpha_bar, steps, 1.0)
     if zeta != "ddpm":
         rows = [replace(row, sigma=(zeta * (1 - row.a_prev)) ** 0.5) for row in rows]
@@ -63,12 +63,12 @@ def proximal_point(
 
     By the operator's own inverse where `iterations` is None, which takes pixels and a linear operator.
     """
-    # x_0 = the denoiser's prediction                                                                      (line 3)
+    # x_0 = the denoiser's prediction
     at = predict(prior, measurement, z, row, through=False)
     s2, variance = measurement.noise_std**2, (1 - row.a) / row.a / lam
     if iterations is None:
         assert isinstance(measurement.operator, Invertible)
-        # x0_hat = x_0 + (H^T H + rho_t)^-1 H^T (y - H x_0),  rho_t = lam sigma_n^2 / sigma_t^2              (line 4)
+        # x0_hat = x_0 + (H^T H + rho_t)^-1 H^T (y - H x_0),  rho_t = lam sigma_n^2 / sigma_t^2
         return at.z0_hat.detach() + measurement.operator.pinv(at.error.detach(), s2 / variance)
     v = gmres(lambda v: s2 * v + variance * at.push(at.pull(v)), at.error.detach(), iterations)
     return at.z0_hat.detach() + variance * at.pull(v)

@@ -2,7 +2,7 @@
 
 No gradient and no proposal: the operator is only evaluated. The reward is the log-likelihood of the prediction, and the
 last weight divides by the product of the potentials before, so that the drawn x_0 is of the posterior as N grows.
-References: arXiv 2501.06848, Algorithm 1 and section 3; code: zacharyhorvitz/Fk-Diffusion-Steering.
+References: arXiv 2501.06848; code: zacharyhorvitz/Fk-Diffusion-Steering.
 """
 
 from dataclasses import dataclass

@@ -4,7 +4,7 @@ Labels y_t are drawn backwards from y, as noisy as x_t, and particles move by p(
 normalised. The paper's target holds every label as an observation of its own, which is another law than that given y.
 Ours integrates the noise of the labels out, and its weights divide by the guess of a step at the next.
 References: Dou and Song 2024, "Diffusion posterior sampling for linear inverse problem solving: a filtering
-perspective", Algorithms 1 and 2; code: ZehaoDou-official/FPS-SMC-2023.
+perspective"; code: ZehaoDou-official/FPS-SMC-2023.
 """
 
 from collections.abc import Iterator

@@ -5,7 +5,7 @@
 
 Any positive psi_k leaves the law of the drawn z_0 right as N grows, that of the ancestral chain given y, and the
 estimate of p(y) unbiased for every N. A sampler is a subclass with a `look` at y from z_k.
-References: Wu et al., NeurIPS 2023, arXiv 2306.17775 (Algorithm 1); Chopin and Papaspiliopoulos, 2020, section 10.3.
+References: Wu et al., NeurIPS 2023, arXiv 2306.17775; Chopin and Papaspiliopoulos 2020, on guided filters.
 """
 
 from collections.abc import Callable

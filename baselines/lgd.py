@@ -3,7 +3,7 @@
 Guidance by the likelihood averaged over draws around the prediction, where DPS takes the prediction alone.
 
 References: Song, Zhang, Yin et al. 2023, "Loss-guided diffusion models for plug-and-play controllable generation",
-PMLR 202, Eq. 8 and 9: r_t = sigma_t / sqrt(1 + sigma_t^2).
+PMLR 202: r_t = sigma_t / sqrt(1 + sigma_t^2).
 """
 
 import torch

@@ -3,8 +3,8 @@
 Coefficient i of x is as noisy as y says of it at the level tau_i of the chain: (1 - abar_tau) / abar_tau = s_y^2/s_i^2.
 From there upwards a Gaussian about sqrt(abar_t) y'_i / s_i is its potential, and particles move by the prior times the
 potentials ahead, normalised. Below its tau a coefficient moves freely. The last weights put p(y|x_0) in the place of
-the potentials, which the public codes leave out.
-References: arXiv 2308.07983, Algorithms 1 and 3; code: gabrielvc/mcg_diff.
+the potentials.
+References: arXiv 2308.07983; code: gabrielvc/mcg_diff.
 """
 
 from dataclasses import dataclass

@@ -4,7 +4,8 @@ z_0 given z is taken to be Gaussian with the moments of Tweedie's formulas, its 
 solver has products with it, each a backward pass through the denoiser. Where the measurement is not linear in z_0, it
 is linearised about the prediction, so latents, HDR and phase retrieval are possible.
 
-References: Rozet et al. 2024, Sec. 4.2 and Algorithm 3 there; the author's library azula, `guidance/mmps.py`.
+References: Rozet et al. 2024, "Learning diffusion priors from observations by expectation maximization"; the author's
+library azula, `guidance/mmps.py`.
 """
 
 import torch

@@ -4,7 +4,7 @@ z_0 given z is taken to lie about the prediction with one variance r^2 in all di
 p(y | z) then holds a regularised pseudo-inverse, and a backward pass through the denoiser (and the decoder).
 
 References: Song, Vahdat, Mardani and Kautz 2023, "Pseudoinverse-guided diffusion models for inverse problems",
-OpenReview 9_gsMA8MRKQ, Eq. 7 and 8, Algorithm 1; public code NVlabs/RED-diff `cdf18c9`, `algos/pgdm.py`.
+OpenReview 9_gsMA8MRKQ; public code NVlabs/RED-diff `cdf18c9`, `algos/pgdm.py`.
 """
 
 from typing import Literal

@@ -4,7 +4,7 @@ A point mu stands for the posterior. At falling noise levels it descends the mis
 denoiser's error on noise that was added to mu. The denoiser is never differentiated; a draw of the posterior this is
 not, but a mode.
 
-References: Mardani, Song, Kautz and Vahdat 2024, Eq. 10 and Algorithm 1; public code NVlabs/RED-diff `cdf18c9`,
+References: Mardani, Song, Kautz and Vahdat 2024; public code NVlabs/RED-diff `cdf18c9`,
 `algos/reddiff.py`, `_configs/algo/reddiff.yaml`.
 """
 

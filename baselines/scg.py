@@ -3,8 +3,8 @@
 At each step the prior's own move is drawn several times, and the draw whose prediction fits best goes on. No gradient
 of operator, decoder or denoiser is taken, so any operator will do, a black box too.
 
-References: Huang, Ghatare, Liu et al. 2024, "Symbolic music generation with non-differentiable rule guided diffusion",
-Algorithm 1.
+References: Huang, Ghatare, Liu et al. 2024, "Symbolic music generation with non-differentiable rule guided diffusion";
+public code yjhuangcd/rule-guided-music.
 """
 
 import torch

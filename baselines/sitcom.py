@@ -3,8 +3,8 @@
 At each level the denoiser's input is moved until its prediction fits the measurement, by Adam through the denoiser; the
 prediction from there is noised to the next level.
 
-References: Alkhouri et al. 2025, Algorithm 1; public code sjames40/SITCOM. That returns the iterate of the best PSNR
-against the truth; here the last one is returned.
+References: Alkhouri et al. 2025; public code sjames40/SITCOM, `SITCOM_with_noise.py`. That returns the
+iterate of the best PSNR against the truth; here the last one is returned.
 """
 
 import torch

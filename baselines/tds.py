@@ -3,7 +3,7 @@
 With s^2 = (1 - a) / a and x = z / sqrt(a), each particle moves by the prior's step towards the twisted prediction
 x_hat + s^2 grad_x log p~(y|x), and the weights correct for it: those of `GuidedModel`. The last move is untwisted and
 has no noise, and the last weights hold p(y|x_0) itself.
-References: arXiv 2306.17775, Algorithm 1; code: blt2114/twisted_diffusion_sampler.
+References: arXiv 2306.17775; code: blt2114/twisted_diffusion_sampler `831c8e6`, `image_exp`.
 """
 
 import torch

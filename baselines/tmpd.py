@@ -3,7 +3,8 @@
 z_0 given z is taken to be Gaussian with the moments of Tweedie's formulas. Of the covariance that y then has, only a
 diagonal is kept, its row sums: one backward pass finds them, another guides.
 
-References: Boys et al. 2023, Eq. 9 to 11 and the diagonal approximation of its experiments on images.
+References: Boys et al. 2023, and the diagonal approximation of its experiments on images; library azula,
+`guidance/tmpd.py`.
 """
 
 from typing import Literal

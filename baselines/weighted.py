@@ -2,7 +2,7 @@
 
 A guidance whose moves are Gaussian has a density, so importance weights can repair what it gets wrong: N particles move
 as the method's one path does on DDPM's chain, and are weighed by `GuidedDenoiser`. Weights off is the method itself.
-References: those of the methods; for the weights Wu et al., NeurIPS 2023, arXiv 2306.17775, section 3.
+References: those of the methods; for the weights Wu et al., NeurIPS 2023, arXiv 2306.17775.
 """
 
 from functools import partial
