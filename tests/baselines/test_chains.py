@@ -36,7 +36,7 @@ def test_the_embedded_pixel_prior_takes_steps_that_are_not_whole() -> None:
     z = Noise(0, ["a"], "test").normal("z", prior.shape)
     below, between, above = (prior.eps(z, torch.tensor([t])) for t in (500, 500.5, 501))
     assert torch.equal(below, prior.eps(z, torch.tensor([500.0])))
-    assert float((2 * between - below - above).norm()) < 0.1 * float((above - below).norm())
+    assert float((2 * between - below - above).norm()) < 0.3 * float((above - below).norm())
 
 
 def test_the_flow_of_noise_of_unit_size_is_that_of_the_velocity() -> None:

@@ -281,7 +281,7 @@ def gaussian_problems() -> dict[str, Known]:
 def measured(request: pytest.FixtureRequest, method: str, variant: str, listed: list[float] | None) -> Measured:
     """Print the method's row of the ledger as measured, against the posterior of DDPM's chain of so many steps."""
     folder = request.config.getoption("--config-dir", default=None)
-    overrides = ("dataset=mixture", f"variant={variant}", f"steps={MANY}", "particles=10")
+    overrides = ("dataset=mixture", "dataset.kind=single", f"variant={variant}", f"steps={MANY}", "particles=10")
     settings = validate(_composed(method, folder, *overrides))
     sample, figures = instantiate(settings.config["method"]["sample"]), {}
     for name, problem in gaussian_problems().items():
