@@ -4,7 +4,7 @@ At noise s the law is Q_s ~ p_s(x) exp(-mu(x)), mu(x) = |A x - y|^2 / (2 s_y^2),
 and weighs in continuous time; the likelihood is stiff, and is taken implicitly here. At large s the integral of the
 weights varies by (s A / s_y)^2, so ours tempers mu, with s_y^2 + s^2 |A|^2 for its variance, and weighs a step by the
 ratio of its densities, of which the paper's integral is the limit for many steps.
-References: arXiv 2506.03979, its SDE with a tilted drift and its weights, derived anew from the Fokker-Planck equation.
+References: arXiv 2506.03979v2, Eq. 3.6 and Algorithm 2, derived anew from the Fokker-Planck equation.
 """
 
 from dataclasses import dataclass
