@@ -15,7 +15,6 @@ USAGE = """\
 ldsmc_bench: which sampler solves this inverse problem best, and can the number be trusted?
 
   ldsmc-bench method=ldsmc task=freeform -m particles=1,5,10      a run of each; python -m ldsmc_bench is the same
-  ldsmc-bench status                                              a sub-command: a bare first word
 
 Settings of a run (default):
 {settings}
@@ -24,7 +23,7 @@ Settings of a run (default):
   --help all        every choice and every key; --cfg job shows what a command would run
   --version, --completion bash|zsh (in ~/.bashrc or ~/.zshrc: eval "$(ldsmc-bench --completion bash)", or zsh)
 
-Sub-commands (each has a --help):
+Sub-commands: a bare first word, as in `ldsmc-bench status`; each has a --help:
 {commands}"""
 SETTINGS = {
     "method": "",
