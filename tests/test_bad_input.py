@@ -10,6 +10,7 @@ from PIL import Image
 
 from ldsmc_bench.config import validate
 from ldsmc_bench.errors import UserError, one_line
+from ldsmc_bench.files import CONF
 from ldsmc_bench.run import run
 from tests.commands import LIGHT, TINY, Done, command, configured, files, here, records, runs, start, tiny
 
@@ -218,6 +219,17 @@ def test_a_file_of_the_users_that_cannot_be_used_is_one_line(
     assert here(*TINY, "--config-dir", str(tmp_path), f"{group}=mine", *["prior=ldm_toyfaces"] * (group == "dataset"))
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and said in line
+
+
+def test_a_wrong_key_of_a_method_of_the_users_is_told_from_its_own(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "method").mkdir()
+    text = (CONF / "method" / "dps.yaml").read_text("utf-8")
+    (tmp_path / "method" / "mine.yaml").write_text(text.replace("name: dps", "name: mine").replace("zeta:", "zetta:"))
+    monkeypatch.chdir(folder)
+    assert here(*TINY, "--config-dir", str(tmp_path), "method=mine", "method.sample.zettta=1")
+    assert "did you mean method.sample.zetta?" in capsys.readouterr().err
 
 
 MODULES = {  # a module of the user's, and what the line must say of it

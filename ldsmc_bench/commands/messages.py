@@ -6,6 +6,7 @@ import shlex
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -108,7 +109,9 @@ def _known_keys(arguments: Sequence[str]) -> list[str]:
     """Every key that may be overridden, as dotted paths, with the method, task and so on that the arguments choose."""
     from ldsmc_bench.config import compose  # and PyTorch with it
 
-    return list(_paths(compose(*(one.split(",")[0] for one in arguments if one.partition("=")[0] in _groups()))))
+    chosen = [one.split(",")[0] for one in arguments if one.partition("=")[0] in _groups()]
+    own = [Path(folder).absolute() for flag, folder in pairwise(arguments) if flag in ("--config-dir", "-cd")]
+    return list(_paths(compose(*chosen, *(f"hydra.searchpath=[{quoted(f'file://{folder}')}]" for folder in own))))
 
 
 def _paths(config: Any) -> Iterable[str]:
