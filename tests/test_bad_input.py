@@ -226,10 +226,10 @@ def test_a_wrong_key_of_a_method_of_the_users_is_told_from_its_own(
 ) -> None:
     (tmp_path / "method").mkdir()
     text = (CONF / "method" / "dps.yaml").read_text("utf-8")
-    (tmp_path / "method" / "mine.yaml").write_text(text.replace("name: dps", "name: mine").replace("zeta:", "zetta:"))
+    (tmp_path / "method" / "mine.yaml").write_text(text.replace("name: dps", "name: mine") + "  warmth: 1\n")
     monkeypatch.chdir(folder)
-    assert here(*TINY, "--config-dir", str(tmp_path), "method=mine", "method.sample.zettta=1")
-    assert "did you mean method.sample.zetta?" in capsys.readouterr().err
+    assert here(*TINY, "--config-dir", str(tmp_path), "method=mine", "method.sample.warmht=1")
+    assert "did you mean method.sample.warmth?" in capsys.readouterr().err
 
 
 MODULES = {  # a module of the user's, and what the line must say of it
