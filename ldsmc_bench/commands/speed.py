@@ -85,10 +85,10 @@ def _draws(options: argparse.Namespace) -> dict[str, Any]:
         raise UserError("--draws: give one value of each key, and leave --baseline out")
     settings = validate(compose("dataset=toyfaces", *options.overrides))
     ratios, labels = measure_draws(options.overrides), settings.labels
-    texts = [f"{one['median']:.3f} ({one['least']:.3f} to {one['most']:.3f}) of {part}" for part, one in ratios.items()]
+    texts = [f"{part} {one['median']:.3f} ({one['least']:.3f} to {one['most']:.3f})" for part, one in ratios.items()]
     print(
-        f"{labels.method} {labels.task}, N={labels.particles}, {labels.steps} steps: {DRAWS} draws of one image take "
-        f"{', '.join(texts)} the time of {DRAWS} images; median of {DRAW_ROUNDS} rounds (least to most)"
+        f"{labels.method} {labels.task}, N={labels.particles}, {labels.steps} steps: time of {DRAWS} draws of one "
+        f"image over that of {DRAWS} images, median of {DRAW_ROUNDS} rounds (least to most): {', '.join(texts)}"
     )
     print(f"measured on {describe_device(settings.device)}")
     return {"machine": describe_device(settings.device), "draws": DRAWS, "ratios": ratios}
