@@ -86,8 +86,8 @@ def announce(settings: Settings, images: int) -> None:
     data set has fewer images than were asked for."""
     config = settings.config
     if config["tuned"]:
-        table, row = config["prior"]["tuning"], config["task"]["tuning"]
-        notify(f"hyper-parameters: {config['method']['name']} tuned for {table}, {row} (prior.tuning, task.tuning)")
+        method, table, row = config["method"]["name"], config["prior"]["tuning"], config["task"]["tuning"]
+        notify(f"hyper-parameters: of conf/tuned/{table}, {row}, for {method} (prior.tuning, task.tuning)")
     if settings.draws > 1 and not config["keep_problems"] and not config["dataset"].get("trial"):
         warn("keep_problems=false: without truths and masks these draws cannot be judged later; leave it out for that")
     if settings.n_images > images:
