@@ -1,5 +1,5 @@
-"""What samplers that go up and down in noise share: chains between noise levels, the flow between data and noise, and
-exact draws of images given a linear measurement.
+"""Shared parts of samplers that go up and down in noise: chains between noise levels, the flow between data and noise,
+and exact draws of images given a linear measurement.
 
 References: Karras et al., NeurIPS 2022, arXiv 2206.00364 (noise levels); Song et al., ICLR 2021, arXiv 2010.02502.
 """

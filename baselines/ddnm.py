@@ -11,12 +11,11 @@ Eq. 51 for the move. Here the moves are DDIM's with x0_hat in both places; the c
 import torch
 from torch import Tensor
 
-from baselines.guided import require_pixels
 from baselines.levels import ddim_rows
+from baselines.spectral import measured_entries
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
-from ldsmc_bench.problem.operators import spectral
 from ldsmc_bench.sampling.arguments import Count, Fraction
 from ldsmc_bench.sampling.guidance import look_ahead
 from ldsmc_bench.sampling.trace import Trace
@@ -43,12 +42,8 @@ def sample(
         return noise.normal("proposal", prior.shape).to(measurement.y)
 
     x = draw()
-    require_pixels(prior, x, "ddnm")
-    basis = spectral(measurement.operator, x, method="ddnm")
-    seen = basis.s > cut
-    s = torch.where(seen, basis.s, 1.0)
     # A^+ y, and the standard deviation of its noise, entry by entry
-    y, std = basis.ut(measurement.y) / s, measurement.noise_std / s
+    basis, seen, y, std = measured_entries(prior, measurement, x, cut, "ddnm")
     rows = ddim_rows("paper", prior.alpha_bar, steps, eta)
     for k, row in reversed(list(enumerate(rows))):
         x0 = basis.vt(look_ahead(prior, x, row, gradient=False).z0_hat)

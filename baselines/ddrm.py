@@ -12,12 +12,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from baselines.guided import require_pixels
 from baselines.levels import ddim_rows
+from baselines.spectral import measured_entries
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
-from ldsmc_bench.problem.operators import spectral
 from ldsmc_bench.sampling.arguments import Count, Fraction
 from ldsmc_bench.sampling.guidance import look_ahead
 from ldsmc_bench.sampling.trace import Trace
@@ -46,12 +45,8 @@ def sample(
         return noise.normal("proposal", prior.shape).to(measurement.y)
 
     n = draw()
-    require_pixels(prior, n, "ddrm")
-    basis = spectral(measurement.operator, n, method="ddrm")
-    seen = basis.s > cut
-    s = torch.where(seen, basis.s, 1.0)
     # y_bar = Sigma^+ U^T y,  of noise sigma_y / s_i; x in the variance-exploding scale, x_bar = V^T x / sqrt(a)
-    y, std = basis.ut(measurement.y) / s, measurement.noise_std / s
+    basis, seen, y, std = measured_entries(prior, measurement, n, cut, "ddrm")
     rows = ddim_rows("paper", prior.alpha_bar, steps, 0.0)
     sigma = level(rows[-1].a)
     # x_bar_T ~ N(y_bar, sigma_T^2 - sigma_y^2 / s_i^2), or N(0, sigma_T^2) where y holds nothing

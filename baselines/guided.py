@@ -111,7 +111,7 @@ def in_pixels(prior: Prior, z: Tensor) -> bool:
 def require_pixels(prior: Prior, z: Tensor, method: str) -> None:
     """Raise Unsupported, in the name of `method`, for a prior of latents such as `z`."""
     if not in_pixels(prior, z):
-        raise Unsupported(f"{method}: needs a linear measurement of the prior's own variable, and a decoder is none")
+        raise Unsupported(f"{method}: needs a linear measurement of the prior's variable, and a decoder is none")
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:

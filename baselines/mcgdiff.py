@@ -74,7 +74,7 @@ class Guided(SpectralModel[Potentials]):
         return Potentials(mu, gain * target_ahead + (1 - gain) * mu, log_psi, variance.expand_as(mu), left)
 
     def potentials(self, a: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Which coefficients have one at abar `a`, its mean sqrt(abar) y'_i / s_i and variance
+        """The coefficients with an active potential at abar `a`, its mean sqrt(abar) y'_i / s_i and its variance
         v_i = 1 - (1 - kappa) abar / abar_tau_i."""
         s2 = self.s.square()
         active = self.measured & (a * (s2 + self.noise_variance) <= s2)

@@ -1,4 +1,5 @@
-"""Weighted guidance in the singular basis of a linear operator: all Gaussians of a move are diagonal there."""
+"""The singular basis of a linear operator: what y holds there, entry by entry, and weighted guidance, all of whose
+Gaussians are diagonal in it."""
 
 import math
 from dataclasses import dataclass
@@ -7,12 +8,14 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from baselines.guided import require_pixels
 from baselines.guided_model import At, GuidedModel, View
-from ldsmc_bench.errors import Unsupported
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.operators import spectral
+from ldsmc_bench.problem.spectral import Spectral
+from ldsmc_bench.sampling.twist import noise_variance
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,10 @@ class SpectralModel(GuidedModel[S]):
     ) -> None:
         super().__init__(prior, measurement, noise, particles, steps)
         like = torch.zeros(1, *prior.shape, dtype=measurement.y.dtype, device=measurement.y.device)
-        if prior.decode(like) is not like:
-            raise Unsupported(f"{method}: needs a linear measurement of the prior's variable, and a decoder is none")
+        require_pixels(prior, like, method)
         self.factors = spectral(self.y_0.operator, like, method=method)
         self.s, self.y, self.measured = self.factors.s, self.factors.ut(self.y_0.y), self.factors.s > 0
-        std = self.y_0.noise_std
-        self.noise_variance = torch.as_tensor(std, dtype=like.dtype, device=like.device).square().clamp(min=1e-8)
+        self.noise_variance = noise_variance(self.y_0).to(like).reshape(-1, 1, 1, 1)
 
     def deviation(self, k: int) -> float:
         """The standard deviation of the prior's move to z_k."""
@@ -68,6 +69,21 @@ class SpectralModel(GuidedModel[S]):
         total = variance * self.s.square() + of_y
         mean = torch.where(self.measured, mu + variance * self.s / total * (y - self.s * mu), mu)
         return mean, (variance * of_y / total).expand_as(mu), log_normal(y, self.s * mu, total, among=self.measured)
+
+
+def measured_entries(
+    prior: Prior, measurement: Measurement, like: Tensor, cut: float, method: str
+) -> tuple[Spectral, Tensor, Tensor, Tensor]:
+    """The singular basis of the operator, its entries with singular values above `cut`, and in them A^+ y and the
+    standard deviation of its noise; `like` is an image.
+
+    Raises Unsupported, in the name of `method`, for latents and for operators without singular values at hand.
+    """
+    require_pixels(prior, like, method)
+    basis = spectral(measurement.operator, like, method=method)
+    seen = basis.s > cut
+    s = torch.where(seen, basis.s, 1.0)
+    return basis, seen, basis.ut(measurement.y) / s, measurement.noise_std / s
 
 
 def log_normal(x: Tensor, mean: Tensor, variance: Tensor, among: Tensor | None = None) -> Tensor:
