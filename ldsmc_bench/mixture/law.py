@@ -40,6 +40,29 @@ class GaussianMixture:
         within = torch.einsum("k,kij->ij", weights, self.covariances)
         return mean, within + torch.einsum("k,ki,kj->ij", weights, apart, apart)
 
+    def mean_and_variance(self) -> tuple[Tensor, Tensor]:
+        """Of each entry, (d,) and (d,)."""
+        mean, covariance = self.moments()
+        return mean, covariance.diagonal()
+
+    def log_density(self, x: Tensor) -> Tensor:
+        """(n,) at the points x (n,d)."""
+        return torch.logsumexp(self._joint(x), dim=1)
+
+    def responsibilities(self, x: Tensor) -> Tensor:
+        """(n,K), the probability of each component given x (n,d)."""
+        return torch.softmax(self._joint(x), dim=1)
+
+    @property
+    def weights(self) -> Tensor:
+        """(K,)."""
+        return self.log_weights.exp()
+
+    def _joint(self, x: Tensor) -> Tensor:
+        """log w_k N(x; mu_k, C_k), (n,K)."""
+        components = torch.distributions.MultivariateNormal(self.means, self.covariances)
+        return self.log_weights + components.log_prob(x[:, None])
+
     def given(self, matrix: Tensor, y: Tensor, noise_std: float) -> tuple["GaussianMixture", float]:
         """The posterior given y = A z + noise_std n, for A (dy,d) and y (dy,), and the log-evidence log p(y)."""
         identity = torch.eye(len(y), dtype=torch.float64)

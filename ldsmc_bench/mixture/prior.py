@@ -7,11 +7,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from ldsmc_bench.errors import UserError
+from ldsmc_bench.errors import Unsupported, UserError
 from ldsmc_bench.mixture.law import law_of
+from ldsmc_bench.mixture.posterior import Known
 from ldsmc_bench.prior.digests import digest_of
 from ldsmc_bench.prior.schedule import karras
 from ldsmc_bench.problem.linear import Linear, runs
+from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.operators import Operator
 
 
@@ -86,6 +88,14 @@ class MixturePrior:
             return alpha_bar[below]
         above = (below + 1).clamp(max=len(alpha_bar) - 1)
         return torch.lerp(alpha_bar[below], alpha_bar[above], (t - below).double().clamp(0, 1))
+
+    def posterior(self, measurement: Measurement, label: int) -> Known:
+        """The posterior of problem `label` in closed form; the measurement is one row, float64. Raises Unsupported for
+        an operator without a matrix."""
+        if not isinstance(measurement.operator, Linear):
+            raise Unsupported("dataset=mixture: the posterior is known for task=linear")
+        matrix, noise_std = measurement.operator.grouped()[0], float(measurement.noise_std)
+        return Known(*law_of(self.kind, self.dx, self.seed, label).given(matrix, measurement.y.flatten(), noise_std))
 
     def prediction_error_variance(self, operator: Operator, a: float) -> Tensor:
         """The covariance (G,dy,dy) of A z_0 - A z0_hat(z) at level a: r^2 A A^T, with r^2 = c (1 - a) / (c a + 1 - a)

@@ -15,11 +15,10 @@ from torch import Tensor
 from ldsmc_bench.config import Settings
 from ldsmc_bench.errors import Unsupported
 from ldsmc_bench.files import replace, writing
-from ldsmc_bench.mixture.law import GaussianMixture, law_of
+from ldsmc_bench.mixture.posterior import Known, KnownPrior, Posterior
 from ldsmc_bench.mixture.prior import MixturePrior
 from ldsmc_bench.mixture.scores import exactness
 from ldsmc_bench.noise import Noise
-from ldsmc_bench.problem.linear import Linear
 from ldsmc_bench.problem.problem import Batch
 from ldsmc_bench.records.code_version import code_version, compare_code
 from ldsmc_bench.records.problems import keep_problem
@@ -48,7 +47,7 @@ def draw_and_judge(trial: Trial, batch: Batch) -> None:
     assert isinstance(prior, MixturePrior) and batch.measurement is not None
     if trial.run.problems is not None:
         for row, problem in enumerate(batch.ids):
-            posterior, _ = posterior_of(prior, batch, row)
+            posterior, _ = answer(prior, batch, row)
             perfect = scatter(posterior.sample(1000, torch.Generator().manual_seed(1)), posterior)
             keep_problem(trial.run.problems, problem, {"posterior": perfect}, batch.measurement.y[row].cpu().numpy())
     kept, code = [read_draws(store, problem) for problem in batch.ids], code_version(*settings.targets)
@@ -124,7 +123,7 @@ def judge(trial: Trial, batch: Batch, row: int, drawn: Drawn) -> None:
     if is_done(glance(record_path(store, draw.image_id)), settings.draws):
         return
     assert isinstance(trial.prior, MixturePrior)
-    posterior, log_evidence = posterior_of(trial.prior, batch, row)
+    posterior, log_evidence = answer(trial.prior, batch, row)
     draws, estimates = drawn["draws"][: settings.draws], drawn.get("log_evidence")
     means = {name: drawn[name][: -(-settings.draws // BLOCK)].mean(dim=0).tolist() for name in sorted(drawn)}
     outcome: dict[str, dict[str, Any]] = {
@@ -167,16 +166,14 @@ def _path(store: Store, problem: str) -> Path:
     return store.root / "draws" / f"{problem}.safetensors"
 
 
-def posterior_of(prior: MixturePrior, batch: Batch, row: int) -> tuple[GaussianMixture, float]:
-    """The posterior of the problem in this row of a batch, and its log-evidence."""
+def answer(prior: KnownPrior, batch: Batch, row: int) -> Known:
+    """The posterior of the problem in this row of a batch."""
     assert batch.measurement is not None and batch.labels is not None
     one = batch.measurement.select(torch.tensor([row])).to("cpu", torch.float64)
-    assert isinstance(one.operator, Linear)
-    law = law_of(prior.kind, prior.dx, prior.seed, batch.labels[row])
-    return law.given(one.operator.grouped()[0], one.y.flatten(), float(one.noise_std))
+    return prior.posterior(one, batch.labels[row])
 
 
-def scatter(draws: Tensor, posterior: GaussianMixture) -> NDArray[np.uint8]:
+def scatter(draws: Tensor, posterior: Posterior) -> NDArray[np.uint8]:
     """A picture (S,S,3) of the first two entries: the posterior in shades of blue, draws as red points over it, at the
     border if they lie outside."""
     plane = posterior.sample(50_000, torch.Generator().manual_seed(0))[:, [0, -1 if draws.shape[1] == 1 else 1]].numpy()

@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
-from ldsmc_bench.mixture.law import GaussianMixture
+from ldsmc_bench.mixture.posterior import Posterior
 
 PROJECTIONS = 500
 
 
 def exactness(
-    draws: Tensor, posterior: GaussianMixture, log_evidence: float, log_evidences: Tensor | None
+    draws: Tensor, posterior: Posterior, log_evidence: float | None, log_evidences: Tensor | None
 ) -> dict[str, float]:
     """Scores of independent `draws` (n,d) of a problem, given its posterior and log-evidence.
 
@@ -26,8 +26,7 @@ def exactness(
     exact = [posterior.sample(len(draws), generator) for _ in range(6)]
     floor = torch.stack([sliced(a, b, directions).mean() for a, b in zip(exact[::2], exact[1::2], strict=True)]).mean()
     apart = torch.stack([sliced(draws.double(), other, directions) for other in exact[:2]]).mean(dim=0)
-    mean, covariance = posterior.moments()
-    variance = covariance.diagonal()
+    mean, variance = posterior.mean_and_variance()
     ratios = draws.double().var(dim=0) / variance
     scores = {
         "sw1": apart.mean(),
@@ -37,7 +36,7 @@ def exactness(
         "mean_error": ((draws.double().mean(dim=0) - mean).abs() / variance.sqrt()).max(),
         "variance_ratio": ratios[ratios.log().abs().argmax()],
     }
-    if log_evidences is not None:
+    if log_evidence is not None and log_evidences is not None:
         scores["log_evidence_gap"] = log_evidence - log_evidences.mean()
         scores["sd_log_evidence"] = log_evidences.std()
     return {name: float(value) for name, value in scores.items()}
