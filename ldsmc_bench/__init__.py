@@ -5,10 +5,11 @@ import sys
 from importlib import import_module
 from types import ModuleType
 
-from ldsmc_bench.running import threads
+from ldsmc_bench.running import memory, threads
 
 __version__ = "0.1.0"
 
+memory.set_up()
 threads.set_up()  # here, since every command imports the package before PyTorch
 
 # Pictures are written here, never shown: a backend that a notebook left in the environment of its shell, and that may

@@ -82,14 +82,16 @@ def run(cfg: DictConfig) -> Store:
 
 
 def announce(settings: Settings, images: int) -> None:
-    """Print whose hyper-parameters the run takes, that several draws are kept without what judges them, and that the
-    data set has fewer images than were asked for."""
+    """Print whose hyper-parameters the run takes, that several draws are kept without what judges them, that there are
+    no particles to keep, and that the data set has fewer images than were asked for."""
     config = settings.config
     if config["tuned"]:
         method, table, row = config["method"]["name"], config["prior"]["tuning"], config["task"]["tuning"]
         notify(f"hyper-parameters: of conf/tuned/{table}, {row}, for {method} (prior.tuning, task.tuning)")
     if settings.draws > 1 and not config["keep_problems"] and not config["dataset"].get("trial"):
         warn("keep_problems=false: without truths and masks these draws cannot be judged later; leave it out for that")
+    if config["particles_as_draws"] and settings.labels.particles == 1:
+        notify(f"particles_as_draws=true: no effect, method={settings.labels.method} has one particle an image")
     if settings.n_images > images:
         warn(f"n_images={settings.n_images}: dataset={config['dataset']['name']} has {images}; all of them are taken")
 

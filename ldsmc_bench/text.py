@@ -1,5 +1,6 @@
 """Text that every file, terminal and library takes, and tables of it for a terminal."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,11 @@ def printable_values(value: Any) -> Any:
     if isinstance(value, list):
         return [printable_values(item) for item in value]
     return printable(value) if isinstance(value, str) else value
+
+
+def number(value: float, digits: int, floor: float = -math.inf) -> str:
+    """The value at so many decimals, without a sign before zero; `< 0.001` below a floor of 0.001."""
+    return f"< {floor:.{digits}f}" if value < floor else f"{value:z.{digits}f}"
 
 
 def text_table(

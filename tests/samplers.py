@@ -74,6 +74,12 @@ def unable(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, *
     raise Unsupported("unable: needs a pseudo-inverse, which this task has not")
 
 
+@wraps(ldsmc.sample)
+def blank(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, **options: Any) -> Tensor:
+    """One picture, whatever the draw."""
+    return torch.zeros_like(measurement.y)
+
+
 def only_steps(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, *, steps: int) -> Tensor:
     """A method without particles: noise fades out over the steps."""
     x = measurement.y

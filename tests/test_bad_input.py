@@ -270,8 +270,18 @@ def test_one_bad_point_of_a_sweep_does_not_take_the_others_results(tmp_path: Pat
 def test_an_unknown_choice_among_a_sweeps_is_told_before_anything_is_computed(tmp_path: Path) -> None:
     done = tiny(tmp_path, "-m", "task=box,freefrom")
     assert done.code != 0
-    assert done.errors == ["error: task=freefrom: no such task; did you mean freeform?"]
+    assert done.errors == [
+        "error: task=freefrom: no such task (for one of your own add --config-dir FOLDER); did you mean freeform?"
+    ]
     assert not (tmp_path / "results" / "runs").exists()
+
+
+def test_a_folder_of_ones_own_is_named_where_it_was_not_given(tmp_path: Path) -> None:
+    hint = "(for one of your own add --config-dir FOLDER)"
+    (line,) = command(tmp_path, "method=mine").errors
+    assert line.startswith(f"error: method=mine: no such method {hint}; there are: ")
+    (line,) = command(tmp_path, "method=mine", "--config-dir", str(tmp_path)).errors
+    assert hint not in line
 
 
 def test_a_mistake_of_ours_shows_where_it_is_and_does_not_take_the_others_results(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from ldsmc_bench.records.particles import read_particles
 from ldsmc_bench.records.store import Store
 from ldsmc_bench.scoring.protocols import PROTOCOLS
 from ldsmc_bench.toyfaces import semantics
-from tests.commands import LIGHT, Done, command, runs, tiny
+from tests.commands import LIGHT, Done, command, flawed, runs, tiny
 
 FEW = (*LIGHT, "task=box", "n_images=3", "batch_size=3")
 
@@ -39,13 +40,33 @@ def test_a_table_and_figures_are_made_of_each_task(drawn: tuple[Path, Done]) -> 
     table = folder / "results" / "tables" / "calibration-box-toyfaces-4.csv"
     rows = {row["metric"]: row for row in csv.DictReader(table.open())}
     assert {(row["method"], row["n"]) for row in rows.values()} == {("ldsmc", "3")}
-    assert rows.keys() == {name for name, one in PROTOCOLS.items() if one.per in ("draws", "pooled")}
+    there = {name for name, one in PROTOCOLS.items() if one.per in ("draws", "pooled")}
+    assert rows.keys() == there - {"coverage_90"}, "of four draws, both coverages are of 60 %"
     latex = table.with_suffix(".tex").read_text()
     assert "\\toprule" in latex and r"coverage of 60\,\%" in latex
     assert r"\caption{box inpainting, toyfaces: 4 draws of each image." in latex
     written = {path.name for path in (folder / "results" / "figures").glob("*.png")}
     assert {f"{kind}-box-toyfaces-4.png" for kind in ("ranks", "tarp", "sbc")} <= written
     assert {f"draws-{run.name}.png" for run in runs(folder)} <= written
+
+
+def test_a_copy_of_records_and_scores_gives_the_same_tables_and_figures(
+    drawn: tuple[Path, Done], tmp_path: Path
+) -> None:
+    whole, copy = drawn[0] / "results", tmp_path / "results"
+    kept = shutil.ignore_patterns("images", "draws", "spread")
+    shutil.copytree(whole / "runs", copy / "runs", ignore=kept)
+    done = calibration(tmp_path)
+    assert (done.code, done.out) == (0, drawn[1].out), done.err
+    made = {
+        path.relative_to(copy): path.read_bytes() for kind in ("tables", "figures") for path in (copy / kind).iterdir()
+    }
+    assert len(made) == 9
+    assert all((whole / path).read_bytes() == content for path, content in made.items())
+    (record,) = copy.glob("runs/*/records/test-000001.json")
+    record.write_text(record.read_text().replace('"truth": "', '"truth": "0'))
+    assert "box inpainting, toyfaces: 4 draws" in (done := calibration(tmp_path)).out
+    assert "1 of 3 images left out, without 4 draws" in done.out, "scores of another truth"
 
 
 def test_scores_are_those_of_the_kept_pictures_in_the_hole(drawn: tuple[Path, Done]) -> None:
@@ -79,6 +100,17 @@ def test_scores_are_kept(drawn: tuple[Path, Done]) -> None:
     assert len(judge(store, "toyfaces", 4, images)) == 3, "a damaged file is made anew"
     fewer = judge(store, "toyfaces", 2, find_draws(store, 2))
     assert {one.scores.draws for one in fewer.values()} == {2}, "other scores for another number of draws"
+
+
+def test_runs_and_images_with_other_numbers_of_draws_and_repeated_pictures_are_named(tmp_path: Path) -> None:
+    assert tiny(tmp_path, *FEW, "draws=2").code == 0
+    assert tiny(tmp_path, *FEW, "n_images=2", "draws=3").code == 0
+    assert tiny(tmp_path, *FEW, *flawed("blank"), "draws=2").code == 0
+    done, (repeated, mixed) = calibration(tmp_path), sorted(run.name for run in runs(tmp_path))
+    assert done.code == 0, done.err
+    assert f"box, toyfaces: a table for each number of draws (2: {repeated}; 3: {mixed})" in done.out
+    assert "LD-SMC: 1 of 3 images left out, without 3 draws" in done.out
+    assert "blank: 3 of 3 images have one picture 2 times" in done.out
 
 
 def test_what_cannot_be_judged_is_one_line(tmp_path: Path) -> None:

@@ -182,6 +182,8 @@ def test_a_look_for_draws_makes_no_folder(tmp_path: Path) -> None:
 
 def test_a_draw_that_fails_is_named_when_the_command_ends(tmp_path: Path) -> None:
     done = tiny(tmp_path, *LIGHT, *flawed("last_row_is_nan"), "n_images=2", "draws=2", "batch_size=4")
-    assert done.code != 0 and any("1 draws failed" in line for line in done.errors), done.err
+    assert done.code != 0 and any("1 draws failed: the result is not finite (" in line for line in done.errors), (
+        done.err
+    )
     [status] = statuses(tmp_path / "results")
     assert (status.done, status.failed) == (3, 1)

@@ -70,6 +70,7 @@ def test_a_result_that_is_not_finite_fails_alone_and_is_in_no_mean(tmp_path: Pat
     done = tiny(tmp_path, *LIGHT, *flawed(sampler), "n_images=3", "batch_size=3")
     assert done.code == 1
     assert f"{UNLUCKY} failed: {reason}" in done.err.replace("\r", "\n")
+    assert f"1 of 3 images failed: {reason} (results/runs/" in done.errors[0]
     assert "Traceback" not in done.err
     (run,) = runs(tmp_path)
     kept = records(run)
@@ -87,6 +88,7 @@ def test_what_a_method_cannot_do_is_skipped_with_the_reason_and_fails_nothing(tm
     reason = "unable: needs a pseudo-inverse, which this task has not"
     assert done.code == 0
     assert "0 (2 skipped)" in done.out and f"skipped: {reason}" in done.out
+    assert done.out.splitlines()[-1] == f"nothing was restored: {reason}", "and no sheet is drawn"
     (run,) = runs(tmp_path)
     assert {(kept["status"], kept["error"]) for kept in records(run).values()} == {("skipped", reason)}
     assert json.loads((run / "summary.json").read_text())["skipped"] == reason

@@ -48,6 +48,9 @@ def test_they_are_added_to_a_finished_run_whose_id_rows_and_pictures_stay(asked:
 def test_what_cannot_be_kept_or_read_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="particles_as_draws=true: method=mine reports no particles: leave it out"):
         weighted_particles(Trace(), "mine")
+    done = tiny(tmp_path, *LIGHT, "method=psld", "particles_as_draws=true")
+    assert done.code == 0
+    assert "particles_as_draws=true: no effect, method=psld has one particle an image\n" in done.err
     done = tiny(tmp_path, "dataset=mixture", "particles_as_draws=true")
     assert done.errors == [
         "error: particles_as_draws=true: dataset=mixture keeps one draw of a run; leave it out, or false"

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from ldsmc_bench.calibration.draws import Pooled
 from ldsmc_bench.calibration.reliability import Reliability
 from ldsmc_bench.calibration.sbc import Uniformity
+from ldsmc_bench.text import number
 
 # Okabe & Ito, "Color Universal Design" (2008); the first is for panels with a single line.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A7A7A")
@@ -32,8 +33,8 @@ def rank_histograms(methods: Mapping[str, Pooled], title: str = "Ranks of the tr
         panel.stairs(scores.shares * cells, edges, color=COLOURS[0], fill=True, alpha=0.35)
         panel.stairs(scores.shares * cells, edges, color=COLOURS[0], linewidth=1.2, label="truths")
         panel.axhline(1, color="0.3", linewidth=0.8, label="calibrated")
-        covered = zip(scores.levels, (scores.coverage_50, scores.coverage_90), strict=True)
-        covers = (f"{100 * level:.0f} %: {100 * share.value:.0f} %" for level, share in covered)
+        covered = dict(zip(scores.levels, (scores.coverage_50, scores.coverage_90), strict=True))  # once a level
+        covers = (f"{100 * level:.0f} %: {100 * share.value:.0f} %" for level, share in covered.items())
         _note(panel, f"spread/skill {scores.spread_skill.value:.2f}", "   ".join(covers))
     panels[0].set(xlim=(0, 1), ylim=(0, max(2.0, panels[0].get_ylim()[1])))
     return _with_legend(figure, panels)
@@ -59,13 +60,13 @@ def rank_differences(
     """By method and scalar. A calibrated sampler's line is within the band at all points at once in 95 % of cases."""
     figure, panels = _panels(list(methods), title, "rank of the truth / K", "ECDF − uniform")
     for panel, scalars in zip(panels, methods.values(), strict=True):
-        for number, (name, scores) in enumerate(scalars.items()):
+        for i, (name, scores) in enumerate(scalars.items()):
             grid = np.r_[0, scores.grid, 1]
-            if number == 0:  # all scalars are of the same images
+            if i == 0:  # all scalars are of the same images
                 low, high = (np.r_[0, bound - scores.grid, 0] for bound in (scores.low, scores.high))
                 panel.fill_between(grid, low, high, color=BAND, linewidth=0, label="95 % if calibrated")
                 panel.axhline(0, color="0.3", linewidth=0.8)
-            outside, colour = not scores.inside, COLOURS[number % len(COLOURS)]
+            outside, colour = not scores.inside, COLOURS[i % len(COLOURS)]
             panel.plot(grid, np.r_[0, scores.ecdf - scores.grid, 0], color=colour, lw=1 + 0.6 * outside, label=name)
         _note(panel, f"{sum(not scores.inside for scores in scalars.values())} of {len(scalars)} leave the band")
         panel.set_xlim(0, 1)
@@ -105,12 +106,12 @@ def _panels(names: Sequence[str], title: str, xlabel: str, ylabel: str) -> tuple
     axes = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel().tolist()
     for spare in axes[len(names) :]:
         spare.remove()
-    for number, (panel, name) in enumerate(zip(axes, names, strict=False)):
+    for i, (panel, name) in enumerate(zip(axes, names, strict=False)):
         panel.set_title(name)
         panel.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
-        if number % across == 0:
+        if i % across == 0:
             panel.set_ylabel(ylabel)
-        if number + across >= len(names):
+        if i + across >= len(names):
             panel.set_xlabel(xlabel)
             panel.tick_params(labelbottom=True)
     figure.suptitle(title, fontsize=9, fontweight="bold")
@@ -131,4 +132,4 @@ def _note(panel: Axes, *lines: str) -> None:
 
 
 def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+    return f"p = {number(value, 3, 0.001)}".replace("= <", "<")

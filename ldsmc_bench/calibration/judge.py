@@ -150,6 +150,15 @@ def judge(
     return {image_id: judged_of(one) for image_id, one in found.items()}
 
 
+def kept_scores(store: Store, draws: int, name: str = "draws.json") -> dict[str, Judged]:
+    """The kept scores of so many draws, of the truths that the records of draw 0 name, in a copy of a run without its
+    pictures; none where there are pictures, for `judge` to look at."""
+    if not (kept := _read(store.root / name)) or any((store.root / "images").glob("*.png")):
+        return {}
+    keys = {one["image_id"]: [VERSION, draws, one.get("truth")] for one in read(store)}
+    return {image_id: judged_of(one) for image_id, one in kept.items() if one["of"][:3] == keys.get(image_id)}
+
+
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     """Kept scores; none where the file is absent or damaged, since all can be computed again."""
     try:

@@ -9,6 +9,7 @@ results/figures. Particles kept by particles_as_draws=true have tables and figur
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +23,7 @@ from tqdm import tqdm
 
 from ldsmc_bench.calibration import figures
 from ldsmc_bench.calibration.draws import Pooled, nominal, pool
-from ldsmc_bench.calibration.judge import DrawSet, Judged, find_draws, find_particles, judge
+from ldsmc_bench.calibration.judge import DrawSet, Judged, find_draws, find_particles, judge, kept_scores
 from ldsmc_bench.calibration.reliability import Reliability, reliability
 from ldsmc_bench.calibration.sbc import uniformity
 from ldsmc_bench.cli import NO_RUNS, Options, entry, going_on, has_no_runs
@@ -41,7 +42,7 @@ from ldsmc_bench.report.tables.content import build_table
 from ldsmc_bench.report.tables.layout import Layout
 from ldsmc_bench.scoring.distances import Estimate
 from ldsmc_bench.scoring.protocols import PROTOCOLS
-from ldsmc_bench.text import text_table
+from ldsmc_bench.text import number, text_table
 
 SHOWN = 6  # draws on a sheet
 OF_DRAWS = [protocol for protocol in PROTOCOLS.values() if protocol.per == "draws"]
@@ -77,8 +78,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if has_no_runs(results_dir):
         raise UserError(NO_RUNS)
     runs = frame.runs(results_dir)
-    kept = [bool(with_particles(store_of(results_dir, run_id))) for run_id in runs["run_id"]]
-    of_kind = [(DRAWS, runs["draws"] > 1), (PARTICLES, pd.Series(kept, runs.index))]
+    stores = pd.Series([store_of(results_dir, run_id) for run_id in runs["run_id"]], runs.index)
+    scored, scored_particles = (
+        np.array([bool(kept_scores(*one, kind.file)) for one in zip(stores, runs[kind.column], strict=True)], bool)
+        for kind in (DRAWS, PARTICLES)
+    )
+    runs["complete"] |= scored
+    of_kind = [(DRAWS, runs["draws"] > 1), (PARTICLES, stores.map(with_particles).map(bool) | scored_particles)]
     several = runs[of_kind[0][1] | of_kind[1][1]]
     if several.empty:
         raise UserError(f"no run in {results_dir} has several draws of an image; give a run's command with draws=16")
@@ -88,10 +94,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError(f"no run with several draws in {results_dir} is complete; give its command again")
     failed: list[str] = []
     for kind, chosen in of_kind:
-        for draws, equally_many in runs[chosen & runs["complete"]].groupby(kind.column):
-            for (task, dataset), group in group_runs(equally_many, ["task", "dataset"]):
+        for (task, dataset), of_task in group_runs(runs[chosen & runs["complete"]], ["task", "dataset"]):
+            by_size = {int(str(size)): group for size, group in of_task.groupby(kind.column)}
+            if kind is DRAWS and len(by_size) > 1:
+                apart = "; ".join(f"{size}: {', '.join(group['run_id'])}" for size, group in by_size.items())
+                print(f"\n{task}, {dataset}: a table for each number of draws ({apart})")
+            for draws, group in by_size.items():
                 group = group.sort_values(["method", "variant", "steps", "particles", "seed", "run_id"])
-                lines = report(results_dir, kind, str(task), str(dataset), int(str(draws)), group, failed)
+                lines = report(results_dir, kind, str(task), str(dataset), draws, group, failed)
                 print("\n".join(lines), flush=True)
     return 2 if failed else 0
 
@@ -114,6 +124,9 @@ def report(
     judged: dict[str, dict[str, Judged]] = {}
     drawn: dict[str, list[DrawSet]] = {}
     for name, store in tqdm(stores.items(), desc=title, disable=None):
+        if scores := kept_scores(store, draws, kind.file):
+            judged[name] = scores
+            continue
         with going_on(failed, store.run_id):
             images = kind.find(store, draws)
             judged[name] = judge(store, dataset, draws, images, kind.file)
@@ -127,6 +140,7 @@ def report(
     yield f"\n{caption}"
     columns = {heading: [line.get(heading, "--") for line in lines.values()] for heading in headings}
     yield text_table({"method": list(lines), **columns}, left={"method"}, repeat=1, width=160)
+    yield from remarks(kind, draws, judged, dict(zip(names, runs["n"], strict=True)))
     by_run = {stores[name].run_id: images for name, images in judged.items()}
     yield f"table: {save_table(results_dir / 'tables', f'calibration-{end}', caption, draws, runs, by_run)}"
     title = f"{title}, {draws} {kind.column}"
@@ -135,6 +149,17 @@ def report(
     own = CONF / "dataset" / f"{dataset}.yaml"
     if module := own.exists() and yaml.safe_load(own.read_text("utf-8")).get("attributes"):
         yield from judge_attributes(import_module(module), results_dir / "figures", end, title, drawn)
+
+
+def remarks(
+    kind: Kind, draws: int, judged: Mapping[str, Mapping[str, Judged]], done: Mapping[str, int]
+) -> Iterator[str]:
+    """What the table of runs does not show: images that have fewer draws, and draws that are all the same picture."""
+    for name, images in judged.items():
+        if (fewer := done[name] - len(images)) > 0:
+            yield f"{name}: {fewer} of {done[name]} images left out, without {draws} {kind.column}"
+        if repeated := sum(one.scores.spread < 1e-12 for one in images.values()):
+            yield f"{name}: {repeated} of {len(images)} images have one picture {draws} times"
 
 
 def judge_attributes(
@@ -170,11 +195,12 @@ def line_of(images: Mapping[str, Judged]) -> dict[str, str]:
         if values := [one[metric.name] for one in scalars if metric.name in one]:
             error = float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else None
             cells[metric.label] = with_error(float(np.mean(values)), error, metric.digits)
-    known, labels = pooled_values(images.values()), headings_of(next(iter(images.values())).scores.draws)
-    for metric in POOLED:
-        if one := known.get(metric.name):
-            value, low, high = (f"{number:.{metric.digits}f}" for number in (one.value, one.low, one.high))
-            cells[labels.get(metric.name, metric.label)] = value if np.isnan(one.se) else f"{value} [{low}, {high}]"
+    known = pooled_values(images.values())
+    for name, heading in pooled_headings(next(iter(images.values())).scores.draws).items():
+        if one := known.get(name):
+            text = partial(number, digits=PROTOCOLS[name].digits, floor=PROTOCOLS[name].floor)
+            value, low, high = map(text, (one.value, one.low, one.high))
+            cells[heading] = value if np.isnan(one.se) else f"{value} [{low}, {high}]"
     return cells
 
 
@@ -192,21 +218,23 @@ def pooled_values(images: Iterable[Judged]) -> dict[str, Estimate]:
     return found
 
 
-def headings_of(draws: int) -> dict[str, str]:
-    """The headings of the coverages, of the levels that so many draws allow."""
-    levels = {f"coverage_{percent}": nominal(draws, percent / 100) for percent in (50, 90)}
-    return {name: f"coverage of {100 * level:.0f} %" for name, level in levels.items()}
+def pooled_headings(draws: int) -> dict[str, str]:
+    """The scores that pool images, by name, with their headings: a coverage has that of the level that so many draws
+    allow, and is left out where both have the same."""
+    levels = {nominal(draws, percent / 100): f"coverage_{percent}" for percent in (90, 50)}
+    coverages = {name: f"coverage of {100 * level:.0f} %" for level, name in levels.items()}
+    shown = [one for one in POOLED if one.name in coverages or not one.name.startswith("coverage_")]
+    return {one.name: coverages.get(one.name, one.label) for one in shown}
 
 
 def save_table(
     folder: Path, name: str, title: str, draws: int, runs: pd.DataFrame, judged: Mapping[str, Mapping[str, Judged]]
 ) -> Path:
     """Write the scores of runs, by run id, as all tables are written: with marks, paired tests and their power."""
-    labels = headings_of(draws)
-    metrics = [{"name": one.name} for one in OF_DRAWS + POOLED]
-    for metric in metrics:
-        if label := labels.get(metric["name"]):
-            metric |= {"label": label, "latex": label.replace(" %", r"\,\%")}
+    metrics = [{"name": one.name} for one in OF_DRAWS]
+    for metric, label in pooled_headings(draws).items():
+        own = {"label": label, "latex": label.replace(" %", r"\,\%")} if metric.startswith("coverage_") else {}
+        metrics.append({"name": metric, **own})
     command = "python -m ldsmc_bench calibration"
     layout = Layout.model_validate(
         {"name": name, "title": title, "rows": ["method", "particles"], "metrics": metrics, "command": command}

@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         columns[f"images for {wished:g}"] = [_needed(power, wished) for _, power in found]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     print(printable(text_table(columns, left=NAMES, repeat=len(NAMES), width=width, rule=True)))
+    if any(math.isinf(power.smallest) for _, power in found):
+        print(f"--: too few images in common: to detect a difference takes {LEAST}, an sd 2")
     unit = f" in {protocol.unit}" if protocol.unit else ""
     print(
         f"{protocol.label}{unit}: the smallest difference detected with 80 % power in one comparison at level {LEVEL}"

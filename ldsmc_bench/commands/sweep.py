@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, replace
@@ -26,10 +27,11 @@ from ldsmc_bench.cli import outputs, print_error
 from ldsmc_bench.commands.messages import quoted
 from ldsmc_bench.errors import UserError, nearest, one_line
 from ldsmc_bench.files import FULL, GROUPS
+from ldsmc_bench.records import view
 from ldsmc_bench.records.jobs import Job, Launch, keep, kept, launch_of, new_launch
 from ldsmc_bench.records.problems import ProblemStore, columns, problem_of_run, read_picture
 from ldsmc_bench.records.status import concluded, requested
-from ldsmc_bench.records.store import Store, finished, read_image
+from ldsmc_bench.records.store import Store, draw_stores, finished, read_image
 from ldsmc_bench.report.sheet import ROWS, save_sheet
 from ldsmc_bench.report.table import COST, table, with_error
 from ldsmc_bench.running.progress import stoppable
@@ -220,10 +222,10 @@ def conclude(jobs: Sequence[Job]) -> list[str]:
         summaries.append({**summary, "asked": " ".join(o for o in name.split() if not o.startswith("shard="))})
         if summary["n_failed"]:
             images = sum(summary[key] for key in ("n", "n_failed", "n_skipped"))
-            line = f"{summary['n_failed']} of {images} images failed; the records in {store.root / 'records'} say why"
+            line = f"{summary['n_failed']} of {images} images failed: {why([store])} ({store.root / 'records'})"
             failed.append(f"{name}: {line}" if name else line)
         if later := summary.get("draws_failed"):
-            line = f"{later} draws failed; the records in {store.root / 'draws'}/*/records say why"
+            line = f"{later} draws failed: {why(draw_stores(store)[1:])} ({store.root / 'draws'}/*/records)"
             failed.append(f"{name}: {line}" if name else line)
     if summaries:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 240  # a log wraps no lines
@@ -233,9 +235,19 @@ def conclude(jobs: Sequence[Job]) -> list[str]:
                 print(f"sheet: {path}")
         except UserError as error:
             failed.append(str(error))
+    if summaries and not failed and not any(summary["n"] for summary in summaries):
+        print(f"nothing was restored: {summaries[0].get('skipped', 'no image')}")
     for line in failed:
         print_error(line)
     return failed
+
+
+def why(draws: Iterable[Store]) -> str:
+    """The most frequent reason of failures in these draws, and how many others there are."""
+    rows = [row for draw in draws for row in view.rows(draw, ["status", "error"]).to_pylist()]
+    reasons = Counter(row["error"] for row in rows if row["status"] == "failed").most_common()
+    others = f", and {len(reasons) - 1} other reasons" if reasons[1:] else ""
+    return f"{reasons[0][0]}{others}" if reasons else "unknown"
 
 
 def sheets(stores: Sequence[Store]) -> Iterable[Path]:
@@ -250,10 +262,12 @@ def sheets(stores: Sequence[Store]) -> Iterable[Path]:
         shown: dict[str, Any] = {
             column: [read_picture(problem, column, image_id) for image_id in ids] for column in columns(problem)
         }
+        restored = False
         for store, caption in zip(runs, _captions([asdict(request.labels) for request in requests]), strict=True):
             good = finished(store, ids)
             shown[caption] = [read_image(store, image_id) if image_id in good else None for image_id in ids]
-        if any(picture is not None for column in shown.values() for picture in column):
+            restored |= bool(good)
+        if restored:
             labels, hashes = requests[0].labels, [store.run_id.split("-")[-1][:6] for store in runs]
             name = "-".join([labels.task, labels.dataset, *hashes])[:100]
             yield save_sheet(runs[0].results_dir / "figures" / f"{name}.png", shown)

@@ -49,7 +49,8 @@ class RunStatus:
     failed: int
     skipped: int
     complete: bool
-    draws: int = 1  # asked for of each image
+    draws: int = 1  # asked for of an image
+    images: int | None = None  # of so many draws, where others were asked for with fewer
 
     def row(self) -> dict[str, Any]:
         """The line as flat values by name."""
@@ -134,7 +135,8 @@ def statuses(results_dir: str | Path) -> list[RunStatus]:
             counts = [tally(one) for one in draw_stores(store)]
             ok, failed, skipped = (sum(getattr(one, name) for one in counts) for name in ("ok", "failed", "skipped"))
             left, whole = missing(wanted, counts), complete(wanted, counts)
-            one = RunStatus(store.run_id, wanted.labels, ok, left, failed, skipped, whole, wanted.draws)
+            most = wanted.images[-1] if wanted.images[-1] < wanted.images[0] else None
+            one = RunStatus(store.run_id, wanted.labels, ok, left, failed, skipped, whole, wanted.draws, most)
             found.append(one)
     return found
 
@@ -143,8 +145,11 @@ def table(rows: Sequence[RunStatus], beside: Mapping[str, Sequence[str]]) -> str
     """The rows for a terminal, one line a run, with further columns of text `beside`, and a line of totals."""
     flat = [row.row() for row in rows]
     single = all(row.draws == 1 for row in rows)
-    names = [name for name in flat[0] if name != "complete" and not (name == "draws" and single)]
-    columns = {name: [str(line[name]) for line in flat] for name in names} | dict(beside)
+    names = [name for name in flat[0] if name not in ("complete", "images") and not (name == "draws" and single)]
+    columns: dict[str, Sequence[str]] = {name: [str(line[name]) for line in flat] for name in names}
+    if "draws" in columns:
+        columns["draws"] = [f"{row.draws} ({row.images} images)" if row.images else f"{row.draws}" for row in rows]
+    columns |= beside
     words = ("done", "missing", "failed", "skipped")
     counts = ", ".join(f"{sum(line[word] for line in flat)} {word}" for word in words)
     number = f"{len(rows)} run{'s' * (len(rows) != 1)}, {sum(row.complete for row in rows)} complete"

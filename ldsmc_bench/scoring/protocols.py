@@ -5,6 +5,7 @@ summary's `sets`, with `<name>_se`, its standard error, and `<name>_low` and `<n
 several draws are in neither: `calibration` computes them.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -34,6 +35,7 @@ class Protocol:
     fetched: str | None = None
     at: int | None = None
     least: int = 0
+    floor: float = -math.inf
 
 
 PROTOCOLS: Mapping[str, Protocol] = {

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ldsmc_bench.calibration.reliability import Readings, brier, confusion_matrix, log_score, reliability
 from ldsmc_bench.scoring.reference import find_reference
-from ldsmc_bench.text import text_table
+from ldsmc_bench.text import number, text_table
 from ldsmc_bench.toyfaces.attributes import LABELS, VALUES, Face, attributes, ids, labels
 from ldsmc_bench.toyfaces.canvas import SIZE
 from ldsmc_bench.toyfaces.drawing import array, paint
@@ -135,7 +135,7 @@ def summary(attributes: Mapping[str, Readings]) -> str:
             "log score": [f"{log_score(one).mean():.3f}" for one in attributes.values()],
             "ECE": [f"{curve.ece:.3f}" for curve in curves],
             "floor": [f"{curve.ece_floor:.3f}" for curve in curves],
-            "p": [f"{curve.p:.3f}" for curve in curves],
+            "p": [number(curve.p, 3, 0.001) for curve in curves],
             "read rightly, % of each class": [
                 " ".join(f"{100 * share:.0f}" for share in confusion(name).diagonal()) for name in attributes
             ],

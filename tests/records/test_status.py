@@ -11,7 +11,7 @@ import pytest
 from ldsmc_bench.commands.status import main
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.records.record import RunLabels
-from ldsmc_bench.records.status import Request, RunStatus, request, requested, statuses
+from ldsmc_bench.records.status import Request, RunStatus, request, requested, statuses, table
 from ldsmc_bench.records.store import keep, open_store
 from tests.records.kept import RUN, hidden, picture, row, snapshot
 
@@ -121,6 +121,7 @@ def test_the_json_has_one_object_a_run(tmp_path, store, capsys):
             "skipped": 0,
             "complete": True,
             "draws": 1,
+            "images": None,
             "running": 0,
             "jobs": [],
             "images_per_hour": None,
@@ -172,3 +173,12 @@ def test_the_command_needs_neither_torch_nor_hydra_and_reads_results_by_default(
         [sys.executable, "-c", code], cwd=tmp_path, env=here, capture_output=True, text=True, check=True
     )
     assert "1 run, 0 complete: 0 done, 10 missing, 0 failed, 0 skipped" in done.stdout
+
+
+def test_a_run_of_which_some_images_have_more_draws_shows_how_many(tmp_path, store):
+    request(store, replace(WANTED, images=(3, 3, 2)))
+    [row] = statuses(tmp_path)
+    assert (row.draws, row.images) == (3, 2)
+    assert table([row], {}).splitlines()[1].endswith("3 (2 images)")
+    request(store, replace(WANTED, images=(3, 3, 3)))
+    assert table(statuses(tmp_path), {}).splitlines()[1].endswith("  3")

@@ -70,7 +70,8 @@ def test_a_signed_rank_test_of_five_images_detects_nothing(tmp_path: Path, capsy
     assert sentences(tmp_path) == ["Fewer than 6 images detect no difference."]
     # the variance of 1, -1, 1, -1, 1 is 1.2; a difference of 9 would take a single image
     names = ["box inpainting", "toyfaces", "LD-SMC", "PSLD"]
-    assert printed(tmp_path, capsys, "difference=9") == [[*names, "5", "1.10", "--", "6"]]
+    why = "--: too few images in common: to detect a difference takes 6, an sd 2"
+    assert printed(tmp_path, capsys, "difference=9") == [[*names, "5", "1.10", "--", "6"], [why]]
 
 
 def test_the_command_says_how_many_images_a_difference_takes(two: Path, capsys: pytest.CaptureFixture[str]) -> None:

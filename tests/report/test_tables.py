@@ -415,3 +415,17 @@ def test_what_latex_cannot_compile_is_one_line(tmp_path: Path) -> None:
     file.write_text(r"\nosuchcommand")
     with pytest.raises(UserError, match="Undefined control sequence"):
         tables.make_pdf([file])
+
+
+def test_a_p_value_below_its_floor_is_printed_as_that(tmp_path: Path) -> None:
+    made(tmp_path, "ldsmc", "box", psnr([20.0]), sets={"tarp_p": 0.0007})
+    made(tmp_path, "psld", "box", psnr([20.0]), sets={"tarp_p": 0.001})
+    table = table_of(tmp_path, SMALL.replace("[psnr]", "[tarp_p]"))
+    assert printed(table) == {"ldsmc1": "< 0.001", "psld1": "0.001"}
+    assert [line["value"] for line in lines(table)] == ["0.0007", "0.001"]
+    assert "& $<$ 0.001 " in typeset.latex(table) and "| \\< 0.001 |" in typeset.markdown(table)
+
+
+def test_a_folder_without_a_layout_is_one_line_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"my_tables: no layout is there; make a file <name>\.yaml in it with"):
+        load_layouts(tmp_path / "my_tables")

@@ -13,6 +13,7 @@ from ldsmc_bench.report.frame import Images
 from ldsmc_bench.report.select import distinguishing_settings, group_runs, select_runs
 from ldsmc_bench.report.statistics import LEVEL, Estimate, Power
 from ldsmc_bench.report.tables.layout import Layout, Metric
+from ldsmc_bench.text import number
 
 Run = Mapping[str, Any]  # a row of `frame.runs`
 
@@ -83,7 +84,7 @@ def letter(number: int) -> str:
 
 def format_value(metric: Metric, value: float) -> str:
     """The value at the metric's digits, without a sign before zero."""
-    return f"{value:z.{metric.digits}f}"
+    return number(value, metric.digits)
 
 
 def build_table(layout: Layout, runs: pd.DataFrame, images: Images) -> Table | None:

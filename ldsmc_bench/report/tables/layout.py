@@ -10,9 +10,11 @@
     sweep: sample.s                 only runs of which others differ in this alone
 
 Only `title`, `rows` and `metrics` must be there. A metric of conf/metrics.yaml needs its name only; `times` converts
-its unit. A metric is a mean over images, or of a set where its protocol says so or its name begins with `sets.`.
+its unit, and values below its `floor` are printed as `< floor`. A metric is a mean over images, or of a set where its
+protocol says so or its name begins with `sets.`.
 """
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,6 +47,7 @@ class Metric(BaseModel, frozen=True, extra="forbid"):
     digits: int = Field(ge=0, le=12)
     better: Literal["higher", "lower", "one", "none"] = "none"
     times: float = 1.0
+    floor: float = -math.inf
 
     @model_validator(mode="before")
     @classmethod
@@ -52,7 +55,7 @@ class Metric(BaseModel, frozen=True, extra="forbid"):
         given = value if isinstance(value, dict) else {"name": value}
         name = str(given.get("name"))
         if protocol := PROTOCOLS.get(name):
-            return {key: getattr(protocol, key) for key in ("label", "latex", "digits", "better")} | given
+            return {key: getattr(protocol, key) for key in ("label", "latex", "digits", "better", "floor")} | given
         if not {"label", "digits"} <= given.keys():
             raise ValueError(f"{name} has no protocol; give its label and digits too, or {nearest(name, PROTOCOLS)}")
         return {"latex": given["label"], **given}
@@ -87,7 +90,10 @@ def load_layouts(folder: Path = CONF / "table") -> list[Layout]:
     """The layouts of a folder, by name. Raises UserError that names the file and the key at fault."""
     files = sorted(folder.glob("*.yaml"))
     if not files:
-        raise UserError(f"layouts={folder}: holds no layout, <name>.yaml; leave it out for those of conf/table")
+        raise UserError(
+            f"layouts={folder}: no layout is there; make a file <name>.yaml in it with title, rows and metrics, as "
+            f"those of {CONF / 'table'}, or leave layouts out for these"
+        )
     return [load_layout(file) for file in files]
 
 

@@ -12,6 +12,7 @@ from ldsmc_bench.report.select import display_name
 from ldsmc_bench.report.tables import caption
 from ldsmc_bench.report.tables.content import Cell, Row, Table, format_value
 from ldsmc_bench.report.tables.layout import Metric
+from ldsmc_bench.text import number
 
 ARROWS = {"higher": "↑", "lower": "↓", "one": "→ 1", "none": ""}
 LINES = 40  # rows that a page takes
@@ -141,7 +142,7 @@ def _tabular(table: Table, columns: Sequence[Any], blocks: Sequence[Block]) -> s
 
 def _latex_cell(table: Table, metric: Metric, cell: Cell) -> str:
     value, _, error = _text(metric, cell).partition(" ± ")
-    value = value if value == "--" else value.replace("-", "$-$")
+    value = value if value == "--" else escape_latex(value).replace("-", "$-$")
     value = {"best": rf"\textbf{{{value}}}", "second": rf"\underline{{{value}}}"}.get(cell.mark, value)
     raised = ",".join([*([r"\dagger"] if cell.like_best else []), *(table.notes[note] for note in cell.notes)])
     return value + (rf" {{\scriptsize$\pm$ {error}}}" if error else "") + (f"$^{{{raised}}}$" if raised else "")
@@ -166,6 +167,7 @@ def _markdown_panel(table: Table, columns: Sequence[Any]) -> list[str]:
 
 def _markdown_cell(table: Table, metric: Metric, cell: Cell) -> str:
     value, plus_minus, error = _text(metric, cell).partition(" ± ")
+    value = _escape_markdown(value)
     value = {"best": f"**{value}**", "second": f"<ins>{value}</ins>"}.get(cell.mark, value)
     raised = ",".join(table.notes[note] for note in cell.notes)
     return value + plus_minus + error + (" †" if cell.like_best else "") + (f" <sup>{raised}</sup>" if raised else "")
@@ -180,8 +182,8 @@ def _text(metric: Metric, cell: Cell) -> str:
     """`24.13 ± 0.21`; without an error where it is zero or unknown; `--` without a number."""
     if cell.estimate is None:
         return "--"
-    error = cell.estimate.se
-    return format_value(metric, cell.estimate.value) + (f" ± {format_value(metric, error)}" if error else "")
+    value, error = number(cell.estimate.value, metric.digits, metric.floor), cell.estimate.se
+    return f"{value} ± {format_value(metric, error)}" if error else value
 
 
 def _panels(table: Table) -> list[Sequence[Any]]:
