@@ -39,7 +39,7 @@ PAGES = [
     ),
 ]
 LANGUAGES = {"python", "yaml", "sh", "text", "bibtex"}
-OTHERS = ("cd", "export", "git", "pip", "scancel", "wandb")  # commands that are not ours to try
+OTHERS = ("cd", "export", "git", "pip", "scancel", "tar", "wandb")  # commands that are not ours to try
 
 
 class Block(NamedTuple):
