@@ -15,6 +15,8 @@ COMMANDS = {
     "power": ("commands.power", "which differences the images detect, and how many a wished one takes"),
     "preflight": ("commands.preflight", "check a sweep before it runs, and estimate its time"),
     "fetch": ("fetch.__main__", "download checkpoints and the networks of metrics"),
+    "publish": ("commands.publish", "pack finished runs, for others to merge"),
+    "merge": ("commands.merge", "take in the runs that others published"),
     "rescore": ("commands.rescore", "add metrics that finished runs lack"),
     "reference": ("commands.reference", "statistics of a folder of pictures, for FID and KID"),
     "tune": ("commands.tune", "choose hyper-parameters among what experiment=tune_toyfaces ran"),

@@ -77,7 +77,7 @@ def requested(store: Store) -> Request | None:
     """The latest request of a run; None before the first."""
     path = store.root / "requested.json"
     try:
-        return _request(json.loads(path.read_bytes()))
+        return request_of(json.loads(path.read_bytes()))
     except (FileNotFoundError, LookupError, ValueError, TypeError):
         return None
     except OSError as error:
@@ -89,12 +89,12 @@ def asked(store: Store) -> Request | None:
     if noted := requested(store):
         return noted
     try:
-        return _request({"images": [0], **read(store, list(outcomes(store))[:1])[0]})
+        return request_of({"images": [0], **read(store, list(outcomes(store))[:1])[0]})
     except (LookupError, ValueError, TypeError):
         return None
 
 
-def _request(values: Mapping[str, Any]) -> Request:
+def request_of(values: Mapping[str, Any]) -> Request:
     """A request from JSON. Raises LookupError, ValueError or TypeError for any other content."""
     labels: dict[str, Any] = {
         name: printable(values[name]) if kind is str else int(values[name])  # a name may be read as a number

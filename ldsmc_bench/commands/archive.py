@@ -1,0 +1,73 @@
+"""Archives of runs: a zip file of a results folder's own files, and of `manifest.json`.
+
+The manifest names who published it and the SHA-256 of every file. The same runs give the same bytes, so that archives
+can lie in a git repository.
+"""
+
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.files import replacing
+
+MANIFEST, FORMAT, SUFFIX = "manifest.json", 1, ".zip"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What an archive holds: its files by name, digests checked."""
+
+    path: Path
+    by: str
+    files: Mapping[str, bytes]
+
+    def below(self, folder: str) -> dict[str, bytes]:
+        """The files below a folder, by their names from there on."""
+        return {name.removeprefix(folder): data for name, data in self.files.items() if name.startswith(folder)}
+
+
+def pack(out: Path, files: Mapping[str, Path], by: str) -> None:
+    """Write an archive of these files, whose bytes depend on nothing else. Raises UserError if it cannot be written."""
+    data = {name: path.read_bytes() for name, path in sorted(files.items())}
+    digests = {name: digest(one) for name, one in data.items()}
+    manifest = json.dumps({"format": FORMAT, "by": by, "files": digests}, indent=1).encode()
+    with replacing(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, one in {MANIFEST: manifest, **data}.items():
+            how = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
+            archive.writestr(zipfile.ZipInfo(name), one, how)  # with a fixed date
+
+
+def unpack(path: Path) -> Archive:
+    """Read an archive whole. Raises UserError where it is damaged, incomplete, or was not made by `publish`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            data = {name: archive.read(name) for name in archive.namelist()}
+        manifest = json.loads(data.pop(MANIFEST))
+        digests, by = dict(manifest["files"]), str(manifest["by"])
+    except (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, NotImplementedError) as error:
+        raise UserError(f"{path}: not an archive of publish, or damaged ({error}); ask for it again") from error
+    if manifest.get("format") != FORMAT:
+        raise UserError(
+            f"{path}: of format {manifest.get('format')}; this version reads {FORMAT}: update one of the two"
+        )
+    if wrong := {name for name in data if digest(data[name]) != digests.get(name) or not belongs(name)} | (
+        digests.keys() - data.keys()
+    ):
+        raise UserError(f"{path}: {min(wrong)} is not what was published; ask for the archive again")
+    return Archive(path, by, data)
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def belongs(name: str) -> bool:
+    """Whether a file belongs in a results folder: in `runs/<id>/` or `problems/<id>/`, and nowhere else."""
+    parts = PurePosixPath(name).parts
+    plain = all(part not in ("..", ".") and not part.startswith(".") and "\\" not in part for part in parts)
+    return plain and len(parts) > 2 and parts[0] in ("runs", "problems") and name == "/".join(parts)

@@ -1,0 +1,165 @@
+"""Two stores made apart become one: `publish` packs runs, `merge` takes them in or refuses what contradicts."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import ldsmc_bench as lb
+from ldsmc_bench.commands import merge, publish
+from ldsmc_bench.commands.archive import digest
+from ldsmc_bench.records.status import statuses
+from tests.commands import tiny
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _made(tmp_path_factory.mktemp("ours"), "method=latent_dps", "n_images=2")
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the same run on one image more, two draws of it, and another run."""
+    folder = tmp_path_factory.mktemp("theirs")
+    _made(folder, "method=latent_dps", "n_images=3", "draws=2")
+    return _made(folder, "method=psld", "n_images=2")
+
+
+def _made(folder: Path, *arguments: str) -> Path:
+    done = tiny(folder, *arguments)
+    assert done.code == 0, done.err
+    return folder / "results"
+
+
+@pytest.fixture
+def here(ours: Path, tmp_path: Path) -> Path:
+    """A store of its own that holds our run."""
+    packed = tmp_path / "ours.zip"
+    assert publish.main([f"out={packed}", f"results_dir={ours}"]) == 0
+    assert merge.main([str(packed), f"results_dir={tmp_path / 'results'}"]) == 0
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def packed(theirs: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "theirs.zip"
+    assert publish.main([f"out={path}", f"results_dir={theirs}", "by=Ada", "pictures=1"]) == 0
+    return path
+
+
+def test_the_merged_store_has_the_rows_of_both(here: Path, theirs: Path, packed: Path) -> None:
+    assert merge.main([str(packed), f"results_dir={here}"]) == 0
+    rows, expected = (lb.load_results(one).sort_values(["run_id", "draw", "image_id"]) for one in (here, theirs))
+    assert len(rows) == 2 * 3 + 2
+    keys = ["run_id", "draw", "image_id", "psnr"]  # theirs are of the same code and machine
+    assert rows[keys].to_numpy().tolist() == expected[keys].to_numpy().tolist()
+    assert all(one.complete for one in statuses(here)) and {one.done for one in statuses(here)} == {6, 2}
+    (noted,) = [json.loads(path.read_text()) for path in here.glob("runs/*psld*/merged.jsonl")]
+    assert noted == {"by": "Ada", "sha256": digest(packed.read_bytes()), "rows": 2}
+
+
+def test_a_second_time_adds_nothing(here: Path, packed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert merge.main([str(packed), f"results_dir={here}"]) == 0
+    before = _files(here)
+    capsys.readouterr()
+    assert merge.main([str(packed), f"results_dir={here}"]) == 0
+    assert capsys.readouterr().out.count("all of it is here") == 2
+    assert _files(here) == before
+
+
+def test_the_same_command_finds_the_merged_run(here: Path, theirs: Path, tmp_path: Path) -> None:
+    assert publish.main([f"out={tmp_path / 'whole.zip'}", f"results_dir={theirs}"]) == 0
+    assert merge.main([str(tmp_path / "whole.zip"), f"results_dir={here}"]) == 0
+    before = {path: path.stat().st_mtime_ns for path in here.glob("runs/*/records/*.json")}
+    assert tiny(here.parent, "method=latent_dps", "n_images=3").code == 0
+    assert {path: path.stat().st_mtime_ns for path in here.glob("runs/*/records/*.json")} == before
+
+
+def test_an_archive_has_the_same_bytes_each_time(theirs: Path, packed: Path, tmp_path: Path) -> None:
+    assert publish.main([f"out={tmp_path / 'again.zip'}", f"results_dir={theirs}", "by=Ada", "pictures=1"]) == 0
+    assert (tmp_path / "again.zip").read_bytes() == packed.read_bytes()
+    with zipfile.ZipFile(packed) as archive:
+        pictures = [name for name in archive.namelist() if "/images/" in name]
+    assert len(pictures) == 3  # of the first image: two draws of one run, one of the other
+
+
+def test_a_folder_takes_an_archive_a_run(here: Path, theirs: Path, tmp_path: Path) -> None:
+    assert publish.main([f"out={tmp_path / 'board'}", f"results_dir={theirs}", "truths=false"]) == 0
+    archives = sorted((tmp_path / "board").glob("*.zip"))
+    assert [path.stem for path in archives] == sorted(path.name for path in (theirs / "runs").glob("[!.]*"))
+    assert merge.main([str(tmp_path / "board"), f"results_dir={here}"]) == 0
+    assert len(list(here.glob("problems/*/truth/*.png"))) == 2  # ours
+
+
+def test_what_contradicts_is_refused_and_nothing_is_written(
+    here: Path, packed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (record,) = here.glob("runs/latent_dps-*/records/test-000001.json")
+    changed = json.loads(record.read_text())
+    changed["metrics"]["psnr"] *= 1.2
+    record.write_text(json.dumps(changed))
+    before = _files(here)
+    assert merge.main([str(packed), f"results_dir={here}"]) == 2
+    error = capsys.readouterr().err
+    assert "contradicts" in error and "test-000001: psnr" in error
+    assert _files(here) == before
+
+
+def _forged(change: Callable[[dict[str, bytes]], None], path: Path) -> None:
+    """Change the files of an archive, and its manifest with them."""
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    manifest = json.loads(files.pop("manifest.json"))
+    change(files)
+    manifest["files"] = {name: digest(data) for name, data in files.items()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {"manifest.json": json.dumps(manifest).encode(), **files}.items():
+            archive.writestr(name, data)
+
+
+def _outside(files: dict[str, bytes]) -> None:
+    files["runs/../../evil.json"] = b"{}"
+
+
+def _renamed(files: dict[str, bytes]) -> None:
+    for name in [name for name in files if "runs/psld" in name]:
+        files[name.replace("runs/psld", "runs/best")] = files.pop(name)
+
+
+@pytest.mark.parametrize(("change", "word"), [(_outside, "evil.json"), (_renamed, "is not the id")])
+def test_a_forged_archive_is_refused(
+    change: Callable[[dict[str, bytes]], None],
+    word: str,
+    here: Path,
+    packed: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _forged(change, packed)
+    before = _files(here.parent)
+    assert merge.main([str(packed), f"results_dir={here}"]) == 2
+    assert word in capsys.readouterr().err
+    assert _files(here.parent) == before
+
+
+def test_a_damaged_archive_is_refused(here: Path, packed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = packed.read_bytes()
+    middle = len(data) // 2
+    for broken in (data[:middle], data[:middle] + bytes([data[middle] ^ 255]) + data[middle + 1 :], b""):
+        packed.write_bytes(broken)
+        assert merge.main([str(packed), f"results_dir={here}"]) == 2
+        assert "theirs.zip" in capsys.readouterr().err
+
+
+def test_an_unfinished_or_unknown_run_is_named(ours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert publish.main([f"out={tmp_path / 'x.zip'}", f"results_dir={ours}", "runs=latent_dp"]) == 2
+    assert "no such run" in capsys.readouterr().err
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".view" not in path.parts
+    }
