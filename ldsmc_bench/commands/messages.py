@@ -45,8 +45,8 @@ def _explain(error: Exception, arguments: Sequence[str]) -> str | None:
                 method = group.removeprefix("variant/")
                 return f"variant={choice}: {method} has no such variant; {nearest(choice, error.options)}"
             own = any(one.startswith(("--config-dir", "-cd")) for one in arguments)
-            hint = "" if own else " (for one of your own add --config-dir FOLDER)"
-            return f"{group}={choice}: no such {group}{hint}; {nearest(choice, error.options)}"
+            hint = "" if own else "; for one of your own add --config-dir FOLDER"
+            return f"{group}={choice}: no such {group}; {nearest(choice, error.options)}{hint}"
         case OverrideParseException():
             problem = str(error).removeprefix(f"Error parsing override '{error.override}'").strip().splitlines()[0]
             problem = problem.split(" expecting {")[0]  # a list of the grammar's tokens
