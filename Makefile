@@ -60,7 +60,7 @@ figures: $(READY)  ## curves, cost fronts and ESS from the store, into results/f
 page: $(READY)  ## all results as one page for a browser, results/page/index.html
 	$(RUN) -m ldsmc_bench page
 
-tables: $(READY)  ## the tables of conf/table as LaTeX, Markdown and CSV, in results/tables
+tables: $(READY)  ## the tables of conf/table as LaTeX, Markdown, CSV and Parquet, in results/tables
 	$(RUN) -m ldsmc_bench tables
 
 tables-pdf: $(READY)  ## and as one PDF, where pdflatex is installed

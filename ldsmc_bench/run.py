@@ -46,7 +46,8 @@ def run(cfg: DictConfig) -> Store:
     ids = list(dataset.ids[: settings.n_images])
     own_trial = settings.config["dataset"].get("trial")  # which makes all draws of an image at once, in one row
     rows = 1 if own_trial else settings.draws
-    request(store, Request((len(ids),) * rows, settings.labels, tuple(ids[:FIRST])), there=len(dataset.ids))
+    split = settings.config["dataset"].get("split")
+    request(store, Request((len(ids),) * rows, settings.labels, tuple(ids[:FIRST]), split), there=len(dataset.ids))
     set_changed_aside(store, dataset)
     pairs = range(rows * len(ids))[settings.shard :: settings.shards]  # all images of a draw, then of the next
     mine = [Draw(ids[pair % len(ids)], pair // len(ids)) for pair in pairs]

@@ -44,7 +44,7 @@ def test_a_table_and_figures_are_made_of_each_task(drawn: tuple[Path, Done]) -> 
     assert rows.keys() == there - {"coverage_90"}, "of four draws, both coverages are of 60 %"
     latex = table.with_suffix(".tex").read_text()
     assert "\\toprule" in latex and r"coverage of 60\,\%" in latex
-    assert r"\caption{box inpainting, toyfaces: 4 draws of each image." in latex
+    assert r"\caption{box inpainting, toyfaces: 4 draws of each image, 3 images" in latex
     written = {path.name for path in (folder / "results" / "figures").glob("*.png")}
     assert {f"{kind}-box-toyfaces-4.png" for kind in ("ranks", "tarp", "sbc")} <= written
     assert {f"draws-{run.name}.png" for run in runs(folder)} <= written

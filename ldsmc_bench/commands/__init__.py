@@ -8,7 +8,7 @@ from ldsmc_bench.errors import UserError, nearest
 # By word, the module of its `main`, which is imported once it is asked for, and a line for --help.
 COMMANDS = {
     "status": ("commands.status", "images of each run that are done, missing, failed; jobs in the queue"),
-    "tables": ("report.tables.__main__", "the tables of a paper, as LaTeX, Markdown and CSV"),
+    "tables": ("report.tables.__main__", "the tables of a paper, as LaTeX, Markdown, CSV and Parquet"),
     "figures": ("report.figures.__main__", "curves against particles, steps and compute"),
     "page": ("report.page.__main__", "all results as one page for a browser"),
     "calibration": ("commands.calibration", "are draws those of the posterior? Of runs with draws=K"),

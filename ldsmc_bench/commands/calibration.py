@@ -250,9 +250,7 @@ def save_table(
         run_id: pd.DataFrame.from_dict({name: one.scores.scalars() for name, one in images.items()}, orient="index")
         for run_id, images in judged.items()
     }
-    table = build_table(layout, runs, scores)
-    assert table is not None
-    path = write(table, folder)
+    path = write(build_table(layout, runs, scores), folder)
     return path.with_name(f"{path.stem}.{{{','.join(WRITERS)}}}")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
@@ -36,6 +36,9 @@ from ldsmc_bench.report.sheet import ROWS, save_sheet
 from ldsmc_bench.report.table import COST, table, with_error
 from ldsmc_bench.running.progress import stoppable
 from ldsmc_bench.scoring.protocols import PROTOCOLS
+
+if TYPE_CHECKING:
+    from ldsmc_bench.report.frame import Images
 
 log = logging.getLogger(__name__)
 PATHS = ("results_dir", "dataset.root", "dataset.labels", "dataset.list", "prior.path")
@@ -229,7 +232,7 @@ def conclude(jobs: Sequence[Job]) -> list[str]:
             failed.append(f"{name}: {line}" if name else line)
     if summaries:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 240  # a log wraps no lines
-        print(f"\n{table(summaries, width=width)}")
+        print(f"\n{table(summaries, width=width, images=_images(stores, summaries))}")
         try:
             for path in sheets([store for store in stores.values() if concluded(store)]):
                 print(f"sheet: {path}")
@@ -248,6 +251,19 @@ def why(draws: Iterable[Store]) -> str:
     reasons = Counter(row["error"] for row in rows if row["status"] == "failed").most_common()
     others = f", and {len(reasons) - 1} other reasons" if reasons[1:] else ""
     return f"{reasons[0][0]}{others}" if reasons else "unknown"
+
+
+def _images(stores: Mapping[str, Store], summaries: Sequence[Mapping[str, Any]]) -> "Images":
+    """The images of runs, where there is something to compare, or particles."""
+    if len(summaries) < 2 and not any(summary.get("particles", 1) > 1 for summary in summaries):
+        return {}
+    from ldsmc_bench.report import frame  # and pandas with it
+
+    found: dict[str, Any] = {}
+    with suppress(UserError, OSError):  # the summaries are printed in any case
+        for summary in summaries:
+            found |= frame.images(frame.rows(stores[summary["run_id"]].results_dir, [summary["run_id"]]))
+    return found
 
 
 def sheets(stores: Sequence[Store]) -> Iterable[Path]:

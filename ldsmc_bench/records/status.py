@@ -31,6 +31,7 @@ class Request:
     images: tuple[int, ...]
     labels: RunLabels
     first: tuple[str, ...] = ()  # ids, for sheets and panels that show the same images of all runs
+    split: str | None = None  # the part of the data set, which its digest tells apart but does not name
 
     @property
     def draws(self) -> int:
@@ -69,7 +70,7 @@ def request(store: Store, wanted: Request, there: int = sys.maxsize) -> None:
             asked = tuple(min(max(pair), there) for pair in zip_longest(before, wanted.images, fillvalue=0))
             if before == asked:
                 return
-            note = {"images": asked, **asdict(wanted.labels), "first": wanted.first}
+            note = {"images": asked, **asdict(wanted.labels), "first": wanted.first, "split": wanted.split}
             (replace if path.exists() else publish)(path, (json.dumps(note) + "\n").encode())
 
 
@@ -102,7 +103,8 @@ def request_of(values: Mapping[str, Any]) -> Request:
         if name in values
     }
     images, *later = map(int, values["images"])  # every request is for draw 0
-    return Request((images, *later), RunLabels(**labels), tuple(map(printable, values.get("first", ()))))
+    first, split = tuple(map(printable, values.get("first", ()))), values.get("split")
+    return Request((images, *later), RunLabels(**labels), first, split and printable(split))
 
 
 def complete(wanted: Request, counts: Sequence[Tally]) -> bool:

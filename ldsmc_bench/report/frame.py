@@ -19,7 +19,7 @@ from ldsmc_bench.text import printable_values
 
 LABELS = ["method", "variant", "task", "dataset", "prior"]  # names
 RUN = ["run_id", *LABELS, "steps", "particles", "seed"]
-COUNTS = ["n", "n_failed", "n_skipped", "n_requested", "draws", "complete", "skipped"]
+COUNTS = ["n", "n_failed", "n_skipped", "n_requested", "draws", "complete", "skipped", "split"]
 IDENTITY = "identity"
 ROW = ["run_id", "image_id", "status", "error"]
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
@@ -32,10 +32,10 @@ def runs(results_dir: str | Path) -> pd.DataFrame:
 
     `run_id method variant task dataset prior steps particles seed`; `n` images that are done, `n_failed`, `n_skipped`,
     `n_requested`, `draws` asked for of each image, `complete` (see `records.status.complete`), `skipped` (the reason,
-    or None); `sample.<argument>` of the sampler, `sets.<name>` of the summary, and every other value of config.yaml by
-    its dotted name (`task.noise_std`, `precision`, `prior.digest`, …). An absent value is NaN or None. `identity` has
-    all values of config.yaml but the seed, as exact text by column name. Raises UserError if the results folder cannot
-    be read.
+    or None), `split` of the data set; `sample.<argument>` of the sampler, `sets.<name>` of the summary, and every other
+    value of config.yaml by its dotted name (`task.noise_std`, `precision`, `prior.digest`, …). An absent value is NaN
+    or None. `identity` has all values of config.yaml but the seed, as exact text by column name. Raises UserError if
+    the results folder cannot be read.
     """
     lines = [_run(store, request) for store in stores(results_dir) if (request := asked(store)) is not None]
     columns = dict.fromkeys([*RUN, *COUNTS, *(name for line in lines for name in line)])
@@ -124,6 +124,7 @@ def _run(store: Store, request: Request) -> dict[str, Any]:
         "draws": request.draws,
         "complete": complete(request, counts),
         "skipped": count.reason,
+        "split": request.split,
         **dict(_flat(sets if isinstance(sets, dict) else {}, "sets.")),
         # A run whose config.yaml is not legible is like no other.
         IDENTITY: {key: _exact(value) for key, value in values.items() if key != "seed"} or {"run_id": store.run_id},

@@ -6,6 +6,7 @@ that are alike are averaged or joined.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -18,26 +19,48 @@ from ldsmc_bench.report.tables.layout import Layout
 FIRST = ("variant", "particles", "steps", "prior", "dataset", "task")  # named sooner than a sampler's argument
 ALIASES = {"steps": "sample.steps", "particles": "sample.particles"}  # arguments that are labels too
 SHORT = {"particles": "N", "gibbs_iterations": "gibbs"}
+PROTOCOL = ("steps", "n_images", "split")  # runs that differ in them are no rivals, unless a table asks for them
 LONGEST = 24  # characters of a value in a label
 # Names of methods, tasks and data sets as readers know them; others keep the name they have.
-NAMES: Mapping[str, Mapping[str, str]] = yaml.safe_load((CONF / "names.yaml").read_text("utf-8"))
+NAMES: dict[str, Mapping[str, str]] = yaml.safe_load((CONF / "names.yaml").read_text("utf-8"))
+SHORT_NAMES = NAMES.pop("short")
 
 
-def select_runs(layout: Layout, runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs of a table: those that its layout asks for and that have a record."""
-    keys = [key for key in (*layout.rows, *layout.blocks, layout.columns, layout.sweep, *layout.runs) if key]
+def select_runs(layout: Layout, runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The runs of a table: those that its layout asks for, of one protocol; and a line on those of others, or ""."""
+    runs = runs.assign(n_images=runs.n_requested)
+    keys = [key for key in (*layout.named, layout.sweep, *layout.where) if key]
     if any(key not in runs for key in keys):
-        return runs.iloc[:0]
-    selected = runs[["n", "n_failed", "n_skipped"]].sum(axis=1) > 0
-    for key, wanted in layout.runs.items():
-        values = wanted if isinstance(wanted, list) else [wanted]
-        if key in LABELS:
-            values = [None if value is None else str(value) for value in values]
-        selected &= runs[key].isin(values) | (runs[key].isna() & (None in values))
+        return runs.iloc[:0], ""
+    selected = runs[["n", "n_failed", "n_skipped", "n_requested"]].sum(axis=1) > 0
+    for key, wanted in layout.where.items():
+        selected &= runs[key].isin(_wanted(key, wanted)) | (runs[key].isna() & (None in wanted))
     for key in keys:
-        if key not in layout.runs:  # a run whose argument is null has it too
+        if key not in layout.where:  # a run whose argument is null has it too
             selected &= runs[key].notna() | runs.method.isin(runs.method[runs[key].notna()])
-    return runs[selected] if layout.sweep is None else select_sweep(runs[selected], layout.sweep)
+    runs = runs[selected] if layout.sweep is None else select_sweep(runs[selected], layout.sweep)
+    return select_protocol(runs, [key for key in PROTOCOL if key not in keys])
+
+
+def select_protocol(runs: pd.DataFrame, keys: Sequence[str]) -> tuple[pd.DataFrame, str]:
+    """Of the runs on each data set, those with the values of `keys` for which most images are done; and a line that
+    names the values of the others, or ""."""
+    kept, others = [runs.iloc[:0]], []
+    for _, of_dataset in group_runs(runs, ["dataset"]):
+        groups = group_runs(of_dataset, keys)
+        most = max(groups, key=lambda group: group[1].n.sum())
+        kept.append(most[1])
+        for values, group in groups:
+            if group is not most[1]:
+                differing = [(key, v) for key, v, used in zip(keys, values, most[0], strict=True) if v != used]
+                how = " ".join(f"where={key}={'null' if v is None else display_name(key, v)}" for key, v in differing)
+                others.append(f"{len(group)} run{'s' * (len(group) > 1)} (chosen by {how})")
+    return pd.concat(kept).sort_index(), f"left out: {', '.join(others)}" if others else ""
+
+
+def _wanted(key: str, values: Iterable[Any]) -> list[Any]:
+    """Values that a layout names, as the runs have them: names as text."""
+    return [str(value) if key in (*LABELS, "split") and value is not None else value for value in values]
 
 
 def select_sweep(runs: pd.DataFrame, key: str) -> pd.DataFrame:
@@ -50,7 +73,7 @@ def select_sweep(runs: pd.DataFrame, key: str) -> pd.DataFrame:
 def distinguishing_settings(runs: pd.DataFrame, keys: Sequence[str] = (), ignored: Sequence[str] = ()) -> list[str]:
     """A minimal list of settings that distinguishes runs with equal `keys` (seeds aside), `ignored` ones left out. It
     ends with `run_id` where runs with equal settings are still not one run in several seeds."""
-    no_setting = {"run_id", "seed", "method", IDENTITY, *COUNTS, *ALIASES.values(), *ignored}
+    no_setting = {"run_id", "seed", "method", "n_images", IDENTITY, *COUNTS, *ALIASES.values(), *ignored}
     candidates = [name for name in runs.columns if name not in no_setting and not name.startswith("sets.")]
     candidates.sort(key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
     chosen: list[str] = []
@@ -113,13 +136,21 @@ def curves(runs: pd.DataFrame, axis: str) -> Iterator[tuple[str, pd.DataFrame]]:
         yield join_label("", labels[group["run_id"].iloc[0]]).strip(), group.sort_values([axis, "seed"])
 
 
-def group_runs(runs: pd.DataFrame, keys: Sequence[str]) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:
-    """The runs by their values of `keys`, absent ones as None, in the order of names and numbers."""
+def group_runs(
+    runs: pd.DataFrame, keys: Sequence[str], where: Mapping[str, Sequence[Any]] = MappingProxyType({})
+) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """The runs by their values of `keys`, absent ones as None, in the order of `where`, else of names and numbers."""
+    orders = {key: _wanted(key, values) for key, values in where.items()}
+
+    def place(key: str, value: Any) -> tuple[Any, ...]:
+        listed = orders.get(key, [])
+        return listed.index(value) if value in listed else len(listed), *sort_key(key, value)
+
     groups = []
     for _, group in runs.groupby(key_texts(runs, keys), sort=False):
         values = [group[key].tolist()[0] for key in keys]  # Python's numbers, which are sorted as such
         groups.append((tuple(None if pd.isna(value) else value for value in values), group))
-    return sorted(groups, key=lambda group: [*map(sort_key, keys, group[0])])
+    return sorted(groups, key=lambda group: [*map(place, keys, group[0])])
 
 
 def identity_texts(runs: pd.DataFrame, but: Iterable[str] = ()) -> pd.Series:
@@ -139,7 +170,7 @@ def key_texts(runs: pd.DataFrame, keys: Iterable[str]) -> pd.Series:
 
 def _exact_texts(runs: pd.DataFrame, key: str) -> pd.Series:
     """The exact values of a column as text, "" where there is none."""
-    if key in (*LABELS, "steps", "particles", "seed", "run_id"):
+    if key in (*LABELS, *PROTOCOL, "particles", "seed", "run_id"):
         return runs[key].map(str)
     return runs[IDENTITY].map(lambda identity: identity.get(key, ""))
 

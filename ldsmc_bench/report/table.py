@@ -1,20 +1,34 @@
-"""The table of finished runs that a sweep ends with in the terminal."""
+"""The table of finished runs that a sweep ends with in the terminal, and what it shows in a sentence.
+
+Pandas and the room of tables take a second to import, and are imported where there is something to compare.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from ldsmc_bench.records.summary import IDENTITY
 from ldsmc_bench.scoring.protocols import PROTOCOLS, Protocol
 from ldsmc_bench.text import text_table
 
+if TYPE_CHECKING:
+    from ldsmc_bench.report.frame import Images
+    from ldsmc_bench.report.tables.content import Cell
+
 Summary = Mapping[str, Any]
 MISSING = "--"
+BEST, TIED = "●", "†"
+PROBLEM = ("task", "dataset", "seed")  # what runs share that have the same measurements
+MOST = 4  # names in a sentence
+PREFERRED = ("lpips_vgg", "toyfaces_perceptual", "psnr")  # of which the sentence speaks: the first that runs have
 
 
-def table(summaries: Sequence[Summary], *, width: int = 160) -> str:
+def table(summaries: Sequence[Summary], *, width: int = 160, images: "Images" = MappingProxyType({})) -> str:
     """One row for each summary (see `summarise`), in the order given, beginning with the labels that vary.
 
+    With the runs' `images` (see `frame.images`) there is the ESS of particles, and runs on one problem are compared as
+    in the tables of papers: marks for the best and for what a paired test cannot distinguish from it, and a sentence.
     Labels that all runs share are printed above. Columns that do not fit into `width` characters follow in further
     blocks. A missing number is `--`. Reasons for skipping and warnings of the set metrics follow the footnote, each
     once. Raises ValueError without summaries.
@@ -30,11 +44,103 @@ def table(summaries: Sequence[Summary], *, width: int = 160) -> str:
     had = {name for s in summaries for name in (*s["metrics"], *s["sets"])} & PROTOCOLS.keys()
     order = [*(name for name in PROTOCOLS if name != "misfit"), "misfit"]
     metrics = [PROTOCOLS[name] for name in order if name in (had or ("psnr", "ssim", "misfit"))]
-    columns = {key: [str(s.get(key, MISSING)) for s in summaries] for key in varying}
-    columns |= {metric.label: [_metric(metric, s) for s in summaries] for metric in metrics}
+    columns = {key: [_label(key, s) for s in summaries] for key in varying}
+    names = [" ".join(f"N={c}" if key == "particles" else c for key, c in zip(varying, of_run, strict=True)
+                      if key not in PROBLEM) for of_run in zip(*columns.values(), strict=True)]  # fmt: skip
+    ranked = {metric.name: _ranked(metric, summaries, images) for metric in metrics if metric.per == "image"}
+    for metric in metrics:
+        columns[metric.label] = _marked([_metric(metric, s) for s in summaries], ranked.get(metric.name, []))
+    if ess := _effective_sizes(summaries, images):
+        columns["ESS"] = ess
     columns |= {heading: [cell(s) for s in summaries] for heading, cell in COST.items()}
     body = text_table(columns, repeat=len(varying), width=width, rule=True)
-    return "\n".join([" ".join(shared), body, *_footnotes(metrics, summaries)]) + "\n"
+    marked = {name for name, cells in ranked.items() if any(cell.mark for cell in cells)}
+    tests = [f"{BEST} best, {TIED} not distinguishable from it by a paired test (Wilcoxon on common images, Holm)"]
+    spoken = next((metric for name in PREFERRED for metric in metrics if metric.name == name and name in marked), None)
+    findings = _findings(spoken, summaries, names, ranked[spoken.name]) if spoken else []
+    return (
+        "\n".join([" ".join(shared), body, *_footnotes(metrics, summaries), *(tests if marked else []), *findings])
+        + "\n"
+    )
+
+
+def _label(key: str, summary: Summary) -> str:
+    from ldsmc_bench.report.select import display_name
+
+    return display_name(key, summary[key]) if summary.get(key) is not None else MISSING
+
+
+def _problems(summaries: Sequence[Summary]) -> list[list[int]]:
+    """The places of runs on one problem, for each that has two runs or more."""
+    problems: dict[tuple[str, ...], list[int]] = {}
+    for i, summary in enumerate(summaries):
+        problems.setdefault(tuple(str(summary.get(key)) for key in PROBLEM), []).append(i)
+    return [places for places in problems.values() if len(places) > 1]
+
+
+def _ranked(metric: Protocol, summaries: Sequence[Summary], images: "Images") -> list["Cell"]:
+    """A cell for each run, ranked and tested among those on its problem; none where nothing can be compared."""
+    if not images or metric.better == "none" or not _problems(summaries):
+        return []
+    from ldsmc_bench.report import statistics
+    from ldsmc_bench.report.tables.content import Cell, rank
+    from ldsmc_bench.report.tables.layout import Metric
+
+    tables = [statistics.by_image([s["run_id"]], images, metric.name) for s in summaries]
+    cells = [Cell(statistics.mean(t), by_image=t.mean(axis=1)) if len(t) else Cell() for t in tables]
+    for places in _problems(summaries):
+        rank(Metric.model_validate(metric.name), [cells[i] for i in places])
+    return cells
+
+
+def _marked(texts: Sequence[str], cells: Sequence["Cell"]) -> list[str]:
+    """The texts with their marks, all as wide as if they had one."""
+    if not any(cell.mark for cell in cells):
+        return list(texts)
+    marks = [BEST if cell.mark == "best" else TIED if cell.like_best else " " for cell in cells]
+    return [f"{text} {mark}" for text, mark in zip(texts, marks, strict=True)]
+
+
+def _effective_sizes(summaries: Sequence[Summary], images: "Images") -> list[str]:
+    """`1.2 of 5`: the mean over steps and images; empty where no run has particles."""
+    cells = []
+    for summary in summaries:
+        rows, particles = images.get(summary["run_id"]), summary.get("particles", 1)
+        if rows is None or particles == 1 or "diagnostics.ess" not in rows:
+            cells.append(MISSING)
+        else:
+            cells.append(f"{rows['diagnostics.ess'].mean():.1f} of {particles}")
+    return cells if any(cell != MISSING for cell in cells) else []
+
+
+def _findings(
+    metric: Protocol, summaries: Sequence[Summary], names: Sequence[str], cells: Sequence["Cell"]
+) -> list[str]:
+    """A sentence for each problem: which run is best, which are not distinguishable from it, and which are worse."""
+    from ldsmc_bench.report.statistics import LEAST
+
+    sentences = []
+    for places in _problems(summaries):
+        best = [names[i] for i in places if cells[i].mark == "best"]
+        tied = [names[i] for i in places if cells[i].like_best]
+        others = [(names[i], cells[i].power) for i in places if not cells[i].like_best and cells[i].mark != "best"]
+        worse = [name for name, power in others if power and power.n]
+        if best and (tied or worse):
+            n = min(estimate.n for i in places if (estimate := cells[i].estimate))
+            few = f" (no test can with fewer than {LEAST})" if n < LEAST else ""
+            what = f"{_listed(best)} best in {metric.label}; not distinguishable from it: {_listed(tied) or 'none'}"
+            if not worse:
+                what = f"nothing is distinguishable from the best in {metric.label}, {_listed(best)}{few}"
+            where = f"{_label('task', summaries[places[0]])}, {n} image{'s' * (n > 1)}"
+            sentences.append(f"{where}: {what}" + (f"; worse: {_listed(worse)}" if worse else ""))
+    return sentences
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`a, b and c`; only the number of many."""
+    if len(names) > MOST:
+        return f"{len(names)} others"
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def with_error(value: float | None, error: float | None, digits: int) -> str:

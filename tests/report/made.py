@@ -24,6 +24,7 @@ def made(
     seed: int = 0,
     wanted: int | None = None,
     variant: str = "default",
+    split: str | None = None,
     status: str = "failed",
     cost: Mapping[str, float] | None = None,
     sets: Mapping[str, float] | None = None,
@@ -35,7 +36,7 @@ def made(
         "protocol": 2,
         "method": {"name": method, "version": 1, "sample": {"particles": particles, "steps": steps, **sample}},
         "task": {"name": task, "noise_std": 0.01, "operator": {}},
-        "dataset": {"name": dataset, "digest": "0"},
+        "dataset": {"name": dataset, "digest": split or "0"},
         "prior": {"name": f"ldm_{dataset}", "digest": "0"},
         "seed": seed,
         "precision": "fp32",
@@ -52,7 +53,7 @@ def made(
             record |= {"status": "ok", "metrics": outcome, "cost": cost or {"seconds": 2.0 * particles}}
         (root / "records" / f"{image_id}.json").write_text(json.dumps(record | {"diagnostics": {}}))
     (root / "config.yaml").write_text(yaml.safe_dump(config))
-    request = {"images": [wanted or len(images)], "variant": variant, **labels}
+    request = {"images": [wanted or len(images)], "variant": variant, "split": split, **labels}
     (root / "requested.json").write_text(json.dumps(request))
     if sets is not None:
         (root / "summary.json").write_text(json.dumps({"sets": {"n": len(images), **sets}}))

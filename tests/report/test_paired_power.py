@@ -10,7 +10,7 @@ import pytest
 
 from ldsmc_bench.commands import power
 from ldsmc_bench.report.tables import typeset
-from ldsmc_bench.report.tables.caption import caption
+from ldsmc_bench.report.tables.caption import details
 from tests.report.made import made, psnr
 from tests.report.stored import TASKS, stored
 from tests.report.test_tables import SMALL, table_of
@@ -21,7 +21,7 @@ HOW = "80 % power in one comparison at level 0.05"
 
 
 def sentences(results: Path, text: str = SMALL) -> list[str]:
-    return [sentence for sentence in caption(table_of(results, text)) if " detect " in sentence]
+    return [sentence for sentence in details(table_of(results, text)) if " detect " in sentence]
 
 
 def printed(results: Path, capsys: pytest.CaptureFixture[str], *options: str) -> list[list[str]]:
@@ -42,11 +42,11 @@ def test_a_caption_says_what_its_images_detect(two: Path) -> None:
     table = table_of(two)
     assert sentences(two) == [f"8 images detect a difference from the best of 1.06 dB in PSNR ({HOW})."]
     assert "1.06 dB in PSNR (80 % power" in typeset.markdown(table)
-    assert r"1.06 dB in PSNR (80 \% power" in typeset.latex(table)
+    assert r"1.06 dB in PSNR (80 \% power" in typeset.latex_notes(table)
 
 
 def test_a_caption_spans_the_comparisons_of_its_first_metric_of_images(two: Path) -> None:
-    made(two, "dps", "box", psnr([value - 2 - 2 * (i % 2) for i, value in enumerate(BASE[:6])]))
+    made(two, "dps", "box", psnr([value - 2 - 2 * (i % 2) for i, value in enumerate(BASE[:6])]), wanted=8)
     text = SMALL.replace("[psnr]", "[{name: cost.seconds, label: s, digits: 2, better: lower}, fid_clean, psnr, ssim]")
     # differences of -2 and -4 in turns: 2.802 sqrt(6/5) / sqrt(6) = 1.253
     assert sentences(two, text) == [

@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from ldsmc_bench.report.table import table, with_error
@@ -41,7 +42,7 @@ def test_what_varies_comes_first_and_what_is_shared_stands_above() -> None:
     lines = table([summary(1), summary(1, method="psld")]).splitlines()
     assert lines[0] == "task=freeform dataset=toyfaces steps=100 particles=1 seed=0"
     assert lines[1].split()[:2] == ["method", "PSNR"]
-    assert [line.split()[0] for line in lines[3:5]] == ["ldsmc", "psld"]
+    assert [line.split()[0] for line in lines[3:5]] == ["LD-SMC", "PSLD"]
 
 
 def test_the_papers_metrics_stand_where_they_were_computed_and_the_reference_is_named() -> None:
@@ -103,6 +104,34 @@ def test_calls_that_vary_between_images_show_how_much() -> None:
     varied = summary(1)
     varied["cost"]["decoder_forward"] = {"mean": 812.4, "se": 13.2, "n": 16}
     assert "812 ± 13/180" in table([varied])
+
+
+def test_runs_on_one_problem_are_compared_by_paired_tests() -> None:
+    """Eight images: 0.1 worse on each is distinguishable, a difference of either sign is not; other tasks are apart."""
+    base = pd.Series([20.0, 24.0, 22.0, 27.0, 21.0, 25.0, 23.0, 26.0])
+    signs = pd.Series([1.0, -1.0] * 4)
+    values = {"dps": base, "psld": base - 0.1, "pfld": base - 0.05 + signs}
+    runs = [summary(1, method=method, run_id=method) for method in values]
+    runs += [summary(5, task="sr8", run_id="alone")]
+    images = {method: pd.DataFrame({"psnr": psnr}) for method, psnr in values.items()}
+    images["alone"] = pd.DataFrame({"psnr": base + 9, "diagnostics.ess": [1.0, 1.5] * 4})
+    for run in runs:
+        run["metrics"] = {"psnr": {"mean": float(images[run["run_id"]].psnr.mean()), "se": 0.1, "n": 8}}
+    text = table(runs, width=1000, images=images)
+    marks = [line[:-1] for line in re.findall(r"\d ± 0.10 . ", text)]
+    assert [mark[-1] for mark in marks] == ["●", " ", "†", " "]
+    assert re.findall(r"\S+ of 5", text) == ["1.2 of 5"]
+    what = "DPS N=1 best in PSNR; not distinguishable from it: PFLD N=1; worse: PSLD N=1"
+    assert text.endswith(f"free-form inpainting, 8 images: {what}\n")
+
+
+def test_a_sentence_claims_nothing_that_no_test_shows() -> None:
+    runs = [summary(1), summary(5)]
+    images = {run["run_id"]: pd.DataFrame({"psnr": [20.0 + i, 21.0 + i]}) for i, run in enumerate(runs)}
+    text = table(runs, images=images)
+    why = "(no test can with fewer than 6)"
+    assert text.endswith(f"2 images: nothing is distinguishable from the best in PSNR, N=5 {why}\n")
+    assert "●" not in table(runs) and "●" not in table(runs[:1], images=images)
 
 
 def test_numbers() -> None:

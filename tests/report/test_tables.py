@@ -5,6 +5,7 @@ import io
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -21,8 +22,8 @@ from ldsmc_bench.report import frame
 from ldsmc_bench.report.table import table as terminal
 from ldsmc_bench.report.tables import __main__ as tables
 from ldsmc_bench.report.tables import typeset
-from ldsmc_bench.report.tables.caption import caption, choices
-from ldsmc_bench.report.tables.content import Table, build_table, letter
+from ldsmc_bench.report.tables.caption import caption, choices, details
+from ldsmc_bench.report.tables.content import Table, letter
 from ldsmc_bench.report.tables.layout import load_layout, load_layouts
 from ldsmc_bench.report.tables.published import with_published
 from ldsmc_bench.running.conclude import conclude
@@ -32,7 +33,7 @@ from tests.report.stored import stored
 HERE = Path(__file__).parent
 LAYOUT = """
 title: Restored faces
-runs: {dataset: ffhq}
+where: {dataset: ffhq}
 rows: [method, particles]
 columns: task
 metrics: [fid_clean, psnr, ssim]
@@ -40,11 +41,10 @@ metrics: [fid_clean, psnr, ssim]
 SMALL = "title: Small\nrows: [method, particles]\ncolumns: task\nmetrics: [psnr]\n"
 
 
-def table_of(results: Path, text: str = SMALL) -> Table:
+def table_of(results: Path, text: str = SMALL, **options: Any) -> Table:
     file = results / "layout.yaml"
     file.write_text(text)
-    layout, runs = load_layout(file), frame.runs(results)
-    table = build_table(layout, runs, tables.load_images(results, runs, [layout]))
+    [table] = tables.fill(results, [load_layout(file, **options)])
     assert table is not None
     return table
 
@@ -75,7 +75,7 @@ def golden(tmp_path: Path) -> Path:
     made(tmp_path, "psld", "box", images(0.001) | {"00007": "the result is not finite"}, **every,
          sets={"fid_clean": 39.0, "fid_clean_se": 2.0})  # fmt: skip
     made(tmp_path, "psld", "sr8", images(-3, 0.5), **every, sets={"fid_clean": 52.5, "fid_clean_se": 3.0})
-    made(tmp_path, "resample", "box", images(0.0), wanted=16, **every)
+    made(tmp_path, "resample", "box", dict(list(images(0.0).items())[:6]), wanted=8, **every)
     why = "resample: needs a pseudo-inverse & 100% of it"
     made(tmp_path, "resample", "sr8", {f"{i:05}": why for i in range(8)}, status="skipped", **every)
     made(
@@ -126,7 +126,7 @@ def test_best_and_second_are_what_prints_alike(tmp_path: Path) -> None:
 def test_a_lone_row_is_not_the_best(tmp_path: Path) -> None:
     made(tmp_path, "a", "box", psnr([20.0, 21.0]))
     table = table_of(tmp_path)
-    assert lines(table)[0]["mark"] == "" and "bold" not in " ".join(caption(table))
+    assert lines(table)[0]["mark"] == "" and "bold" not in " ".join(details(table))
 
 
 def test_rows_are_ranked_within_their_block(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_the_dagger_is_for_what_a_paired_test_cannot_tell_apart(tmp_path: Path) 
     table = table_of(tmp_path)
     assert {line["method"]: line["like_best"] for line in lines(table)} == {"best": "0", "worse": "0", "alike": "1"}
     assert "†" in typeset.markdown(table) and r"\dagger" in typeset.latex(table)
-    assert any("Wilcoxon" in s and "Holm" in s for s in caption(table))
+    assert any("Wilcoxon" in s and "Holm" in s for s in details(table)) and "(† ties)" in caption(table)
 
 
 def test_holm_counts_the_rows_of_the_column(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_set_metrics_are_compared_by_their_stored_errors(tmp_path: Path) -> None
         made(tmp_path, method, "box", psnr([20.0] * 8), sets={"toyfaces_fid": value, "toyfaces_fid_se": 1.0})
     table = table_of(tmp_path, text)
     assert {line["method"]: line["like_best"] for line in lines(table)} == {"a": "0", "b": "1", "c": "0"}
-    assert any("bootstrap standard errors as if independent" in sentence for sentence in caption(table))
+    assert any("bootstrap standard errors as if independent" in sentence for sentence in details(table))
 
 
 def test_runs_of_other_settings_are_neither_averaged_nor_picked(tmp_path: Path) -> None:
@@ -177,9 +177,9 @@ def test_runs_of_other_settings_are_neither_averaged_nor_picked(tmp_path: Path) 
         ("0.5", "21.0", "1"), ("1.0", "22.25", "2"),
     ]  # fmt: skip
     said = " ".join(choices(table))
-    assert "sample.kappa1" in said and "layout.yaml" in said and all(run_id in said for run_id in ids)
-    assert ids[0] in typeset.latex(table).replace(r"\_", "_") and ids[0] in typeset.markdown(table)
-    chosen = table_of(tmp_path, SMALL + "runs: {sample.kappa1: 1.0}\n")
+    assert "sample.kappa1" in said and "where" in said and all(run_id in said for run_id in ids)
+    assert ids[0] in typeset.latex_notes(table).replace(r"\_", "_") and ids[0] in typeset.markdown(table)
+    chosen = table_of(tmp_path, SMALL + "where: {sample.kappa1: 1.0}\n")
     assert chosen.split == [] and choices(chosen) == [] and [line["value"] for line in lines(chosen)] == ["22.25"]
 
 
@@ -214,7 +214,8 @@ def test_a_run_that_is_not_done_says_so(tmp_path: Path) -> None:
     made(tmp_path, "ldsmc", "box", psnr([20.0]) | {"b": "out of memory"}, wanted=3)
     table = table_of(tmp_path)
     assert list(table.notes) == ["1 of 3 images failed, left out", "1 of 3 images so far"]
-    assert "20.00 <sup>a,b</sup>" in typeset.markdown(table) and "20.00$^{a,b}$" in typeset.latex(table)
+    assert "20.00 <sup>a,b</sup>" in typeset.markdown(table)
+    assert r".00{\scriptsize\raisebox{.4ex}{\,a,b}}" in typeset.latex(table)
 
 
 def test_an_image_that_not_every_seed_has_is_left_out_and_told(tmp_path: Path) -> None:
@@ -234,18 +235,18 @@ def test_tables_the_terminal_and_the_status_count_the_same_rows(tmp_path: Path) 
     summary, [line], [status] = read_summary(store), lines(table_of(tmp_path)), statuses(tmp_path)
     assert summary is not None and summary["n"] == int(line["n"]) == status.done == 3
     assert summary["metrics"]["psnr"]["mean"] == float(line["value"]) == 23.0
-    assert " 3\n" in terminal([summary]) and "N = 3 images" in " ".join(caption(table_of(tmp_path)))
+    assert " 3\n" in terminal([summary]) and "3 images" in " ".join(details(table_of(tmp_path)))
 
 
 def test_empty_cells_are_explained(golden: Path) -> None:
-    assert "-- no number." in caption(table_of(golden, LAYOUT))
+    assert "-- no number." in details(table_of(golden, LAYOUT))
 
 
 def test_a_metric_that_no_run_has_gets_no_column(tmp_path: Path) -> None:
     made(tmp_path, "ldsmc", "box", psnr([20.0]))
     table = table_of(tmp_path, SMALL.replace("[psnr]", "[niqe, psnr, fid_clean]"))
     assert [metric.name for metric in table.metrics] == ["psnr"]
-    assert "No run has NIQE, FID." in caption(table)
+    assert "No run has NIQE, FID." in details(table)
 
 
 def test_a_sweep_shows_what_differs_in_nothing_else(tmp_path: Path) -> None:
@@ -267,16 +268,17 @@ def test_a_sweep_over_an_argument_shows_no_stranger(tmp_path: Path) -> None:
     assert re.findall(r"^\| (\S+) \| (\S+) \|", text, re.MULTILINE)[1:] == [("LD-SMC", "0.1"), ("LD-SMC", "0.2")]
 
 
-def test_published_numbers_stand_beside_ours(golden: Path) -> None:
+def test_published_numbers_are_a_block_of_their_own(golden: Path) -> None:
     table = with_published(table_of(golden, LAYOUT))
     rows = [(row.key[0], row.key[1], row.published) for row in table.rows]
-    assert rows.index(("ldsmc", 5, True)) == rows.index(("ldsmc", 5, False)) + 1
+    ours = [published for *_, published in rows].index(True)
+    assert {published for *_, published in rows[ours:]} == {True} and ("ldsmc", 5, True) in rows
     assert ("latent_dps", 1, True) in rows and ("latent_dps", 1, False) not in rows
     psld = next(row for row in table.rows if row.published and row.key[0] == "psld")
     shown = {name: cell.estimate.value for (task, name), cell in psld.cells.items() if task == "box" and cell.estimate}
     assert shown == {"fid_clean": 39.68, "psnr": 22.31, "ssim": 0.774}  # LD-SMC paper, Table 10
     marks = {cell.mark for row in table.rows if row.published for cell in row.cells.values()}
-    assert marks == {""} and r"\textcolor{gray}{39.68}" in typeset.latex(table)
+    assert marks == {""} and r"\textit{published, arXiv 2502.05908}" in typeset.latex(table)
 
 
 def test_every_published_number_has_its_source_and_is_once_there() -> None:
@@ -296,7 +298,11 @@ def test_what_breaks_latex_does_not() -> None:
 def test_names_of_other_alphabets_stay_apart(tmp_path: Path) -> None:
     names = ["β-VAE", "Ω", "Α", "ϐ", "L₂", "L2", "Việt", "Đ", "Ж", "方法", "方案", "🙂", "e\u0301", "\u200b", "[x]"]
     texts = [typeset.escape_latex(name) for name in names]
-    assert texts[:2] == [r"$\beta$-VAE", r"$\Omega$"] and texts[4:7] == ["L{[}U+2082{]}", "L2", "Vi{[}U+1EC7{]}t"]
+    assert texts[:2] == [r"$\beta$-VAE", r"$\Omega$"] and texts[4:7] == [
+        r"L\raisebox{-.3ex}{\scriptsize 2}",
+        "L2",
+        r"Vi\^{\d{e}}t",
+    ]
     assert len(set(texts)) == len(names) and texts[9] == "{[}U+65B9{]}{[}U+6CD5{]}"
     for number, name in enumerate(names):
         made(tmp_path, name, "box", psnr([20.0 + number]))
@@ -369,8 +375,8 @@ def test_an_empty_store_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[st
             "title: t\nrows: [method]\nmetrics: [{name: psnr, digits: x}]\n",
             "digits=x: must be a valid integer",
         ),
-        ("title: t\nrows: [method]\nmetrics: [psnr]\nacross: 0\n", "across=0: must be"),
-        ("title: t\nrows: [method]\nmetrics: [psnr]\nruns: toyfaces\n", "runs=toyfaces: must be a valid dictionary"),
+        ("title: t\nrows: [method]\nmetrics: [psnr]\nstyle: acl\n", "style=acl: must be 'plain', 'icml' or"),
+        ("title: t\nrows: [method]\nmetrics: [psnr]\nwhere: toyfaces\n", "where=toyfaces: must be a valid dictionary"),
         ("title: t\nrows: [method]\nmetrics: [psnr]\nsweep: kappa\n", "sweep: runs have no kappa"),
         ("- a\n", "must be a section with title, rows and metrics"),
         ("a: [\n", "cannot be read"),
@@ -400,11 +406,137 @@ def test_without_latex_what_is_missing_is_told(
     assert error.startswith("error: pdflatex is not installed") and tables.PACKAGES in error and error.count("\n") == 1
 
 
+@pytest.fixture
+def paper(tmp_path: Path) -> Path:
+    """Seven methods on four tasks of FFHQ, one of them not begun."""
+    methods = ("ldsmc", "ltds", "latent_dps", "psld", "pfld", "resample", "latent_daps")
+    for i, method in enumerate(methods):
+        for task in ("box", "freeform", "gaussian_deblur", "sr8"):
+            values = {f"{j:05}": {"lpips_vgg": 0.3 + i / 50 + j % 3 / 40, "niqe": 9.5 + (i + j) % 4} for j in range(8)}
+            made(tmp_path, method, task, {} if method == "psld" else values, dataset="ffhq", steps=1000, wanted=8,
+                 particles=5 if "smc" in method else 1, sets={"fid_clean": 50.0 + i, "fid_clean_se": 1.25})  # fmt: skip
+    return tmp_path
+
+
+def ffhq(results: Path, **options: Any) -> Table:
+    return table_of(results, (CONF / "table" / "ffhq.yaml").read_text(), **options)
+
+
+def test_runs_of_another_protocol_enter_no_table_unasked(tmp_path: Path) -> None:
+    for method in ("ldsmc", "psld"):
+        made(tmp_path, method, "box", psnr([20.0, 21.0, 22.0]), steps=100, split="test")
+    made(tmp_path, "ldsmc", "sr8", psnr([30.0, 31.0]), steps=8, split="test")
+    made(tmp_path, "psld", "box", psnr([40.0, 41.0]), steps=100, split="validation")
+    table = table_of(tmp_path)
+    assert [(line["method"], line["value"]) for line in lines(table)] == [("ldsmc", "21.0"), ("psld", "21.0")]
+    assert table.left_out == (
+        "left out: 1 run (chosen by where=steps=8 where=n_images=2), "
+        "1 run (chosen by where=n_images=2 where=split=validation)"
+    )
+    assert table.left_out[1:] in typeset.latex_notes(table).replace(r"\_", "_")
+    [eight] = lines(table_of(tmp_path, where={"steps": [8], "n_images": [2]}))
+    [other] = lines(table_of(tmp_path, where={"n_images": [2], "split": ["validation"]}))
+    assert (eight["task"], eight["value"], other["value"]) == ("sr8", "30.5", "40.5")
+    assert {line["steps"] for line in lines(table_of(tmp_path, SMALL.replace("particles", "steps")))} == {"100"}
+
+
+def test_each_data_set_has_its_own_protocol(tmp_path: Path) -> None:
+    made(tmp_path, "ldsmc", "box", psnr([20.0, 21.0, 22.0]), steps=100)
+    made(tmp_path, "ldsmc", "box", psnr([20.0]), steps=1000, dataset="ffhq")
+    table = table_of(tmp_path, SMALL.replace("columns: task", "blocks: [dataset]"))
+    assert [line["dataset"] for line in lines(table)] == ["ffhq", "toyfaces"] and not table.left_out
+
+
+def test_where_orders_rows_and_columns(paper: Path) -> None:
+    table = ffhq(paper, where={"task": ["sr8", "box"], "method": ["resample", "ldsmc", "ltds"]})
+    assert table.columns == ["sr8", "box"] and [row.key[0] for row in table.rows] == ["resample", "ldsmc", "ltds"]
+
+
+def test_ours_comes_last_in_each_block_of_runs(paper: Path) -> None:
+    table = with_published(ffhq(paper, ours="ldsmc"))
+    own = [row.key[0] for row in table.rows if not row.published]
+    assert own[0] == "ltds" and own[-1] == "ldsmc"
+    assert "\\midrule\nLD-SMC (ours) & 5" in typeset.latex(table) and "| LD-SMC (ours) | 5" in typeset.markdown(table)
+    with pytest.raises(UserError, match="ours=ldscm: no run of this method; did you mean ldsmc"):
+        ffhq(paper, ours="ldscm")
+
+
+def test_numbers_meet_at_the_decimal_point(paper: Path) -> None:
+    text = typeset.latex(ffhq(paper, star=True, style="icml"))
+    for line in [line for line in text.splitlines() if line.startswith(("LTDS", "PFLD", "ReSample"))]:
+        _, _, *halves = line.removesuffix(r" \\").split(" & ")
+        assert len(halves) % 6 == 0 and all(re.search(r"\d\}?$", whole) for whole in halves[::2])
+        assert all(re.match(r"(\\\w+\{)?\.\d", rest) for rest in halves[1::2])
+
+
+def test_the_body_alone_has_no_float(paper: Path) -> None:
+    text = typeset.latex(ffhq(paper, body_only=True, errors="none"))
+    assert text.count(r"\begin{tabular}") == 1 and not re.search(r"table\}|caption|label|pm", text)
+    assert "0 of 8 images so far" in typeset.latex_notes(ffhq(paper, body_only=True))
+
+
+def test_what_cannot_be_legible_is_refused_by_what_to_leave_out(tmp_path: Path) -> None:
+    every = ["psnr", "ssim", "lpips_vgg", "lpips_alex", "niqe", "misfit", "toyfaces_perceptual"]
+    made(tmp_path, "ldsmc", "box", psnr([20.0, 22.5, 29.0], **dict.fromkeys(every[1:], 0.5)))
+    text = SMALL.replace("[psnr]", str(every))
+    why = (
+        r"one task takes 4\.\d+ in at 7 pt, and style=icml has 3\.25 in: give errors=none or star=true or .* psnr, ssim"
+    )
+    with pytest.raises(UserError, match=why):
+        typeset.latex(table_of(tmp_path, text, style="icml"))
+    assert typeset.latex(table_of(tmp_path, text.replace("columns: task\n", ""), style="icml"))  # in panels of metrics
+
+
+def test_an_error_that_prints_as_zero_is_none(tmp_path: Path) -> None:
+    made(tmp_path, "ldsmc", "box", psnr([20.0, 20.001]))
+    table = table_of(tmp_path)
+    assert lines(table)[0]["printed"] == "20.00" and "s.e." not in caption(table)
+
+
+def test_parquet_has_the_numbers_of_the_csv(golden: Path) -> None:
+    table = with_published(table_of(golden, LAYOUT))
+    read, text = (
+        pd.read_parquet(io.BytesIO(typeset.parquet(table))),
+        pd.read_csv(io.StringIO(typeset.spreadsheet(table))),
+    )
+    assert list(read) == list(text) and read.value.dtype.kind == "f" and read.particles.dtype.kind == "i"
+    pd.testing.assert_series_equal(read.value.astype(float), text.value, check_names=False)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed (texlive-latex-recommended)")
+@pytest.mark.parametrize(
+    ("style", "options"),
+    [
+        ("icml", [{"errors": "none", "ours": "ldsmc"}, {}, {"star": True}]),
+        ("neurips", [{"ours": "ldsmc"}]),
+        ("plain", [{"body_only": True}]),
+    ],
+)
+def test_a_table_fits_its_page_in_legible_type(paper: Path, style: str, options: list[dict[str, Any]]) -> None:
+    """No line is too wide, no font is under 7 points (Computer Modern's names have the size), the caption two lines."""
+    texts = []
+    for option in options:
+        table = with_published(ffhq(paper, style=style, **option))
+        box = rf"\hsize={typeset.PAGES[style].column}in\small Table 1: {typeset.escape_latex(caption(table))}"
+        texts.append(rf"\setbox0\vbox{{{box}\par\global\count255=\prevgraf}}\typeout{{LINES \the\count255}}")
+        texts += [typeset.latex(table), typeset.latex_notes(table)]
+    head = rf"\pdfcompresslevel=0\pdfobjcompresslevel=0{typeset.PAGES[style].article}\usepackage{{booktabs}}"
+    source = paper / "paper.tex"
+    source.write_text("\n".join([head, r"\begin{document}", *texts, r"\end{document}"]))
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", source.name]
+    log = subprocess.run(command, cwd=paper, capture_output=True, text=True, check=True).stdout
+    assert "Overfull" not in log and set(re.findall(r"LINES (\d+)", log)) <= {"1", "2"} and "LINES" in log
+    sizes = {
+        int(size) for size in re.findall(rb"/FontName */\w+\+CM[A-Z]+(\d+)", source.with_suffix(".pdf").read_bytes())
+    }
+    assert 7 in sizes and min(sizes) == 7
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed (texlive-latex-recommended)")
 def test_a_real_latex_compiles_all_that_a_table_may_hold(golden: Path) -> None:
     paths = [tables.write(with_published(table_of(golden, LAYOUT)), golden / "tables")]
     kappa = [made(golden, "ldsmc", "half", psnr([20.0, 21.0]), kappa1=kappa) for kappa in (0.5, 1.0)]
-    paths.append(tables.write(table_of(golden, SMALL + "runs: {task: half}\n"), golden / "others"))
+    paths.append(tables.write(table_of(golden, SMALL + "where: {task: half}\n"), golden / "others"))
     pdf = tables.make_pdf(paths)
     assert pdf.read_bytes().startswith(b"%PDF") and kappa
 

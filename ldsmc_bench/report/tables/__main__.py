@@ -1,19 +1,21 @@
-"""`python -m ldsmc_bench.report.tables`: the tables of conf/table, from the store alone, into results/tables.
+"""`python -m ldsmc_bench tables`: the tables of conf/table, from the store alone, into results/tables.
 
-Each is written as <name>.tex, <name>.md and <name>.csv.
+Each is written as <name>.tex and <name>_notes.tex, .md, .csv and .parquet. Of runs that differ in steps, images or
+split a table shows those for which most images are done, unless `where` says which: where=steps=1000.
 """
 
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
+import yaml
 
-from ldsmc_bench.cli import NO_RUNS, Options, entry, has_no_runs
-from ldsmc_bench.errors import UserError
+from ldsmc_bench.cli import NO_RUNS, Options, entry, going_on, has_no_runs
+from ldsmc_bench.errors import UserError, nearest
 from ldsmc_bench.files import CONF, replace, writing
 from ldsmc_bench.report import frame
 from ldsmc_bench.report.select import select_runs
@@ -23,66 +25,79 @@ from ldsmc_bench.report.tables.layout import Layout, load_layouts
 from ldsmc_bench.report.tables.published import with_published
 from ldsmc_bench.text import printable
 
-WRITERS = {"tex": typeset.latex, "md": typeset.markdown, "csv": typeset.spreadsheet}
-PREAMBLE = r"""\documentclass{article}
-\usepackage[utf8]{inputenc}
-\usepackage[a4paper,margin=18mm]{geometry}
-\usepackage{amsmath,booktabs,graphicx,xcolor}
-\begin{document}
-"""
+WRITERS: dict[str, Callable[[Table], str | bytes]] = {
+    "tex": typeset.latex,
+    "md": typeset.markdown,
+    "csv": typeset.spreadsheet,
+    "parquet": typeset.parquet,
+}
 PACKAGES = "texlive-latex-base texlive-latex-recommended"
 
 
-def make_tables(results_dir: Path, *, published: bool = False, layouts: Path = CONF / "table") -> list[Path]:
-    """Write every table that has a run, as .tex, .md and .csv in `results_dir/tables`, and name those that have none.
+def make_tables(
+    results_dir: Path, layouts: Sequence[Layout], failed: list[str], *, published: bool = False
+) -> list[Path]:
+    """Write every table that has a run into `results_dir/tables`, and name those that have none.
 
-    Returns the paths of the .tex files. Raises UserError for a layout that is wrong, and where the results cannot be
-    read or no run belongs to any table.
+    Returns the paths of the .tex files. A table that does not fit its page is named, in `failed` too. Raises UserError
+    where the results cannot be read or no run belongs to any table.
     """
-    loaded = load_layouts(layouts)
     if has_no_runs(results_dir):
         raise UserError(NO_RUNS)
-    runs = frame.runs(results_dir)
-    images = load_images(results_dir, runs, loaded)
     paths = []
-    for layout in loaded:
-        table = build_table(layout, runs, images)
+    for layout, table in zip(layouts, fill(results_dir, layouts), strict=True):
         if table is None or not table.metrics:
             print(f"{layout.name}: no run for it yet")
             continue
-        paths.append(write(with_published(table) if published else table, results_dir / "tables"))
-        print(printable(f"{layout.name}: {paths[-1].with_suffix('')}.{{{','.join(WRITERS)}}}"))
-    if not paths:
-        raise UserError(f"results_dir={results_dir}: no run belongs to any table of {layouts}")
+        with going_on(failed, layout.name):
+            paths.append(write(with_published(table) if published else table, results_dir / "tables"))
+            print(printable(f"{layout.name}: {paths[-1].with_suffix('')}.{{{','.join(WRITERS)}}}"))
+            if table.left_out:
+                print(f"{layout.name}: {table.left_out}")
+    if not paths and not failed:
+        raise UserError(f"results_dir={results_dir}: no run belongs to any table of these layouts")
     return paths
 
 
-def load_images(results_dir: Path, runs: pd.DataFrame, layouts: Sequence[Layout]) -> frame.Images:
-    """The rows of images that are done, of the runs and with the metrics that some table shows."""
-    run_ids = {run_id for layout in layouts for run_id in select_runs(layout, runs).run_id}
+def fill(results_dir: Path, layouts: Sequence[Layout]) -> list[Table | None]:
+    """The layouts' tables; None where no run belongs to one. Raises UserError where the results cannot be read."""
+    runs = frame.runs(results_dir)
+    if unknown := [layout.ours for layout in layouts if layout.ours and layout.ours not in runs.method.to_list()]:
+        raise UserError(f"ours={unknown[0]}: no run of this method; {nearest(unknown[0], runs.method.unique())}")
+    selected = [select_runs(layout, runs) for layout in layouts]
+    run_ids = {run_id for shown, _ in selected for run_id in shown.run_id}
     metrics = {metric.column for layout in layouts for metric in layout.metrics if not metric.of_sets}
-    return frame.images(frame.rows(results_dir, run_ids, metrics))
+    images = frame.images(frame.rows(results_dir, run_ids, metrics))
+    return [
+        build_table(layout, shown, images, left_out) if len(shown) else None
+        for layout, (shown, left_out) in zip(layouts, selected, strict=True)
+    ]
 
 
 def write(table: Table, folder: Path) -> Path:
     """Write the table under its layout's name and return the path of the .tex file."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for suffix, text in WRITERS.items():
-            replace(folder / f"{table.layout.name}.{suffix}", printable(text(table)).encode())
+        for suffix, writer in {**WRITERS, "_notes.tex": typeset.latex_notes}.items():
+            content = writer(table)
+            data = content if isinstance(content, bytes) else printable(content).encode()
+            replace(folder / f"{table.layout.name}{'.' * suffix.isalpha()}{suffix}", data)
     return folder / f"{table.layout.name}.tex"
 
 
-def make_pdf(tables: Sequence[Path]) -> Path:
-    """Compile tables into `tables.pdf` beside the first. Raises UserError that names what is missing or wrong."""
+def make_pdf(tables: Sequence[Path], style: str = "plain") -> Path:
+    """Compile tables and their notes into `tables.pdf` beside the first, in a page of this style. Raises UserError
+    that names what is missing or wrong."""
     program = shutil.which("pdflatex")
     if program is None:
         raise UserError(f"pdflatex is not installed, the .tex files are there: install a LaTeX (Debian: {PACKAGES})")
     folder = tables[0].parent
-    text = "".join(f"{table.read_text(encoding='utf-8')}\\clearpage\n" for table in tables)
+    files = [file for table in tables for file in (table, table.with_name(f"{table.stem}_notes.tex")) if file.exists()]
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    preamble = f"{typeset.PAGES[style].article}\\usepackage{{booktabs}}\n\\begin{{document}}\n"
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "tables.tex"
-        source.write_text(f"{PREAMBLE}{text}\\end{{document}}\n", encoding="utf-8")
+        source.write_text(f"{preamble}{text}\\end{{document}}\n", encoding="utf-8")
         command = [program, "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", source.name]
         for _ in range(2):  # the second time, references are known
             done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, errors="replace", check=False)
@@ -100,14 +115,40 @@ def make_pdf(tables: Sequence[Path]) -> Path:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the tables; the exit code is 0, or 2 with a line that names the mistake."""
     parser = Options("tables", __doc__, results_dir=True)
-    parser.add_argument("--published", action="store_true", help="published numbers beside ours, in grey")
     parser.add_argument("--layouts", type=Path, default=CONF / "table", help="the folder of the layouts")
+    parser.add_argument("--table", metavar="NAME,...", help="these layouts alone")
+    parser.add_argument(
+        "--where", action="append", default=[], metavar="KEY=VALUE,...",
+        help="runs with these values alone, rows and columns in their order; as often as needed",
+    )  # fmt: skip
+    parser.add_argument("--style", metavar="icml|neurips|plain", help="the paper's page")
+    parser.add_argument("--errors", metavar="none|small", help="of standard errors")
+    parser.add_argument("--ours", metavar="METHOD", help='the method that comes last, as "(ours)"')
+    parser.add_argument("--star", action="store_true", help="over both columns of the page")
+    parser.add_argument("--body-only", action="store_true", help="the tabular without float, caption and footnotes")
+    parser.add_argument("--published", action="store_true", help="published numbers too, in a block of their own")
     parser.add_argument("--pdf", action="store_true", help="tables.pdf of all of them too, where pdflatex is")
     options = parser.read(arguments)
-    paths = make_tables(options.results_dir, published=options.published, layouts=options.layouts)
-    if options.pdf:
-        print(make_pdf(paths))
-    return 0
+    given = {key: getattr(options, key) for key in ("style", "errors", "ours", "star", "body_only")}
+    given["where"] = dict(map(read_filter, options.where))
+    names = options.table.split(",") if options.table else ()
+    layouts = load_layouts(options.layouts, names, **{key: value for key, value in given.items() if value})
+    failed: list[str] = []
+    paths = make_tables(options.results_dir, layouts, failed, published=options.published)
+    if options.pdf and paths:
+        print(make_pdf(paths, layouts[0].style))
+    return 2 if failed else 0
+
+
+def read_filter(text: str) -> tuple[str, list[Any]]:
+    """`("steps", [100, 1000])` of `steps=100,1000`. Raises UserError."""
+    key, _, values = text.partition("=")
+    if not key or not values:
+        raise UserError(f"where={text}: must be where=KEY=VALUE, or VALUE,VALUE, such as where=steps=1000")
+    try:
+        return key, [yaml.safe_load(value) for value in values.split(",")]
+    except yaml.YAMLError:
+        return key, values.split(",")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The caption of a table and the lines under it: its runs, the meaning of ± and of the marks, power, and run ids."""
+"""The words of a table: a caption of two lines; in full its runs, the meaning of ± and of marks, power, and run ids."""
 
 import math
 from collections.abc import Sequence
@@ -9,22 +9,32 @@ from ldsmc_bench.report.tables.content import Cell, Row, Table, format_value
 from ldsmc_bench.scoring.protocols import PROTOCOLS
 
 PUBLISHED = (
-    "Grey: numbers of arXiv 2502.05908, on other images and not ranked; how its FID and LPIPS are computed is unknown."
+    "Published: arXiv 2502.05908, on other images and not ranked; how its FID and LPIPS are computed is unknown."
 )
-FACTS = ("dataset", "prior", "variant", "task", "steps", "particles", "task.noise_std", "precision")
+FACTS = ("dataset", "split", "prior", "variant", "task", "steps", "particles", "task.noise_std", "precision")
 MOST = 4  # values of a setting that are listed
 
 
-def caption(table: Table) -> list[str]:
-    """The sentences of the caption, with ± and † as they are, to be escaped by the typesetter."""
-    cells = [row.cells.get(place, Cell()) for row in table.rows if not row.published for place in table.places]
-    estimates = [cell.estimate for cell in cells if cell.estimate]
-    sizes, seeds = sorted({estimate.n for estimate in estimates}), sorted({int(seed) for seed in table.runs.seed})
-    images = f"N = {_range(sizes)} images" if sizes else "no image"
+def caption(table: Table) -> str:
+    """Two lines for a paper, with ± and † as they are, to be escaped by the typesetter; `details` has the rest."""
+    cells = _cells(table)
+    steps = table.runs.steps.unique().tolist() if "steps" not in table.layout.named else []
+    facts = [table.layout.title.rstrip("."), _images(cells), *[f"{steps[0]} steps"] * (len(steps) == 1)]
+    ties = " († ties)" * any(cell.like_best for cell in cells)
+    signs = [f"best bold{ties}, second underlined"] if any(cell.mark for cell in cells) else []
+    signs += ["± s.e."] if table.has_errors else []
+    second = "; ".join(signs)
+    return f"{', '.join(facts)}. {second[:1].upper()}{second[1:].removesuffix('.')}{'.' * bool(signs)}".strip()
+
+
+def details(table: Table) -> list[str]:
+    """The sentences on a table's runs, errors and tests, with ± and † as they are."""
+    cells = _cells(table)
+    estimates, seeds = [cell.estimate for cell in cells if cell.estimate], sorted({int(s) for s in table.runs.seed})
     numbers = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-    facts = ", ".join([*_settings(table), images, numbers])
+    facts = ", ".join([*_settings(table), _images(cells), numbers])
     sentences = [f"{table.layout.title.rstrip('.')}.", f"{facts[0].upper()}{facts[1:]}."]
-    if any(estimate.se for estimate in estimates):
+    if table.has_errors:
         over = "images and seeds" if any(estimate.seeds > 1 for estimate in estimates) else "images"
         sets = ", ".join(metric.label for metric in table.metrics if metric.of_sets)
         bootstrap = f" ({sets}: bootstrap over images)" if sets else ""
@@ -43,6 +53,7 @@ def caption(table: Table) -> list[str]:
         sentences.append("-- no number.")
     if absent := [metric.label for metric in table.layout.metrics if metric not in table.metrics]:
         sentences.append(f"No run has {', '.join(absent)}.")
+    sentences += [f"{table.left_out[0].upper()}{table.left_out[1:]}."] if table.left_out else []
     return [*sentences, *([PUBLISHED] if any(row.published for row in table.rows) else [])]
 
 
@@ -55,10 +66,20 @@ def choices(table: Table) -> list[str]:
     """The run ids of each row, where only settings that the layout does not name distinguish rows."""
     if not table.split:
         return []
-    how = f"Rows differ in {', '.join(table.split)}; `runs` in {table.layout.name}.yaml selects among them:"
+    how = f"Rows differ in {', '.join(table.split)}; `where` selects among them:"
     own = [row for row in table.rows if not row.published]
     run_ids = [sorted({run_id for cell in row.cells.values() for run_id in cell.run_ids}) for row in own]
     return [how, *(f"{_label(table, row)}: {', '.join(ids)}." for row, ids in zip(own, run_ids, strict=True))]
+
+
+def _cells(table: Table) -> list[Cell]:
+    return [row.cells.get(place, Cell()) for row in table.rows if not row.published for place in table.places]
+
+
+def _images(cells: Sequence[Cell]) -> str:
+    """`64 images`, `7 to 8 images` where rows have more or fewer."""
+    sizes = sorted({cell.estimate.n for cell in cells if cell.estimate})
+    return f"{_range(sizes)} image{'s' * (sizes[-1] > 1)}" if sizes else "no image"
 
 
 def _power(table: Table) -> list[str]:
@@ -89,7 +110,7 @@ def _settings(table: Table) -> list[str]:
     """`dataset FFHQ`, `steps 100`: the settings that no row or column names."""
     facts = []
     for key in FACTS:
-        if key in table.runs and key not in (*table.keys, *table.layout.blocks, table.layout.columns):
+        if key in table.runs and key not in (*table.keys, *table.layout.named):
             values = sorted(table.runs[key].dropna().unique().tolist(), key=lambda value: sort_key(key, value))
             listed = ", ".join(display_name(key, value) for value in values) if len(values) <= MOST else "several"
             facts += [f"{key.rpartition('.')[2]} {listed}"] if values else []

@@ -1,5 +1,6 @@
 """The content of a table: for each row and column a mean with its standard error, its rank and its footnotes."""
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ import pandas as pd
 
 from ldsmc_bench.report import statistics
 from ldsmc_bench.report.frame import Images
-from ldsmc_bench.report.select import distinguishing_settings, group_runs, select_runs
+from ldsmc_bench.report.select import distinguishing_settings, group_runs
 from ldsmc_bench.report.statistics import LEVEL, Estimate, Power
 from ldsmc_bench.report.tables.layout import Layout, Metric
 from ldsmc_bench.text import number
@@ -35,11 +36,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """`block` and `key` are the values of the table's `blocks` and `keys`; cells by value of `columns` and metric."""
+    """`block` and `key` are the values of the table's `blocks` and `keys`; cells by value of `columns` and metric.
+
+    Rows of `ours` come last, apart; `published` ones in a block of their own.
+    """
 
     block: tuple[Any, ...]
     key: tuple[Any, ...]
     cells: dict[tuple[Any, str], Cell]
+    ours: bool = False
     published: bool = False
 
 
@@ -55,6 +60,7 @@ class Table:
     columns: list[Any]
     metrics: list[Metric]  # those of which there is a number
     rows: list[Row]
+    left_out: str = ""  # a line on runs of other protocols
 
     @property
     def places(self) -> list[tuple[Any, str]]:
@@ -64,10 +70,14 @@ class Table:
     @property
     def blocks(self) -> dict[tuple[Any, ...], list[Row]]:
         """The rows of each block, in their order."""
-        blocks: dict[tuple[Any, ...], list[Row]] = {}
-        for row in self.rows:
-            blocks.setdefault(row.block, []).append(row)
-        return blocks
+        return {block: list(rows) for block, rows in itertools.groupby(self.rows, lambda row: row.block)}
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether a ± is printed."""
+        metrics = {metric.name: metric for metric in self.metrics}
+        cells = [(metrics[name], cell) for row in self.rows for (_, name), cell in row.cells.items() if name in metrics]
+        return any("±" in format_cell(self.layout, metric, cell) for metric, cell in cells)
 
     @cached_property
     def notes(self) -> dict[str, str]:
@@ -87,31 +97,39 @@ def format_value(metric: Metric, value: float) -> str:
     return number(value, metric.digits)
 
 
-def build_table(layout: Layout, runs: pd.DataFrame, images: Images) -> Table | None:
-    """The table of a layout from all runs (see `frame.runs`); None where no run belongs to it."""
-    runs = select_runs(layout, runs)
-    if not len(runs):
-        return None
+def format_cell(layout: Layout, metric: Metric, cell: Cell) -> str:
+    """`24.13 ± 0.21`; without an error where it is unknown or prints as zero; `--` without a number."""
+    if cell.estimate is None:
+        return "--"
+    error = format_value(metric, cell.estimate.se or 0.0) if layout.errors != "none" else "0"
+    return number(cell.estimate.value, metric.digits, metric.floor) + (f" ± {error}" if float(error) else "")
+
+
+def build_table(layout: Layout, runs: pd.DataFrame, images: Images, left_out: str = "") -> Table:
+    """The table of a layout from its runs (see `select_runs`), at least one."""
     across = [layout.columns] if layout.columns else []
-    split = distinguishing_settings(runs, [*layout.blocks, *layout.rows, *across])
+    split = distinguishing_settings(runs, layout.named)
     keys = [*layout.rows, *split]
     records: dict[str, Any] = {run["run_id"]: run for run in runs.to_dict("records")}
     rows: list[Row] = []
-    for place, of_row in group_runs(runs, [*layout.blocks, *keys]):
+    for place, of_row in group_runs(runs, [*layout.blocks, *keys], layout.where):
         cells = {}
         for value, of_cell in group_runs(of_row, across):
             in_seeds = sorted((records[run_id] for run_id in of_cell.run_id), key=lambda run: run["seed"])
             for metric in layout.metrics:
                 cells[value[0] if value else None, metric.name] = _cell(metric, in_seeds, images)
-        rows.append(Row(place[: len(layout.blocks)], place[len(layout.blocks) :], cells))
-    columns = [values[0] if values else None for values, _ in group_runs(runs, across)]
+        ours = layout.ours is not None and layout.ours in of_row.method.to_list()
+        rows.append(Row(place[: len(layout.blocks)], place[len(layout.blocks) :], cells, ours))
+    blocks = list(dict.fromkeys(row.block for row in rows))
+    rows.sort(key=lambda row: (row.ours and "method" in layout.blocks, blocks.index(row.block), row.ours))
+    columns = [values[0] if values else None for values, _ in group_runs(runs, across, layout.where)]
     known = {name for row in rows for (_, name), cell in row.cells.items() if cell.estimate}
     metrics = [metric for metric in layout.metrics if metric.name in known]
-    table = Table(layout, runs, keys, split, columns, metrics, rows)
+    table = Table(layout, runs, keys, split, columns, metrics, rows, left_out)
     for of_block in table.blocks.values():
         for metric in metrics:
             for place in ((column, metric.name) for column in columns):
-                _rank(metric, [row.cells[place] for row in of_block if place in row.cells])
+                rank(metric, [row.cells[place] for row in of_block if place in row.cells])
     return table
 
 
@@ -164,7 +182,7 @@ def _set_estimate(metric: Metric, runs: Sequence[Run]) -> Estimate | None:
     )
 
 
-def _rank(metric: Metric, column: Sequence[Cell]) -> None:
+def rank(metric: Metric, column: Sequence[Cell]) -> None:
     """Mark the cells of a column in a block. Ranks are of the printed numbers, tests against the very best."""
     cells = [(cell, cell.estimate) for cell in column if cell.estimate]
     if metric.better == "none" or len(cells) < 2:

@@ -1,37 +1,44 @@
 """The layout of a table, from `conf/table/<name>.yaml`: which runs, and what makes its rows and columns.
 
     title: Faces of FFHQ            the first sentence of the caption
-    runs: {dataset: ffhq}           the runs shown: columns of `frame.runs`, each with the value or values wanted
+    where: {dataset: ffhq}          the runs shown: keys of a run, each with the value or values wanted, in their order
     rows: [method, particles]       what makes a row
     blocks: [task]                  what makes a block of rows under its own heading; rows are ranked within a block
     columns: task                   what makes a group of columns
-    across: 4                       groups of columns side by side, the others below
     metrics: [psnr, {name: cost.seconds, label: s/image, digits: 2, better: lower}]
     sweep: sample.s                 only runs of which others differ in this alone
+    style: plain                    the paper's page: icml (two columns), neurips, or plain, LaTeX's article
+    errors: small                   standard errors in small type, or none
+    ours: ldsmc                     the method that comes last, as "(ours)"
+    star: false                     over both columns (`table*`)
+    body_only: false                the tabular alone, without float, caption and footnotes
 
-Only `title`, `rows` and `metrics` must be there. A metric of conf/metrics.yaml needs its name only; `times` converts
-its unit, and values below its `floor` are printed as `< floor`. A metric is a mean over images, or of a set where its
-protocol says so or its name begins with `sets.`.
+Only `title`, `rows` and `metrics` must be there; the command line overrides `where` and what follows `sweep`. Of runs
+that differ in steps, images or split, which neither `where` nor rows and columns name, a table shows one group. A
+metric of conf/metrics.yaml needs its name only; `times` converts its unit, and values below its `floor` are printed as
+`< floor`. A metric is a mean over images, or of a set where its protocol says so or its name begins with `sets.`.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from omegaconf import OmegaConf
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 
 from ldsmc_bench.errors import UserError, nearest, one_line
 from ldsmc_bench.files import CONF
 from ldsmc_bench.report.frame import RUN
 from ldsmc_bench.scoring.protocols import PROTOCOLS
 
+COLUMNS = [*RUN, "precision", "n_images", "split"]
 PARTS_OF_A_RUN = ("sample.", "task.", "dataset.", "prior.", "measurement.")
 
 
 def _expect_column(name: str) -> str:
-    if name not in (*RUN, "precision") and not name.startswith(PARTS_OF_A_RUN):
-        raise ValueError(f"runs have no {name}; {nearest(name, [*RUN, 'precision'])}, or sample.<argument>")
+    if name not in COLUMNS and not name.startswith(PARTS_OF_A_RUN):
+        raise ValueError(f"runs have no {name}; {nearest(name, COLUMNS)}, or sample.<argument>")
     return name
 
 
@@ -78,27 +85,45 @@ class Layout(BaseModel, frozen=True, extra="forbid"):
     title: str
     rows: list[Column] = Field(min_length=1)
     metrics: list[Metric] = Field(min_length=1)
-    runs: dict[Column, Any] = {}
+    where: dict[Column, list[Any]] = {}
     blocks: list[Column] = []
     columns: Column | None = None
-    across: int = Field(4, ge=1)
     sweep: Column | None = None
-    command: str = "python -m ldsmc_bench.report.tables"  # that makes the table
+    style: Literal["plain", "icml", "neurips"] = "plain"
+    errors: Literal["small", "none"] = "small"
+    ours: str | None = None
+    star: bool = False
+    body_only: bool = False
+    command: str = "python -m ldsmc_bench tables"  # that makes the table
+
+    @field_validator("where", mode="before")
+    @classmethod
+    def _with_lists(cls, where: Any) -> Any:
+        one_each = isinstance(where, dict)
+        return {k: v if isinstance(v, list) else [v] for k, v in where.items()} if one_each else where
+
+    @property
+    def named(self) -> list[str]:
+        """The keys whose values rows, blocks and columns name."""
+        return [*self.blocks, *self.rows, *([self.columns] if self.columns else [])]
 
 
-def load_layouts(folder: Path = CONF / "table") -> list[Layout]:
-    """The layouts of a folder, by name. Raises UserError that names the file and the key at fault."""
-    files = sorted(folder.glob("*.yaml"))
+def load_layouts(folder: Path = CONF / "table", names: Sequence[str] = (), **options: Any) -> list[Layout]:
+    """The layouts of a folder, all or those of these names, with `options` in place of their own values. Raises
+    UserError that names the file and the key at fault."""
+    files = {file.stem: file for file in sorted(folder.glob("*.yaml"))}
     if not files:
         raise UserError(
             f"layouts={folder}: no layout is there; make a file <name>.yaml in it with title, rows and metrics, as "
             f"those of {CONF / 'table'}, or leave layouts out for these"
         )
-    return [load_layout(file) for file in files]
+    if unknown := [name for name in names if name not in files]:
+        raise UserError(f"table={unknown[0]}: {folder} has no such layout; {nearest(unknown[0], files)}")
+    return [load_layout(files[name], **options) for name in names or files]
 
 
-def load_layout(file: Path) -> Layout:
-    """The layout in `file`. Raises UserError that names the file and the key at fault."""
+def load_layout(file: Path, **options: Any) -> Layout:
+    """The layout in `file`, see `load_layouts`. Raises UserError that names the file and the key at fault."""
     try:
         values: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
     except Exception as error:  # OmegaConf raises many kinds
@@ -106,16 +131,20 @@ def load_layout(file: Path) -> Layout:
     if not isinstance(values, dict):
         raise UserError(f"{file}: must be a section with title, rows and metrics")
     given = {key: value for key, value in values.items() if value is not None}
+    if "where" in options and isinstance(given.get("where", {}), dict):
+        options = {**options, "where": given.get("where", {}) | options["where"]}
     try:
-        return Layout.model_validate({**given, "name": file.stem})
+        return Layout.model_validate({**given, **options, "name": file.stem})
     except ValidationError as error:
-        raise UserError(f"{file}: {_explain(error)}") from error
+        of_option = error.errors()[0]["loc"][0] in options
+        raise UserError(_explain(error) if of_option else f"{file}: {_explain(error)}") from error
 
 
 def _explain(error: ValidationError) -> str:
     """The first mistake in one line."""
     mistake = error.errors()[0]
-    place, key = ".".join(map(str, mistake["loc"])), str(mistake["loc"][-1])
+    loc = [str(part) for part in mistake["loc"] if part != "[key]"]
+    place, key = ".".join(loc), loc[-1]
     match mistake["type"]:
         case "extra_forbidden":
             return f"no such key {key}; {nearest(key, (Metric if '.' in place else Layout).model_fields)}"

@@ -4,7 +4,6 @@ They are shown under our nearest metrics: the paper names neither its FID nor it
 other units are those of conf/metrics.yaml.
 """
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,33 +18,30 @@ FILE = Path(__file__).with_name("published.csv")
 
 
 def with_published(table: Table) -> Table:
-    """The table with a row of published numbers after ours of the same method and particles, or at the block's end.
+    """The table with published numbers at the end of each block.
 
     Only problems that the table shows are looked up, and tables of sweeps stay as they are.
     """
     layout, numbers = table.layout, pd.read_csv(FILE)
     numbers = numbers[numbers.dataset.isin(table.runs.dataset) & numbers.task.isin(table.runs.task)]
-    for key, wanted in layout.runs.items():
+    for key, wanted in layout.where.items():
         if key in numbers:
-            numbers = numbers[numbers[key].isin(wanted if isinstance(wanted, list) else [wanted])]
-    named = {*layout.blocks, *layout.rows, layout.columns}
+            numbers = numbers[numbers[key].isin(wanted)]
+    named = set(layout.named)
     alone = numbers.dataset.nunique() == 1 or "dataset" in named
     if layout.sweep is not None or not alone or not {"method", "particles"} <= named:
         return table
-    blocks, places, published = list(table.blocks), set(table.places), dict[tuple[Any, ...], Row]()
+    places, published = set(table.places), dict[tuple[Any, ...], Row]()
     for number in numbers.to_dict("records"):
         place = number.get(layout.columns) if layout.columns else None, number["metric"]
         block, own = (tuple(number.get(name) for name in names) for names in (layout.blocks, table.keys))
-        if place in places and block in blocks:
+        if place in places and block in table.blocks:
             row = published.setdefault((block, own), Row(block, own, {}, published=True))
             row.cells[place] = Cell(Estimate(number["value"], None, 0, 0))
-    method, particles = (table.keys.index(name) for name in ("method", "particles"))
-    last = {(row.block, row.key[method], row.key[particles]): i for i, row in enumerate(table.rows)}
-    order = {id(row): i for i, row in enumerate(table.rows)}
+    blocks, rows = list(table.blocks), [*table.rows, *published.values()]
 
-    def position(row: Row) -> tuple[Any, ...]:
-        after = last.get((row.block, row.key[method], row.key[particles]), math.inf)
-        by_name = (sort_key("method", row.key[method]), row.key[particles]) if row.published else ()
-        return blocks.index(row.block), order.get(id(row), after), row.published, *by_name
+    def position(row: Row) -> tuple[Any, ...]:  # the sort is stable: ours stay as they are
+        by_name = map(sort_key, table.keys, row.key) if row.published else ()
+        return blocks.index(row.block), row.published, *by_name
 
-    return replace(table, rows=sorted([*table.rows, *published.values()], key=position))
+    return replace(table, rows=sorted(rows, key=position))
