@@ -7,13 +7,15 @@ References: Zhu et al. 2023; public code yuanzhi-zhu/DiffPIR `1112e2f`, main_ddp
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from baselines.guided import gmres, in_pixels, predict, run_chain
+from baselines.guided import Run, gmres, in_pixels, predict, run_path
 from baselines.levels import ddim_rows
+from baselines.weighted import with_weights
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
@@ -29,6 +31,7 @@ def sample(
     measurement: Measurement,
     noise: Noise,
     trace: Trace,
+    run: Run = run_path,
     *,
     steps: Count,
     lam: Positive,
@@ -45,15 +48,15 @@ def sample(
     operator = measurement.operator
     closed = operator.linear and isinstance(operator, Invertible)
     closed = closed and in_pixels(prior, measurement.y.new_zeros(1, *prior.shape))
-
-    def mean(z: Tensor, row: Row) -> Tensor:
-        return proximal_point(prior, measurement, z, row, lam, None if closed else iterations)
-
     # x_{t-1} = sqrt(a') x0_hat + sqrt(1 - a') (sqrt(1 - zeta) eps_hat + sqrt(zeta) eps)
     rows = ddim_rows("paper", prior.alpha_bar, steps, 1.0)
     if zeta != "ddpm":
         rows = [replace(row, sigma=(zeta * (1 - row.a_prev)) ** 0.5) for row in rows]
-    return prior.decode(run_chain(prior, noise, trace, rows, measurement.y, mean))
+    guide = partial(proximal_point, lam=lam, iterations=None if closed else iterations)
+    return run(prior, measurement, noise, trace, rows, guide)
+
+
+weighted = with_weights(sample)
 
 
 def proximal_point(

@@ -9,12 +9,15 @@ which it therefore keeps at one. Where paper and public code differ, the differe
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from baselines.levels import spaced
+from baselines.guided import Run, weight_of_z0
+from baselines.levels import ddim_rows, spaced
+from baselines.weighted import with_weights
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
@@ -22,7 +25,14 @@ from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.sampling import fits
 from ldsmc_bench.sampling.arguments import Count, Fraction, Natural, NonNegative, Positive
 from ldsmc_bench.sampling.chain import Row, table
-from ldsmc_bench.sampling.guidance import guided_denoiser, norm_gradient, residual, squared, unit_clipped
+from ldsmc_bench.sampling.guidance import (
+    guided_denoiser,
+    look_ahead,
+    norm_gradient,
+    residual,
+    squared,
+    unit_clipped,
+)
 from ldsmc_bench.sampling.trace import Trace
 
 Transition = Literal["learned", "small", "large"] | Fraction
@@ -51,11 +61,8 @@ def sample(
     range of pixels. At the end the result is fitted to y by `latent_fit_iterations` steps of size `latent_fit_lr`
     (LD-SMC, App. A). Raises UserError for `clip` with a latent prior.
     """
-    if clip and prior.shape != (3, prior.image_size, prior.image_size):
-        raise UserError(
-            "method.sample.clip=true: only pixels lie in [-1,1], and this prior's latents do not; "
-            "use method=latent_dps, or leave prior=... out"
-        )
+    if clip:
+        require_range(prior)
 
     def draw() -> Tensor:
         return noise.normal("proposal", prior.shape).to(measurement.y)
@@ -67,6 +74,57 @@ def sample(
         x = move.x
         trace(k, x=x, out=move.out, x0_hat=move.x0_hat)
     return fits.fit_and_decode(prior, measurement, x, latent_fit_iterations, latent_fit_lr)
+
+
+@with_weights
+@torch.no_grad()
+def weighted(
+    prior: Prior,
+    measurement: Measurement,
+    noise: Noise,
+    trace: Trace,
+    run: Run,
+    *,
+    steps: Count,
+    zeta: NonNegative,
+    scaling: Scaling,
+    transition: Transition,
+    clip: bool,
+    latent_fit_iterations: Natural,
+    latent_fit_lr: Positive,
+) -> Tensor:
+    """Restore the images of `measurement` as `sample` does, with weights: (B,3,H,W), about [-1,1].
+
+    A `transition` by name has the posterior's variance, "small": the weights need one that is fixed. Raises UserError
+    as `sample` does, and for a final latent fit, which no weight follows.
+    """
+    if clip:
+        require_range(prior)
+    if latent_fit_iterations:
+        raise UserError("weighted=true: no weight follows a latent fit; give method.sample.latent_fit_iterations=0")
+    rows = ddim_rows("paper", prior.alpha_bar, steps, 1.0 if isinstance(transition, str) else transition)
+    guide = partial(posterior_mean, zeta=zeta, scaling=scaling, clip=clip)
+    return run(prior, measurement, noise, trace, rows, guide)
+
+
+def posterior_mean(
+    prior: Prior, measurement: Measurement, z: Tensor, row: Row, zeta: float, scaling: Scaling, clip: bool
+) -> Tensor:
+    """The prediction z_0 (R,C,h,w), moved by what moves a step of DPS by its shift."""
+    ahead = look_ahead(prior, z, row)
+    with torch.enable_grad():
+        z0_hat = ahead.z0_hat.clamp(-1, 1) if clip else ahead.z0_hat
+    guided = guided_denoiser(ahead.z, z0_hat, lambda z0_hat: [squared(residual(prior, measurement, z0_hat))])
+    return guided.z0_hat - zeta * shift(guided.gradient, guided.distances[0], scaling) / weight_of_z0(row)
+
+
+def require_range(prior: Prior) -> None:
+    """Raise UserError for a prior of latents, which have no range."""
+    if prior.shape != (3, prior.image_size, prior.image_size):
+        raise UserError(
+            "method.sample.clip=true: only pixels lie in [-1,1], and this prior's latents do not; "
+            "use method=latent_dps, or leave prior=... out"
+        )
 
 
 @dataclass(frozen=True)

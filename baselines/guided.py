@@ -25,23 +25,31 @@ from ldsmc_bench.sampling.guidance import TINY, look_ahead, residual
 from ldsmc_bench.sampling.trace import Trace
 
 Linear = Callable[[Tensor], Tensor]
-PosteriorMean = Callable[[Tensor, Row], Tensor]  # E[z_0 | z, y] of latents z (R,C,h,w), which are at `row`
+Guide = Callable[[Prior, Measurement, Tensor, Row], Tensor]  # E[z_0 | z, y] of latents z (R,C,h,w), which are at `row`
+# Images (B,3,H,W) restored by a guide on a chain's rising rows
+Run = Callable[[Prior, Measurement, Noise, Trace, Sequence[Row], Guide], Tensor]
 
 
-def run_chain(
-    prior: Prior, noise: Noise, trace: Trace, rows: Sequence[Row], like: Tensor, mean: PosteriorMean
+def run_path(
+    prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, rows: Sequence[Row], guide: Guide
 ) -> Tensor:
-    """z_0 (B,C,h,w) at the end of the rising `rows` of DDIM with the posterior `mean`, in the dtype of `like`."""
+    """Images (B,3,H,W), each at the end of one path of DDIM with the guide's posterior mean."""
 
     def draw() -> Tensor:
-        return noise.normal("proposal", prior.shape).to(like)
+        return noise.normal("proposal", prior.shape).to(measurement.y)
 
     z = draw()
     for k, row in reversed(list(enumerate(rows))):
-        z0 = mean(z, row)
+        z0 = guide(prior, measurement, z, row)
         z = row.mean(z, z0) + row.sigma * draw()
         trace(k, z=z, z0=z0)
-    return z
+    return prior.decode(z)
+
+
+def weight_of_z0(row: Row) -> float:
+    """What z_0 weighs in the mean of DDIM's move, by which a shift of the move is one of z_0."""
+    kept = (max(0.0, 1 - row.a_prev - row.sigma**2) / (1 - row.a)) ** 0.5
+    return float(row.a_prev**0.5 - kept * row.a**0.5)
 
 
 @dataclass(frozen=True, eq=False)

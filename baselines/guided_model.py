@@ -8,13 +8,14 @@ estimate of p(y) unbiased for every N. A sampler is a subclass with a `look` at 
 References: Wu et al., NeurIPS 2023, arXiv 2306.17775; Chopin and Papaspiliopoulos 2020, on guided filters.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor
 
+from baselines.guided import Guide
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior, PriorWrapper
 from ldsmc_bench.problem.measurement import Measurement
@@ -28,7 +29,6 @@ from ldsmc_bench.sampling.twist import gaussian, noise_variance, twisted
 
 Scheme = Literal["multinomial", "stratified", "systematic", "residual"]
 PlainTwist = Literal["cal", "tds", "ratio", "noise", "paper"]  # twists that need no graph
-Guide = Callable[[Prior, Measurement, Tensor, Row], Tensor]  # E[z_0 | z, y] of latents z (R,C,h,w), which are at a row
 V = TypeVar("V", bound="View")
 
 
@@ -63,7 +63,9 @@ class GuidedModel(Generic[V]):
     def __init__(self, prior: Prior, measurement: Measurement, noise: Noise, particles: int, steps: int) -> None:
         self.prior, self.noise, self.y_0 = prior, noise, measurement.repeat(particles)
         self.images, self.particles, self.moves = len(measurement.y), particles, steps
-        self.rows = paper_chain(prior.alpha_bar, steps, eta=1.0).rows  # rows[k] leads from z_k to z_{k-1}
+        self.rows: Mapping[int, Row] = paper_chain(
+            prior.alpha_bar, steps, eta=1.0
+        ).rows  # rows[k] leads from z_k to z_{k-1}
 
     def look(self, k: int, now: At[V]) -> V:
         """The view from z_k, k > 0."""
@@ -110,6 +112,12 @@ class GuidedDenoiser(GuidedModel[View]):
 
     guide: Guide
     twist: PlainTwist
+
+    def __init__(
+        self, prior: Prior, measurement: Measurement, noise: Noise, particles: int, rows: Sequence[Row]
+    ) -> None:
+        super().__init__(prior, measurement, noise, particles, len(rows))
+        self.rows = dict(enumerate(rows, start=1))  # the method's own chain
 
     def look(self, k: int, now: At[View]) -> View:
         row, heard = self.rows[k], Heard(self.prior)

@@ -8,11 +8,14 @@ References: Rozet et al. 2024, "Learning diffusion priors from observations by e
 library azula, `guidance/mmps.py`.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from baselines.guided import gmres, predict, run_chain
+from baselines.guided import Run, gmres, predict, run_path
 from baselines.levels import ddim_rows
+from baselines.weighted import with_weights
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
@@ -27,6 +30,7 @@ def sample(
     measurement: Measurement,
     noise: Noise,
     trace: Trace,
+    run: Run = run_path,
     *,
     steps: Count,
     eta: Fraction,
@@ -36,12 +40,11 @@ def sample(
 
     `eta` is DDIM's; `iterations` are of the solver, each a backward pass and a call of the decoder.
     """
-
-    def mean(z: Tensor, row: Row) -> Tensor:
-        return posterior_mean(prior, measurement, z, row, iterations)
-
     rows = ddim_rows("paper", prior.alpha_bar, steps, eta)
-    return prior.decode(run_chain(prior, noise, trace, rows, measurement.y, mean))
+    return run(prior, measurement, noise, trace, rows, partial(posterior_mean, iterations=iterations))
+
+
+weighted = with_weights(sample)
 
 
 def posterior_mean(prior: Prior, measurement: Measurement, z: Tensor, row: Row, iterations: int) -> Tensor:

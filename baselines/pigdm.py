@@ -7,13 +7,15 @@ References: Song, Vahdat, Mardani and Kautz 2023, "Pseudoinverse-guided diffusio
 OpenReview 9_gsMA8MRKQ; public code NVlabs/RED-diff `cdf18c9`, `algos/pgdm.py`.
 """
 
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from baselines.guided import run_chain
+from baselines.guided import Run, run_path, weight_of_z0
 from baselines.levels import ddim_rows
+from baselines.weighted import with_weights
 from ldsmc_bench.errors import Unsupported
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
@@ -33,6 +35,7 @@ def sample(
     measurement: Measurement,
     noise: Noise,
     trace: Trace,
+    run: Run = run_path,
     *,
     steps: Count,
     eta: Fraction,
@@ -46,12 +49,11 @@ def sample(
     """
     if not isinstance(measurement.operator, Invertible):
         raise Unsupported("pigdm: needs a pseudo-inverse, and this task's operator has none")
-
-    def mean(z: Tensor, row: Row) -> Tensor:
-        return posterior_mean(prior, measurement, z, row, prior_std, weight)
-
     rows = ddim_rows("paper", prior.alpha_bar, steps, eta)
-    return prior.decode(run_chain(prior, noise, trace, rows, measurement.y, mean))
+    return run(prior, measurement, noise, trace, rows, partial(posterior_mean, prior_std=prior_std, weight=weight))
+
+
+weighted = with_weights(sample)
 
 
 def posterior_mean(
@@ -77,6 +79,4 @@ def posterior_mean(
     if weight == "tweedie":
         return ahead.z0_hat.detach() + (1 - row.a) / row.a**0.5 / r2 * score
     # z_s = DDIM(z) + sqrt(a_s a) r_t^2 score: divided by what z_0 weighs in the move, that is a shift of z_0
-    kept = (max(0.0, 1 - row.a_prev - row.sigma**2) / (1 - row.a)) ** 0.5
-    share = row.a_prev**0.5 / (row.a_prev**0.5 - kept * row.a**0.5)
-    return ahead.z0_hat.detach() + share * row.a**0.5 * score
+    return ahead.z0_hat.detach() + row.a_prev**0.5 / weight_of_z0(row) * row.a**0.5 * score

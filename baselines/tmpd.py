@@ -7,13 +7,15 @@ References: Boys et al. 2023, and the diagonal approximation of its experiments 
 `guidance/tmpd.py`.
 """
 
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from baselines.guided import predict, run_chain
+from baselines.guided import Run, predict, run_path
 from baselines.levels import ddim_rows
+from baselines.weighted import with_weights
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
@@ -30,6 +32,7 @@ def sample(
     measurement: Measurement,
     noise: Noise,
     trace: Trace,
+    run: Run = run_path,
     *,
     steps: Count,
     eta: Fraction,
@@ -40,12 +43,11 @@ def sample(
     `eta` is DDIM's. `negative`: row sums below zero, which are no variances, are left as they are ("keep"), or count as
     zero or by their size.
     """
-
-    def mean(z: Tensor, row: Row) -> Tensor:
-        return posterior_mean(prior, measurement, z, row, negative)
-
     rows = ddim_rows("paper", prior.alpha_bar, steps, eta)
-    return prior.decode(run_chain(prior, noise, trace, rows, measurement.y, mean))
+    return run(prior, measurement, noise, trace, rows, partial(posterior_mean, negative=negative))
+
+
+weighted = with_weights(sample)
 
 
 def posterior_mean(prior: Prior, measurement: Measurement, z: Tensor, row: Row, negative: Negative) -> Tensor:

@@ -44,7 +44,8 @@ KEYS: dict[str, Any] = {  # of every run, with their types
     "batch_size": Literal["auto"] | Count,
     **dict.fromkeys(("seed", "shard"), Natural),
     **dict.fromkeys(("results_dir", "device"), str),
-    **dict.fromkeys(("compile", "mix_code", "keep_problems", "particles_as_draws", "measurement.noise_in_hole"), bool),
+    **dict.fromkeys(("compile", "mix_code", "keep_problems", "particles_as_draws", "weighted"), bool),
+    "measurement.noise_in_hole": bool,
     "precision": Literal[*PRECISIONS],
     "wandb.mode": Literal["online", "offline", "disabled", "auto"],
     "launch": Literal["attached", "detached"],
@@ -176,6 +177,8 @@ def _resolve(cfg: DictConfig) -> dict[str, Any]:
         name, variants = str(cfg.variant), [str(one) for one in cfg.method.get("variants", ["default"])]
         if name not in variants:
             raise UserError(f"variant={name}: {cfg.method.name} has no such variant; {nearest(name, variants)}")
+        if cfg.weighted is True:
+            weigh(cfg)
         if cfg.task.name != (measured_by := cfg.dataset.get("task", cfg.task.name)):
             raise UserError(f"task={cfg.task.name}: dataset={cfg.dataset.name} is measured by task={measured_by} alone")
         return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
@@ -187,6 +190,15 @@ def _resolve(cfg: DictConfig) -> dict[str, Any]:
                 f"{cfg.prior.tuning}, task.tuning={cfg.task.tuning}; give a value, or another prior.tuning: {tables}"
             ) from error
         raise UserError(one_line(error)) from error
+
+
+def weigh(cfg: DictConfig) -> None:
+    """Replace, in the method, what its section `weighted` has. Raises UserError for a method without one."""
+    if "weighted" not in cfg.method:
+        able = [file.stem for file in (CONF / "method").glob("*.yaml") if "weighted" in OmegaConf.load(file)]
+        raise UserError(f"weighted=true: {cfg.method.name} has no form with weights; {nearest('', able)}")
+    with open_dict(cfg):
+        cfg.method = OmegaConf.merge(cfg.method, cfg.method.weighted)
 
 
 def _require_keys(config: Mapping[str, Any]) -> None:

@@ -62,8 +62,19 @@ def test_on_a_gaussian_the_mean_given_z_and_y_is_the_true_one(mean: Callable[...
     assert torch.allclose(found.flatten(), expected.means[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("sample", [partial(ddnm.sample, eta=1.0), partial(ddrm.sample, eta=0.85, eta_b=1.0)])
+@pytest.mark.parametrize(
+    "sample",
+    [partial(ddnm.sample, eta="ddpm"), partial(ddnm.sample, eta=0.85), partial(ddrm.sample, eta=0.85, eta_b=1.0)],
+)
 def test_spectral_methods_reproduce_a_measurement_without_noise(sample: Callable[..., Tensor]) -> None:
     y = small(0.0)
     x = sample(random_pixel_prior(), y, Noise(0, ["a", "b"], "sampler"), Trace(), steps=3, cut=0.0)
     assert torch.allclose(y.operator(x), y.y, atol=1e-8)
+
+
+@pytest.mark.parametrize("eta", [0.85, "ddpm"])
+def test_what_is_not_measured_moves_alike_in_both_spectral_methods(eta: float | str) -> None:
+    y, noise = small(0.1), Noise(0, ["a", "b"], "sampler")
+    hidden = partial(ddnm.sample, eta=eta, cut=1.0), partial(ddrm.sample, eta=eta, eta_b=1.0, cut=1.0)
+    one, other = (sample(random_pixel_prior(), y, noise, Trace(), steps=3) for sample in hidden)
+    assert torch.allclose(one, other, atol=1e-8)

@@ -3,6 +3,7 @@
 What each claims is that its weights are right whatever its proposal: a factor left out or one too many shows here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from unittest.mock import patch
 
@@ -13,9 +14,10 @@ from torch import Tensor
 from baselines.das import Tempered
 from baselines.guided_model import GuidedModel
 from ldsmc_bench.config import instantiate, validate
-from ldsmc_bench.errors import Unsupported
+from ldsmc_bench.errors import Unsupported, UserError
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.counting import CallCounter
+from ldsmc_bench.report.select import NAMES
 from ldsmc_bench.sampling.trace import Trace
 from tests.commands import configured
 from tests.sampling.gaussian import GaussianPrior, masked
@@ -23,7 +25,9 @@ from tests.sampling.known import Known, chain_law, draw, known
 
 STEPS, RUNS = 20, 500
 CASES = [(name, "default") for name in ("tds", "das", "fk", "ddsmc", "mcgdiff", "fps", "afdps")]
-CASES += [("fk", "max"), ("fk", "sum"), ("das", "adaptive"), ("weighted", "default")]
+CASES += [("fk", "max"), ("fk", "sum"), ("das", "adaptive")]
+GUIDANCE = ("dps", "pigdm", "tmpd", "mmps", "diffpir", "lgd")  # which weighted=true makes a proposal
+CASES += [(f"{name} weighted=true", "default") for name in GUIDANCE]
 VARIED = ("mcgdiff", "default"), ("das", "adaptive")  # whose evidence varies too much for its mean to be seen
 
 
@@ -53,7 +57,7 @@ class Figures:
 
 
 def figures(problem: Known, name: str, variant: str) -> Figures:
-    overrides = f"method={name}", f"variant={variant}", f"steps={STEPS}", "particles=100"
+    overrides = *f"method={name}".split(), f"variant={variant}", f"steps={STEPS}", "particles=100"
     sample = instantiate(validate(configured("dataset=mixture", *overrides)).config["method"]["sample"])
     z = draw(problem, RUNS, sample, trace := Trace())
     posterior, log_evidence = problem.posterior(chain_law(problem.law, problem.rows(STEPS)))
@@ -87,11 +91,38 @@ def test_a_lost_factor_shows(problem: Known, name: str) -> None:
 
 
 def test_weights_of_a_guided_denoiser_cost_no_call_of_the_denoiser(problem: Known) -> None:
-    settings = validate(configured("dataset=mixture", "method=weighted", f"steps={STEPS}", "particles=5"))
+    overrides = "dataset=mixture", "method=pigdm", "weighted=true", f"steps={STEPS}", "particles=5"
+    settings = validate(configured(*overrides))
     counted = CallCounter(problem.prior.conditioned([problem.number]))
     instantiate(settings.config["method"]["sample"])(counted, problem.measurement, Noise(0, ["a"], "test"), Trace())
     assert counted.calls["denoiser_forward"] == 5 * STEPS
     assert counted.calls["denoiser_backward"] == 5 * (STEPS - 1)
+
+
+def test_guidance_with_weights_keeps_the_methods_own_numbers() -> None:
+    alone, weighted = (
+        validate(configured("method=dps", "task=sr4", "method.sample.clip=false", *more)) for more in ((), WEIGHTED)
+    )
+    assert weighted.sample.items() >= alone.sample.items() and weighted.sample["particles"] == 3
+    assert (alone.labels.method, weighted.labels.method) == ("dps", "dps_weighted")
+    assert str(configured("method=dps", *WEIGHTED).method.weighted.name) in NAMES["method"]
+
+
+WEIGHTED = ("weighted=true", "particles=3")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("method=ldsmc",), r"weighted=true: ldsmc .*there are: diffpir, dps, lgd, mmps, pigdm, tmpd$"),
+        (("method=pigdm", "variant=paper"), "weighted=true: a move needs fresh noise"),
+        (("method=dps", "method.sample.latent_fit_iterations=2"), "weighted=true: no weight follows a latent fit"),
+    ],
+)
+def test_what_has_no_density_takes_no_weights(overrides: Sequence[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        sample = instantiate(validate(configured(*overrides, *WEIGHTED, "steps=2")).config["method"]["sample"])
+        sample(GaussianPrior(), masked(1), Noise(0, ["a"], "test"), Trace())
 
 
 def test_temperatures_rise_to_the_likelihood() -> None:

@@ -12,12 +12,14 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from ldsmc_bench.config import weigh
 from ldsmc_bench.files import CONF
 from ldsmc_bench.mixture.law import mixture
 from ldsmc_bench.records.identity import identify, run_id
 from ldsmc_bench.toyfaces.dataset import toyfaces
 from tests.commands import choices, configured
 
+WEIGHTED = [f"{name} weighted=true" for name in ("diffpir", "dps", "lgd", "mmps", "pigdm", "tmpd")]
 GOLDEN = Path(__file__).with_name("golden_ids.json")
 
 
@@ -27,13 +29,20 @@ def ids() -> dict[str, Any]:
     return {
         method: {
             name: {
-                variant: ids_of(configured(f"method={method}", f"variant={variant}"), name, tasks)
-                for variant in choices(f"variant/{method}")
+                variant: ids_of(composed(method, variant), name, tasks)
+                for variant in choices(f"variant/{method.split()[0]}")
             }
             for name in choices("dataset")
         }
-        for method in choices("method")
+        for method in [*choices("method"), *WEIGHTED]
     }
+
+
+def composed(method: str, variant: str) -> DictConfig:
+    cfg = configured(*f"method={method}".split(), f"variant={variant}")
+    if cfg.weighted:
+        weigh(cfg)
+    return cfg
 
 
 def ids_of(cfg: DictConfig, dataset: str, tasks: Mapping[str, Any]) -> dict[str, str]:
