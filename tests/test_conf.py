@@ -65,6 +65,25 @@ def test_every_argument_of_a_sampler_has_its_place_in_the_configuration(method: 
     assert sampler_arguments(instantiate(cfg.method.sample).func).keys() == validate(cfg).sample.keys()
 
 
+@pytest.mark.parametrize("method", choices("method"))
+def test_the_space_of_a_tuner_is_of_arguments_and_has_the_default_in_it(method: str) -> None:
+    """Its ends pass the checks of a run."""
+    cfg = configured(f"method={method}")
+    defaults, search = validate(cfg).sample, OmegaConf.to_container(cfg.method.search)
+    assert isinstance(search, dict) and search
+    for key, space in search.items():
+        ends = space if isinstance(space, list) else [space["low"], space["high"]]
+        for end in ends:
+            cfg.method.sample[key] = end
+            assert validate(cfg).sample[key] == end
+        if isinstance(space, dict):
+            assert space.keys() <= {"low", "high", "log"} and type(ends[0]) is type(ends[1])
+            assert (ends[0] > 0 or not space.get("log")) and ends[0] < ends[1]
+            assert isinstance(defaults[key], str) or ends[0] <= defaults[key] <= ends[1]
+        else:
+            assert defaults[key] in ends and len(ends) > 1
+
+
 def with_task(task: str, *overrides: str) -> DictConfig:
     """A configuration with another task's file: composing it takes ten times as long."""
     cfg = configured(*overrides)
