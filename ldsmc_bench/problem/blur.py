@@ -1,15 +1,17 @@
-"""Blur with a kernel of its own for each image, and reflected borders."""
+"""Blur with a kernel of its own for each image, and reflected or circular borders."""
 
 from dataclasses import dataclass, field
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ldsmc_bench.problem import filters
 from ldsmc_bench.problem.conjugate_gradients import solve
 from ldsmc_bench.problem.operators import SharedOperator
 from ldsmc_bench.problem.separable import LOST
+from ldsmc_bench.problem.spectral import Spectral, of_frequencies
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,3 +62,41 @@ class Blur(SharedOperator):
 
     def _fold(self, y: Tensor) -> Tensor:
         return filters.fold(y, self._radius, repeat_edge=False)
+
+
+@dataclass(frozen=True, eq=False)
+class CircularBlur(SharedOperator):
+    """Correlate each image with a kernel of its own, `kernels` (B,k,k), k odd and at most the side, as if the image
+    went on from its opposite border. It only scales and shifts frequencies."""
+
+    kernels: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return _filtered(x, self._gain(x))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return _filtered(y, self._gain(y).conj())
+
+    def pinv(self, y: Tensor, delta: float = 0.0) -> Tensor:
+        """Divide frequency by frequency; with `delta` = 0, those of a gain of at most LOST are left out."""
+        gain = self._gain(y)
+        power = gain.abs().square()
+        share = 1 / (power + delta) if delta > 0 else torch.where(power > LOST**2, 1 / power, 0.0)
+        return _filtered(y, share * gain.conj())
+
+    def spectral(self, like: Tensor) -> Spectral:
+        return of_frequencies(self._gain(like), like.shape[-3:])
+
+    def select(self, index: Tensor) -> Self:
+        return type(self)(self.kernels[index])
+
+    def _gain(self, x: Tensor) -> Tensor:
+        """What each frequency of x is multiplied by, (B,1,H,W)."""
+        size, (height, width) = self.kernels.shape[-1], x.shape[-2:]
+        centred = F.pad(self.kernels, (0, width - size, 0, height - size)).roll((-(size // 2),) * 2, dims=(-2, -1))
+        return torch.fft.fft2(centred)[:, None].conj()
+
+
+def _filtered(x: Tensor, gain: Tensor) -> Tensor:
+    filtered: Tensor = torch.fft.ifft2(gain * torch.fft.fft2(x)).real
+    return filtered

@@ -70,6 +70,31 @@ def of_axes(rows: Tensor, columns: Tensor, like: Tensor) -> Spectral:
     )
 
 
+def of_frequencies(gain: Tensor, shape: torch.Size) -> Spectral:
+    """Of y whose frequencies are those of x times `gain` (B,1,H,W), Hermitian; images of `shape` (C,H,W).
+
+    V^T is the Hartley transform, its own inverse, and U is V with the phases of the gain.
+    """
+    s = without_negligible(gain.abs().flatten(1), gain.real.dtype).reshape(gain.shape)
+    phase = torch.where(s > 0, torch.sgn(gain), 0.0)
+
+    def hartley(x: Tensor) -> Tensor:
+        frequencies = torch.fft.fft2(x, norm="ortho")
+        return frequencies.real - frequencies.imag
+
+    def shifted(x: Tensor, phase: Tensor) -> Tensor:
+        y: Tensor = torch.fft.ifft2(phase * torch.fft.fft2(x)).real
+        return y
+
+    return Spectral(
+        s.expand(-1, *shape),
+        lambda y: hartley(shifted(y, phase.conj())),
+        lambda c: shifted(hartley(c), phase),
+        hartley,
+        hartley,
+    )
+
+
 def of_matrices(matrices: Tensor, rows: int, like: Tensor, shape: tuple[int, ...]) -> Spectral:
     """Of `matrices` (G,dy,dx), each for `rows` / G rows that follow each other, y of `shape`; images like `like`.
 

@@ -15,7 +15,7 @@ import torch
 
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.problem import kernels, masks
-from ldsmc_bench.problem.blur import Blur
+from ldsmc_bench.problem.blur import Blur, CircularBlur
 from ldsmc_bench.problem.linear import Linear, random_matrices
 from ldsmc_bench.problem.masks import REFERENCE_SIDE, BoolArray, require, unusable
 from ldsmc_bench.problem.operators import Grey, Identity, Mask, Overexposed, PhaseRetrieval
@@ -58,6 +58,11 @@ def motion_deblur(image_size: int, noise: Noise, *, size: float, intensity: floa
     require("intensity", intensity, "above 0 and at most 1", lambda number: 0 < number <= 1)
     drawn = [kernels.motion(rng, image_size, size=size, intensity=intensity) for rng in noise.numpy("kernel")]
     return Blur(torch.from_numpy(np.stack(drawn)))
+
+
+def circular_deblur(image_size: int, noise: Noise, *, size: float, intensity: float) -> CircularBlur:
+    """The kernels of `motion_deblur` on images that go on from their opposite borders."""
+    return CircularBlur(motion_deblur(image_size, noise, size=size, intensity=intensity).kernels)
 
 
 def super_resolution(image_size: int, noise: Noise, *, scale: int) -> SuperResolution:

@@ -21,7 +21,7 @@ FIXTURES = Path(__file__).parents[1] / "fixtures/operators"
 STROKES = {"strokes": (1, 3), "segments": (16, 32), "length": (10, 40), "width": (20, 21), "covered": (0.05, 0.5)}
 BANDS = {"orientation": "vertical", "period": 32, "width": 8, "phase": "random"}
 EXACT = [task for task in LINEAR if "deblur" not in task]  # whose pseudo-inverse is exact at any side
-PER_IMAGE = ["box", "destripe", "destripe_random", "freeform", "random", "motion_deblur"]
+PER_IMAGE = ["box", "destripe", "destripe_random", "freeform", "random", "motion_deblur", "circular_deblur"]
 
 
 @pytest.mark.parametrize("side", [32, 64, 256])
