@@ -67,6 +67,9 @@ class Steering(GuidedModel[Steered]):
 
     def look(self, k: int, now: At[Steered]) -> Steered:
         row, past = self.rows[k], now.past
+        if past is None and not self.weighs(k):  # no potential yet
+            none = torch.zeros(len(now.z), dtype=torch.float64, device=now.z.device)
+            past = Steered(now.z, now.z, none, none - torch.inf if self.potential == "max" else none)
         ahead = look_ahead(self.prior, now.z, row, gradient=self.twist in ("tmpd", "ray"))
         if past is not None and not self.weighs(k):
             return Steered(ahead.mean, ahead.mean, past.log_psi, past.reward)
@@ -86,4 +89,5 @@ class Steering(GuidedModel[Steered]):
         return log_factor if self.weighs(k) else None
 
     def weighs(self, k: int) -> bool:
-        return k == 0 or (self.moves - k) % self.period == 0
+        passed = self.moves - k
+        return k == 0 or (passed % self.period == 0 and (passed > 0 or self.period == 1))

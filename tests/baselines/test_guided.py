@@ -74,7 +74,11 @@ def test_spectral_methods_reproduce_a_measurement_without_noise(sample: Callable
 
 @pytest.mark.parametrize("eta", [0.85, "ddpm"])
 def test_what_is_not_measured_moves_alike_in_both_spectral_methods(eta: float | str) -> None:
-    y, noise = small(0.1), Noise(0, ["a", "b"], "sampler")
+    """But for their starts: DDRM's has the standard deviation of the highest level, DDNM+'s 1."""
     hidden = partial(ddnm.sample, eta=eta, cut=1.0), partial(ddrm.sample, eta=eta, eta_b=1.0, cut=1.0)
-    one, other = (sample(random_pixel_prior(), y, noise, Trace(), steps=3) for sample in hidden)
-    assert torch.allclose(one, other, atol=1e-8)
+    noises = (Noise(0, ["a", "b"], "sampler") for _ in hidden)
+    one, other = (
+        sample(random_pixel_prior(), small(0.1), noise, Trace(), steps=3)
+        for sample, noise in zip(hidden, noises, strict=True)
+    )
+    assert torch.allclose(one, other, atol=2e-4 * float(one.std()), rtol=0)

@@ -28,7 +28,8 @@ CASES = [(name, "default") for name in ("tds", "das", "fk", "ddsmc", "mcgdiff", 
 CASES += [("fk", "max"), ("fk", "sum"), ("das", "adaptive")]
 GUIDANCE = ("dps", "pigdm", "tmpd", "mmps", "diffpir", "lgd")  # which weighted=true makes a proposal
 CASES += [(f"{name} weighted=true", "default") for name in GUIDANCE]
-VARIED = ("mcgdiff", "default"), ("das", "adaptive")  # whose evidence varies too much for its mean to be seen
+# Whose evidence varies too much for its mean to be seen
+VARIED = ("mcgdiff", "default"), ("das", "adaptive"), ("dps weighted=true", "default"), ("lgd weighted=true", "default")
 
 
 @pytest.fixture(scope="module")
