@@ -1,6 +1,6 @@
 """What a world with a known posterior gives: exact draws of it, and the density that draws are judged by."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -36,6 +36,7 @@ class Known(NamedTuple):
     log_evidence: float | None
 
 
+@runtime_checkable
 class KnownPrior(Protocol):
     """A prior whose posterior is known."""
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ldsmc_bench.errors import Unsupported, UserError
+from ldsmc_bench.mixture.exact import ExactPrior
 from ldsmc_bench.mixture.law import law_of
 from ldsmc_bench.mixture.posterior import Known
 from ldsmc_bench.prior.digests import digest_of
@@ -18,7 +19,7 @@ from ldsmc_bench.problem.operators import Operator
 
 
 @dataclass(frozen=True, eq=False)
-class MixturePrior:
+class MixturePrior(ExactPrior):
     """Vectors (dx,1,1) of Gaussian mixtures, one mixture for each problem; the labels of a batch number the problems.
 
     Log-weights (G,K), means (G,K,dx) and spikes v (G,K,dx), for covariances I + v v^T, belong to G groups of
@@ -70,24 +71,6 @@ class MixturePrior:
         if self.spikes is not None:
             score = score + (weights * a * reach / (1 + length)) @ self.spikes
         return (-(1 - a).sqrt() * score).reshape(z.shape)
-
-    def eps_and_variance(self, z: Tensor, t: Tensor) -> tuple[Tensor, None]:
-        return self.eps(z, t), None
-
-    def encode(self, x: Tensor) -> Tensor:
-        return x
-
-    def decode(self, z: Tensor) -> Tensor:
-        return z
-
-    def level(self, t: Tensor) -> Tensor:
-        """alpha_bar (R,) at training steps t (R,), interpolated between two of them, the last's beyond the last."""
-        alpha_bar = self.alpha_bar.to(t.device)
-        below = t.floor().long().clamp(0, len(alpha_bar) - 1)
-        if not t.is_floating_point():
-            return alpha_bar[below]
-        above = (below + 1).clamp(max=len(alpha_bar) - 1)
-        return torch.lerp(alpha_bar[below], alpha_bar[above], (t - below).double().clamp(0, 1))
 
     def posterior(self, measurement: Measurement, label: int) -> Known:
         """The posterior of problem `label` in closed form; the measurement is one row, float64. Raises Unsupported for

@@ -1,24 +1,25 @@
-"""Run a batch of closed-form problems: draw many samples of each, score them by the exact posterior, store them."""
+"""Run a batch of problems whose posterior is known: draw many samples of each, score them by it, store them."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from ldsmc_bench.config import Settings
-from ldsmc_bench.errors import Unsupported
+from ldsmc_bench.errors import Unsupported, UserError
 from ldsmc_bench.files import replace, writing
-from ldsmc_bench.mixture.posterior import Known, KnownPrior, Posterior
-from ldsmc_bench.mixture.prior import MixturePrior
+from ldsmc_bench.mixture.posterior import Known, KnownPrior
 from ldsmc_bench.mixture.scores import exactness
+from ldsmc_bench.mixture.show import picture
 from ldsmc_bench.noise import Noise
+from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.problem import Batch
 from ldsmc_bench.records.code_version import code_version, compare_code
 from ldsmc_bench.records.problems import keep_problem
@@ -30,9 +31,10 @@ from ldsmc_bench.running.progress import Progress
 from ldsmc_bench.running.restore import not_finite, record, record_failures
 from ldsmc_bench.sampling.trace import Trace
 
-BLOCK = 50  # runs of one problem with noise drawn together, which depends on the problem and the block's number
-ROWS = 100_000  # particles in memory at a time
-SIDE = 160  # pixels of a picture
+BLOCK, IMAGES = 50, 10  # runs of one problem with noise drawn together, which depends on the problem and the block's
+# number: of vectors and of images
+ROWS, ENTRIES = 100_000, 8_000_000  # particles in memory at a time, and their entries
+LARGE = 4096  # entries of a draw that is kept in 16 bits, of 11 digits: a quarter of a grey level at most
 
 # Of the first blocks of a problem: `draws` (n,dx) and `log_evidence` (n,) of n runs, where the method estimates it, and
 # a row a block of the means over its runs, `cost.<name>` and `diagnostics.<name>`.
@@ -44,18 +46,29 @@ def draw_and_judge(trial: Trial, batch: Batch) -> None:
     are made; after each call they are kept in `draws/<problem>.safetensors`, and at the end a record of all, and a
     picture of them over the posterior."""
     store, settings, prior, progress = trial.run.store, trial.run.settings, trial.prior, trial.progress
-    assert isinstance(prior, MixturePrior) and batch.measurement is not None
+    assert batch.measurement is not None
+    if settings.config["task"]["noise"] != "gaussian":
+        raise UserError(
+            f"task.noise={settings.config['task']['noise']}: the posterior is known for gaussian noise alone"
+        )
+    try:
+        answers = [answer(prior, batch, row) for row in range(len(batch.ids))]
+    except Unsupported as error:
+        record_failures(store, settings, "skipped", dict.fromkeys(batch.draws, str(error)))
+        return
+    shape = batch.truths.shape[1:]
     if trial.run.problems is not None:
-        for row, problem in enumerate(batch.ids):
-            posterior, _ = answer(prior, batch, row)
-            perfect = scatter(posterior.sample(1000, torch.Generator().manual_seed(1)), posterior)
+        for row, (problem, known) in enumerate(zip(batch.ids, answers, strict=True)):
+            exact = known.posterior.sample(1000, torch.Generator().manual_seed(1))
+            perfect = picture(exact, known.posterior, shape)
             keep_problem(trial.run.problems, problem, {"posterior": perfect}, batch.measurement.y[row].cpu().numpy())
     kept, code = [read_draws(store, problem) for problem in batch.ids], code_version(*settings.targets)
     compare_code(store.run_id, code, [made_by for _, made_by in kept if made_by], mix=settings.config["mix_code"])
-    drawn, blocks = [values for values, _ in kept], -(-settings.draws // BLOCK)
-    there = [len(values.get("draws", ())) // BLOCK for values in drawn]
+    block = block_of(shape)
+    drawn, blocks = [values for values, _ in kept], -(-settings.draws // block)
+    there = [len(values.get("draws", ())) // block for values in drawn]
     missing = sum(max(0, blocks - count) for count in there)
-    progress.begin(len(batch.ids), -(-missing * BLOCK // len(batch.ids)))
+    progress.begin(len(batch.ids), -(-missing * block // len(batch.ids)))
     try:
         for row, more in repeat(settings, trial.sample, prior, batch, there, blocks, progress):
             before = drawn[row]
@@ -66,48 +79,54 @@ def draw_and_judge(trial: Trial, batch: Batch) -> None:
     except Unsupported as error:
         record_failures(store, settings, "skipped", dict.fromkeys(batch.draws, str(error)))
     else:
-        for row in range(len(batch.ids)):
-            judge(trial, batch, row, drawn[row])
+        for row, known in enumerate(answers):
+            judge(trial, batch, row, known, drawn[row])
     progress.kept(len(batch.ids))
 
 
 def repeat(
     settings: Settings,
     sample: Callable[..., Tensor],
-    prior: MixturePrior,
+    prior: Prior,
     batch: Batch,
     there: Sequence[int],
     blocks: int,
     progress: Progress,
 ) -> Iterator[tuple[int, Drawn]]:
     """Run the sampler on the blocks of each problem that follow those that are `there`, in calls of at most ROWS
-    particles. Yields, after each call, the row of a problem and what was drawn of it."""
+    particles and ENTRIES of them. Yields, after each call, the row of a problem and what was drawn of it."""
     assert batch.measurement is not None and batch.labels is not None
-    names = "/".join(settings.config[part]["name"] for part in ("dataset", "task"))
-    for rows, numbers in _calls(there, blocks, settings.labels.particles):
+    names, shape = "/".join(settings.config[part]["name"] for part in ("dataset", "task")), batch.truths.shape[1:]
+    block, entries = block_of(shape), math.prod(shape)
+    room = max(1, min(ROWS, ENTRIES // entries) // (block * settings.labels.particles))
+    for rows, numbers in _calls(there, blocks, room):
         ids = [f"{batch.ids[row]}/{number}" for row in rows for number in numbers]
-        index = torch.tensor(rows).repeat_interleave(len(numbers) * BLOCK)
+        index = torch.tensor(rows).repeat_interleave(len(numbers) * block)
         trace = Trace(tick=progress.tick, rows=len(index))
-        noise = Noise(settings.seed, ids, f"sampler/{names}", rows=BLOCK, device=settings.device)
+        noise = Noise(settings.seed, ids, f"sampler/{names}", rows=block, device=settings.device)
         conditioned = prior.conditioned([batch.labels[row] for row in index.tolist()])
-        measurement, shape = batch.measurement.select(index), (len(index), *batch.truths.shape[1:])
-        x, cost = call_sampler(sample, conditioned, measurement, noise, trace, settings, shape, progress)
-        values = {"draws": x.flatten(1)}
+        measurement, whole = batch.measurement.select(index), (len(index), *shape)
+        x, cost = call_sampler(sample, conditioned, measurement, noise, trace, settings, whole, progress)
+        values = {"draws": x.flatten(1).half() if entries >= LARGE else x.flatten(1)}
         if by_island := list(trace.values.pop("log_evidence", {}).values()):
             # log p(y) of every run: the islands' estimates of p(y), averaged
             values["log_evidence"] = torch.logsumexp(torch.stack(by_island).cpu(), dim=0) - np.log(len(by_island))
         for name, by_step in trace.values.items():
             steps = torch.stack(list(by_step.values()), dim=1).cpu().double()
-            values[f"diagnostics.{name}"] = steps.reshape(len(ids), BLOCK, -1).mean(dim=1)
+            values[f"diagnostics.{name}"] = steps.reshape(len(ids), block, -1).mean(dim=1)
         for name, value in cost.items():
             values[f"cost.{name}"] = torch.full((len(ids),), value, dtype=torch.float64)
         for place, row in enumerate(rows):
             yield row, {name: value.chunk(len(rows))[place].clone() for name, value in values.items()}
 
 
-def _calls(there: Sequence[int], blocks: int, particles: int) -> Iterator[tuple[list[int], list[int]]]:
-    """The problems and the blocks of each call: whole problems if several fit, else a part of one."""
-    room = max(1, ROWS // (BLOCK * particles))
+def block_of(shape: Sequence[int]) -> int:
+    """The runs in a block, of draws of this shape."""
+    return BLOCK if math.prod(shape) < LARGE else IMAGES
+
+
+def _calls(there: Sequence[int], blocks: int, room: int) -> Iterator[tuple[list[int], list[int]]]:
+    """The problems and the blocks, at most `room`, of each call: whole problems if several fit, else a part of one."""
     for begun in sorted({count for count in there if count < blocks}):
         alike = [row for row, count in enumerate(there) if count == begun]
         together = max(1, room // (blocks - begun))
@@ -116,16 +135,15 @@ def _calls(there: Sequence[int], blocks: int, particles: int) -> Iterator[tuple[
                 yield alike[first : first + together], list(range(block, min(block + room, blocks)))
 
 
-def judge(trial: Trial, batch: Batch, row: int, drawn: Drawn) -> None:
+def judge(trial: Trial, batch: Batch, row: int, known: Known, drawn: Drawn) -> None:
     """Score as many draws of a problem as are asked for; keep a record and a picture, unless those of as many are
     there."""
     store, settings, draw = trial.run.store, trial.run.settings, batch.draws[row]
     if is_done(glance(record_path(store, draw.image_id)), settings.draws):
         return
-    assert isinstance(trial.prior, MixturePrior)
-    posterior, log_evidence = answer(trial.prior, batch, row)
+    (posterior, log_evidence), shape = known, batch.truths.shape[1:]
     draws, estimates = drawn["draws"][: settings.draws], drawn.get("log_evidence")
-    means = {name: drawn[name][: -(-settings.draws // BLOCK)].mean(dim=0).tolist() for name in sorted(drawn)}
+    means = {name: drawn[name][: -(-settings.draws // block_of(shape))].mean(dim=0).tolist() for name in sorted(drawn)}
     outcome: dict[str, dict[str, Any]] = {
         "metrics": exactness(draws, posterior, log_evidence, None if estimates is None else estimates[: len(draws)]),
         "cost": _below("cost.", means),
@@ -135,8 +153,8 @@ def judge(trial: Trial, batch: Batch, row: int, drawn: Drawn) -> None:
         record_failures(store, settings, "failed", {draw: f"{wrong} is not finite"})
         return
     row_of = record(store, settings, draw, status="ok", draws=len(draws), **outcome)
-    if not keep(store, row_of, picture := scatter(draws, posterior)):  # a row of fewer draws is there
-        amend(store, row_of, picture)
+    if not keep(store, row_of, shown := picture(draws, posterior, shape)):  # a row of fewer draws is there
+        amend(store, row_of, shown)
 
 
 def _below(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,25 +184,10 @@ def _path(store: Store, problem: str) -> Path:
     return store.root / "draws" / f"{problem}.safetensors"
 
 
-def answer(prior: KnownPrior, batch: Batch, row: int) -> Known:
-    """The posterior of the problem in this row of a batch."""
+def answer(prior: Prior, batch: Batch, row: int) -> Known:
+    """The posterior of the problem in this row of a batch. Raises UserError for a prior that does not know it."""
     assert batch.measurement is not None and batch.labels is not None
+    if not isinstance(prior, KnownPrior):
+        raise UserError(f"prior: a {type(prior).__name__} knows no posterior; leave prior=... out on this data set")
     one = batch.measurement.select(torch.tensor([row])).to("cpu", torch.float64)
     return prior.posterior(one, batch.labels[row])
-
-
-def scatter(draws: Tensor, posterior: Posterior) -> NDArray[np.uint8]:
-    """A picture (S,S,3) of the first two entries: the posterior in shades of blue, draws as red points over it, at the
-    border if they lie outside."""
-    plane = posterior.sample(50_000, torch.Generator().manual_seed(0))[:, [0, -1 if draws.shape[1] == 1 else 1]].numpy()
-    middle, reach = np.median(plane, axis=0), np.abs(plane - np.median(plane, axis=0)).max() * 1.3
-    edges = np.linspace(-reach, reach, SIDE + 1)
-    across, up = (plane - middle).T
-    density, _, _ = np.histogram2d(across, up, bins=[edges, edges])
-    shade = np.sqrt(density / density.max())[..., None]
-    picture = 255 - shade * (255 - np.array([40, 90, 170]))
-    points = draws.double()[:1000, [0, -1 if draws.shape[1] == 1 else 1]].numpy() - middle
-    places = np.clip(((points + reach) / (2 * reach) * SIDE).astype(int), 1, SIDE - 2)
-    for x, y in places:
-        picture[x : x + 2, y : y + 2] = 0.45 * picture[x : x + 2, y : y + 2] + 0.55 * np.array([210, 40, 20])
-    return np.ascontiguousarray(picture.swapaxes(0, 1)[::-1]).round().astype(np.uint8)
