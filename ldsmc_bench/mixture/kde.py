@@ -81,13 +81,14 @@ class ImageMixture(ExactPrior):
     def log_weights(self, rows: Tensor, a: Tensor) -> Tensor:
         """log p(k|z) (R,M), float64, up to a constant a row, for z (R,d) at levels a (R,1): -|z - sqrt(a) mu_k|^2 / 2v.
 
-        Where noise is low, these squares are taken about the nearest mean mu_j, or they would lose all digits of their
-        differences: r = z - sqrt(a) mu_j, |r|^2 - 2 sqrt(a) r . (mu_k - mu_j) + a |mu_k - mu_j|^2.
+        These squares would lose all digits of their differences where noise is low. They are taken about a mean mu_j,
+        there the nearest: r = z - sqrt(a) mu_j, |r|^2 - 2 sqrt(a) r . (mu_k - mu_j) + a |mu_k - mu_j|^2.
         """
         flat, root, squares = self.means.flatten(1), a.sqrt(), self.products.diagonal()
-        with torch.no_grad():
-            nearest = ((rows @ flat.T).double() - 0.5 * root * squares).argmax(dim=1)
-        along = ((rows - root.to(rows.dtype) * flat[nearest]) @ flat.T).double()
+        with torch.no_grad():  # every 16th entry suffices to find it
+            few = flat[:, ::16]
+            nearest = (rows[:, ::16] @ few.T - 0.5 * root.to(rows) * few.square().sum(dim=1)).argmax(dim=1)
+        along = ((rows - root.to(rows) * flat[nearest]) @ flat.T).double()
         apart = 0.5 * squares - self.products[nearest]  # |mu_k - mu_j|^2 / 2, less |mu_j|^2 / 2
         return (root * along - a * apart) / (a * self.tau**2 + 1 - a)
 
@@ -97,35 +98,36 @@ class ImageMixture(ExactPrior):
         return given(self.exact_means, self.tau, measurement)
 
     def prediction_error_variance(self, operator: Operator, a: float) -> Tensor:
-        """The covariance (G,n,n) of A z_0 - A z0_hat(z) at level a: that of A z_0 given z, a mean over 64 draws of z.
-        Of y of more than 256 entries, the mean square of one, (1,). G is that of the groups of a `Linear` operator, of
-        others 1, which is the first row's."""
-        weights, means = self.posteriors_at(a), self.means
-        kept = self.tau**2 * (1 - a) / (a * self.tau**2 + 1 - a)  # of a component's variance
-        groups = len(operator.grouped()) if isinstance(operator, Linear) else 1
-        rows = len(operator.labels) if isinstance(operator, Linear) else 1
-        found = []
-        for first in range(0, rows, rows // groups):
-            one = operator.select(torch.tensor([first], device=means.device))
-            seen = one.select(torch.zeros(len(means), dtype=torch.long, device=means.device))(means)
-            images, middle = seen.flatten(1).double(), weights @ seen.flatten(1).double()
-            if images.shape[1] > ENTRIES:
-                spread = (weights.mean(dim=0) @ images.square() - middle.square().mean(dim=0)).mean()
-                found.append(spread + kept * seen.new_ones(()).double())
-                continue
-            found.append((weights.mean(dim=0)[:, None] * images).T @ images - middle.T @ middle / len(middle))
-            if one.linear:
-                units = torch.eye(images.shape[1], dtype=means.dtype, device=means.device).reshape(-1, *seen.shape[1:])
-                found[-1] += kept * one(one.adjoint(units)).flatten(1).double()
-        return torch.stack(found)
+        """The covariance (G,n,n) of A z_0 - A z0_hat(z) at level a, for the G groups of rows of `Linear`, and for the
+        first row of another operator, (1,n,n); of more than 256 entries of y, the mean square of one, (1,)."""
+        linear = isinstance(operator, Linear)
+        rows, groups = (len(operator.labels), len(operator.grouped())) if linear else (1, 1)
+        firsts = torch.arange(0, rows, rows // groups, device=self.means.device)
+        return torch.stack([self._error(operator.select(first[None]), a) for first in firsts])
+
+    def _error(self, operator: Operator, a: float) -> Tensor:
+        """That of an operator of one row: A's covariance given z, a mean over draws of z. Within components it is of a
+        linear A alone, which is all that matters where tau is 0."""
+        seen = operator.select(torch.zeros(len(self.means), dtype=torch.long, device=self.means.device))(self.means)
+        weights, images = self.posteriors_at(a), seen.flatten(1).double()
+        middles, mean_weights = weights @ images, weights.mean(dim=0)
+        kept = self.tau**2 * (1 - a) / (a * self.tau**2 + 1 - a)  # of the variance within a component
+        if images.shape[1] > ENTRIES:
+            return (mean_weights @ images.square() - middles.square().mean(dim=0)).mean() + kept
+        found = (mean_weights[:, None] * images).T @ images - middles.T @ middles / len(middles)
+        if operator.linear:
+            units = torch.eye(images.shape[1], dtype=self.means.dtype, device=self.means.device)
+            found += kept * operator(operator.adjoint(units.reshape(-1, *seen.shape[1:]))).flatten(1).double()
+        return found
 
     def posteriors_at(self, a: float) -> Tensor:
-        """p(k|z) (64,M), float64, of draws z at level a, the same for all who ask."""
+        """p(k|z) (64,M), float64, of draws z at level a, the same ones whenever it is asked."""
         generator = torch.Generator().manual_seed(0)
         component = torch.randint(len(self.means), (SAMPLES,), generator=generator)
         normal = torch.randn(SAMPLES, *self.shape, generator=generator).to(self.means)
         z = a**0.5 * self.means[component] + (a * self.tau**2 + 1 - a) ** 0.5 * normal
-        return torch.softmax(self.log_weights(z.flatten(1), torch.full((SAMPLES, 1), a).to(z.device).double()), dim=1)
+        level = torch.full((SAMPLES, 1), a, dtype=torch.float64, device=z.device)
+        return torch.softmax(self.log_weights(z.flatten(1), level), dim=1)
 
 
 def prior(faces: int, tau: float, steps: int, sigma_min: float, sigma_max: float) -> ImageMixture:
@@ -135,7 +137,7 @@ def prior(faces: int, tau: float, steps: int, sigma_min: float, sigma_max: float
     return ImageMixture(training_faces(faces), tau, karras(steps, sigma_min, sigma_max), digest)
 
 
-def problems(faces: int, tau: float, seed: int) -> Dataset:
+def problems(name: str, faces: int, tau: float, seed: int) -> Dataset:
     """Problems as a data set: the image of problem-0003 is a training face plus noise of standard deviation `tau`, so a
     draw of the prior. Raises UserError for a wrong argument."""
     if not isinstance(tau, int | float) or not 0 <= tau < float("inf"):
@@ -145,11 +147,11 @@ def problems(faces: int, tau: float, seed: int) -> Dataset:
     def load(problem: str) -> Tensor:
         digest = hashlib.sha256(f"{seed} {faces} {tau} {problem}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
-        face = training_faces(faces)[int(torch.randint(faces, (), generator=generator))]
+        face = pictures.tensor(array(shown[int(torch.randint(faces, (), generator=generator))]))
         return face + tau * torch.randn(face.shape, generator=generator)
 
     meaning = f"{VERSION} {shown} tau={tau} seed={seed}"
-    return Dataset("kde_faces", list(numbers), load, hashlib.sha256(meaning.encode()).hexdigest(), numbers)
+    return Dataset(name, list(numbers), load, hashlib.sha256(meaning.encode()).hexdigest(), numbers)
 
 
 @lru_cache(maxsize=1)
