@@ -96,8 +96,10 @@ def test_problems_that_a_method_cannot_do_are_not_lost_by_a_stop(
     kept, progress = Mock(), Mock()
     monkeypatch.setattr(repeat, "repeat", unable)
     monkeypatch.setattr(repeat, "record_failures", kept)
-    settings: Any = Mock(draws=1, targets=["baselines.dps.sample"], config={"mix_code": True})
-    posed = Batch((Draw("a"), Draw("b")), torch.empty(0), Mock(), {})
+    settings: Any = Mock(
+        draws=1, targets=["baselines.dps.sample"], config={"mix_code": True, "task": {"noise": "gaussian"}}
+    )
+    posed = Batch((Draw("a"), Draw("b")), torch.empty(0), Mock(), {}, [0, 1])
     run = Mock(settings=settings, problems=None, store=Store(tmp_path, "run"))
     repeat.draw_and_judge(Mock(run=run, prior=Mock(spec=MixturePrior), progress=progress), posed)
     assert kept.call_args.args[-1] == {Draw("a"): "no", Draw("b"): "no"}

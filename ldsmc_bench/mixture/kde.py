@@ -99,7 +99,7 @@ class ImageMixture(ExactPrior):
 
     def prediction_error_variance(self, operator: Operator, a: float) -> Tensor:
         """The covariance (G,n,n) of A z_0 - A z0_hat(z) at level a, for the G groups of rows of `Linear`, and for the
-        first row of another operator, (1,n,n); of more than 256 entries of y, the mean square of one, (1,)."""
+        first row of another operator, (1,n,n); of more than 256 entries of y, the mean square of those seen, (1,)."""
         linear = isinstance(operator, Linear)
         rows, groups = (len(operator.labels), len(operator.grouped())) if linear else (1, 1)
         firsts = torch.arange(0, rows, rows // groups, device=self.means.device)
@@ -113,7 +113,8 @@ class ImageMixture(ExactPrior):
         middles, mean_weights = weights @ images, weights.mean(dim=0)
         kept = self.tau**2 * (1 - a) / (a * self.tau**2 + 1 - a)  # of the variance within a component
         if images.shape[1] > ENTRIES:
-            return (mean_weights @ images.square() - middles.square().mean(dim=0)).mean() + kept
+            spread = mean_weights @ images.square() - middles.square().mean(dim=0)
+            return spread.sum() / (spread > 0).sum().clamp(min=1) + kept  # none in a hole
         found = (mean_weights[:, None] * images).T @ images - middles.T @ middles / len(middles)
         if operator.linear:
             units = torch.eye(images.shape[1], dtype=self.means.dtype, device=self.means.device)

@@ -56,15 +56,14 @@ def draw_and_judge(trial: Trial, batch: Batch) -> None:
     except Unsupported as error:
         record_failures(store, settings, "skipped", dict.fromkeys(batch.draws, str(error)))
         return
-    shape = batch.truths.shape[1:]
+    shape, block = batch.truths.shape[1:], block_of(batch.truths.shape[1:])
     if trial.run.problems is not None:
         for row, (problem, known) in enumerate(zip(batch.ids, answers, strict=True)):
-            exact = known.posterior.sample(1000, torch.Generator().manual_seed(1))
+            exact = known.posterior.sample(20 * block, torch.Generator().manual_seed(1))
             perfect = picture(exact, known.posterior, shape)
             keep_problem(trial.run.problems, problem, {"posterior": perfect}, batch.measurement.y[row].cpu().numpy())
     kept, code = [read_draws(store, problem) for problem in batch.ids], code_version(*settings.targets)
     compare_code(store.run_id, code, [made_by for _, made_by in kept if made_by], mix=settings.config["mix_code"])
-    block = block_of(shape)
     drawn, blocks = [values for values, _ in kept], -(-settings.draws // block)
     there = [len(values.get("draws", ())) // block for values in drawn]
     missing = sum(max(0, blocks - count) for count in there)
