@@ -100,8 +100,9 @@ class ImageMixture(ExactPrior):
     def prediction_error_variance(self, operator: Operator, a: float) -> Tensor:
         """The covariance (G,n,n) of A z_0 - A z0_hat(z) at level a, for the G groups of rows of `Linear`, and for the
         first row of another operator, (1,n,n); of more than 256 entries of y, the mean square of those seen, (1,)."""
-        linear = isinstance(operator, Linear)
-        rows, groups = (len(operator.labels), len(operator.grouped())) if linear else (1, 1)
+        rows, groups = 1, 1
+        if isinstance(operator, Linear):
+            rows, groups = len(operator.labels), len(operator.grouped())
         firsts = torch.arange(0, rows, rows // groups, device=self.means.device)
         return torch.stack([self._error(operator.select(first[None]), a) for first in firsts])
 

@@ -17,11 +17,13 @@ TASKS: dict[str, Callable[[int, Noise], Operator]] = {
     path.stem: instantiate(OmegaConf.load(path).operator) for path in sorted(CONF.glob("*.yaml"))
 }
 LINEAR = [name for name, task in TASKS.items() if task(32, Noise(0, ["a"], "test")).linear]
+LEAST = {"sr8": 16, "sr16": 32}  # pixels of a side
 MASKS = ["box", "destripe", "destripe_lines", "destripe_random", "freeform", "half", "random"]
 
 
 def make(task: str, side: int, images: int = 2) -> tuple[Operator, Tensor]:
-    """The task's operator in float64 and white noise to apply it to."""
+    """The task's operator in float64 and white noise to apply it to, of this side or the least that it can do."""
+    side = max(side, LEAST.get(task, side))
     ids = [f"image-{number}" for number in range(images)]
     operator = TASKS[task](side, Noise(0, ids, "test")).to("cpu", torch.float64)
     return operator, white((images, 3, side, side))

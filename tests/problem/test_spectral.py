@@ -52,7 +52,7 @@ def test_the_factors_make_the_operator_and_its_adjoint(task: str, side: int) -> 
 
 @pytest.mark.parametrize("task", ["box", *sorted(set(CLOSED) - set(MASKS))])
 def test_singular_values_are_those_of_the_dense_matrix(task: str) -> None:
-    operator, x = make(task, 16 if task == "sr8" else 8, images=1)
+    operator, x = make(task, 8, images=1)
     values = decomposed(operator, x).s.expand_as(x).flatten().sort(descending=True).values
     expected = torch.linalg.svdvals(dense(operator, tuple(x.shape[1:])))
     close(values[: len(expected)], expected)
