@@ -27,7 +27,7 @@ from ldsmc_bench.toyfaces.dataset import toyfaces
 from tests.commands import choice, choices, configured
 from tests.running.leaks import HELD, LEFT
 
-SIDE = 16
+SIDE = 32
 PRIOR = PixelPrior(torch.nn.Identity(), linear(), SIDE, "digest")
 
 
@@ -189,14 +189,14 @@ def test_an_answer_or_a_trace_that_is_written_to_later_stays() -> None:
 
 WRONG: dict[str, tuple[Any, str]] = {
     "nothing": (None, "it returned None"),
-    "array": (np.zeros((2, 3, SIDE, SIDE)), "it returned numpy.ndarray of shape (2, 3, 16, 16)"),
+    "array": (np.zeros((2, 3, SIDE, SIDE)), "it returned numpy.ndarray of shape (2, 3, 32, 32)"),
     "list": ([1.0], "it returned builtins.list"),
-    "rows": (torch.zeros(1, 3, SIDE, SIDE), "it returned torch.float32 of shape (1, 3, 16, 16)"),
+    "rows": (torch.zeros(1, 3, SIDE, SIDE), "it returned torch.float32 of shape (1, 3, 32, 32)"),
     "side": (torch.zeros(2, 3, 8, 8), "it returned torch.float32 of shape (2, 3, 8, 8)"),
-    "grey": (torch.zeros(2, 1, SIDE, SIDE), "it returned torch.float32 of shape (2, 1, 16, 16)"),
-    "flat": (torch.zeros(2, 3, SIDE * SIDE), "it returned torch.float32 of shape (2, 3, 256)"),
-    "bytes": (torch.zeros(2, 3, SIDE, SIDE, dtype=torch.uint8), "it returned torch.uint8 of shape (2, 3, 16, 16)"),
-    "sparse": (torch.zeros(2, 3, SIDE, SIDE).to_sparse(), "it returned sparse torch.float32 of shape (2, 3, 16, 16)"),
+    "grey": (torch.zeros(2, 1, SIDE, SIDE), "it returned torch.float32 of shape (2, 1, 32, 32)"),
+    "flat": (torch.zeros(2, 3, SIDE * SIDE), "it returned torch.float32 of shape (2, 3, 1024)"),
+    "bytes": (torch.zeros(2, 3, SIDE, SIDE, dtype=torch.uint8), "it returned torch.uint8 of shape (2, 3, 32, 32)"),
+    "sparse": (torch.zeros(2, 3, SIDE, SIDE).to_sparse(), "it returned sparse torch.float32 of shape (2, 3, 32, 32)"),
     "complex": (torch.zeros(2, 3, SIDE, SIDE, dtype=torch.complex64), "it returned torch.complex64"),
 }
 
@@ -209,7 +209,7 @@ def test_a_wrong_answer_is_refused_in_a_line(kind: str) -> None:
         restored(lambda *_: answer, posed(settings).measurement, settings)
     line = str(error.value)
     assert line.startswith("method.sample._target_=baselines.dps.sample: must return a torch.Tensor")
-    assert "of shape (2, 3, 16, 16)" in line and said in line and "\n" not in line
+    assert "of shape (2, 3, 32, 32)" in line and said in line and "\n" not in line
 
 
 def test_a_sampler_that_exits_is_a_line_and_a_signal_still_ends_the_run() -> None:
