@@ -29,7 +29,7 @@ def test_only_phase_retrieval_has_none() -> None:
 def test_dense_pseudo_inverse(task: str) -> None:
     """At 16 pixels even the Gaussian blur keeps enough of every frequency to be inverted exactly."""
     operator, x = make(task, 16, images=1)
-    matrix = dense(operator, (3, 16, 16))
+    matrix = dense(operator, x.shape[1:])
     y = operator(x)
     assert isinstance(operator, Invertible)
     close(operator.pinv(y).flatten(), torch.linalg.pinv(matrix) @ y.flatten())
@@ -37,13 +37,13 @@ def test_dense_pseudo_inverse(task: str) -> None:
 
 @pytest.mark.parametrize("task", LINEAR)
 def test_dense_regularised_inverse(task: str) -> None:
-    operator, _ = make(task, 16, images=1)
-    matrix, delta = dense(operator, (3, 16, 16)), 0.3
-    y = white((1, *operator(torch.zeros(1, 3, 16, 16, dtype=torch.float64)).shape[1:]), seed=3)
+    operator, x = make(task, 16, images=1)
+    matrix, delta = dense(operator, x.shape[1:]), 0.3
+    y = white(tuple(operator(x).shape), seed=3)
     # A mirrored symmetric blur is its own adjoint where the border counts half; the others have the plain adjoint.
     adjoint = matrix if task == "gaussian_deblur" else matrix.T
     expected = torch.linalg.solve(
-        adjoint @ matrix + delta * torch.eye(3 * 16 * 16, dtype=torch.float64), adjoint @ y.flatten()
+        adjoint @ matrix + delta * torch.eye(x.numel(), dtype=torch.float64), adjoint @ y.flatten()
     )
     assert isinstance(operator, Invertible)
     close(operator.pinv(y, delta).flatten(), expected, 1e-5 if task == "motion_deblur" else 1e-9)
