@@ -61,7 +61,7 @@ def test_a_copy_of_records_and_scores_gives_the_same_tables_and_figures(
     made = {
         path.relative_to(copy): path.read_bytes() for kind in ("tables", "figures") for path in (copy / kind).iterdir()
     }
-    assert len(made) == 9
+    assert len(made) == 11
     assert all((whole / path).read_bytes() == content for path, content in made.items())
     (record,) = copy.glob("runs/*/records/test-000001.json")
     record.write_text(record.read_text().replace('"truth": "', '"truth": "0'))

@@ -44,19 +44,16 @@ def test_every_variant_is_a_file_that_passes_its_checks(method: str) -> None:
         assert validate(configured(f"method={method}", f"variant={variant}")).config["variant"] == variant
 
 
-TUNED = sorted(
-    path for path in (CONF / "tuned").glob("*/*.yaml") if path.parent.name not in ("toyfaces_grid", "mixture")
-)
+TUNED = sorted(path for path in (CONF / "tuned").glob("*/*.yaml") if path.parent.name != "mixture")
 
 
 @pytest.mark.parametrize("tuned", TUNED, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_every_table_of_tuned_numbers_has_a_row_for_every_task(tuned: Path) -> None:
-    other = yaml.safe_load(tuned.read_text()).get("defaults", [None])[0]  # another method's table
-    table = yaml.safe_load((tuned.parent / f"{other.removesuffix('@_here_')}.yaml" if other else tuned).read_text())
-    assert {yaml.safe_load((CONF / "task" / f"{task}.yaml").read_text())["tuning"] for task in choices("task")} <= set(
-        table
-    )
-    assert len({tuple(row) for row in table.values()}) == 1
+def test_a_method_has_its_arguments_for_every_task_by_every_table_that_it_has(tuned: Path) -> None:
+    cfg = configured(f"method={tuned.stem}", f"prior.tuning={tuned.parent.name}")
+    assert tuned.parent.name in cfg.method.tuning
+    for task in choices("task"):
+        cfg.task.tuning = yaml.safe_load((CONF / "task" / f"{task}.yaml").read_text())["tuning"]
+        assert OmegaConf.to_container(cfg.method.sample, resolve=True)
 
 
 @pytest.mark.parametrize("method", choices("method"))
@@ -177,13 +174,9 @@ def test_every_point_of_a_papers_table_composes(experiment: str) -> None:
 
 
 def test_toyfaces_are_compared_on_test_faces_with_the_steps_that_they_are_tuned_for() -> None:
-    (compared,), (tuned,) = (
-        {(settings.sample["steps"], settings.n_images) for settings in points(experiment)}
-        for experiment in ("toyfaces", "tune_toyfaces")
-    )
-    assert compared == tuned == (configured().steps, 64)
-    splits = [configured(f"experiment={name}").dataset.split for name in ("toyfaces", "tune_toyfaces")]
-    assert splits == ["test", "validation"]
+    assert {settings.sample["steps"] for settings in points("toyfaces")} == {configured().steps}
+    dataset = configured("experiment=toyfaces").dataset
+    assert (dataset.split, dataset.tuned_on.split) == ("test", "validation")
 
 
 def points(experiment: str) -> list[Settings]:

@@ -1,86 +1,119 @@
-"""Tuning on toyfaces: the same budget for every method, and a choice that can be read."""
+"""The command `tune`, on problems of mixtures, which take no time: its runs, its tables, and that it goes on."""
 
 import json
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
-from omegaconf import DictConfig
 
 from ldsmc_bench.commands import tune
-from ldsmc_bench.config import instantiate, validate
-from ldsmc_bench.errors import UserError
-from ldsmc_bench.records.identity import identify, run_id
-from tests.commands import command, configured
+from ldsmc_bench.config import validate
+from tests.commands import start
 
-METHODS = sorted(path.stem for path in tune.GRID.glob("*.yaml"))
-TASKS = ["box", "freeform", "gaussian_deblur", "sr4"]
-
-
-def composed(*overrides: str) -> DictConfig:
-    """What tune.composed makes, composed once for each choice of files."""
-    return configured(f"experiment={tune.EXPERIMENT}", *overrides)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_has_three_candidates_for_each_of_the_same_tasks(method: str) -> None:
-    grid = tune.grid(method)
-    assert list(grid) == TASKS
-    assert all(len({json.dumps(row) for row in rows}) == 3 for rows in grid.values())
-    samples = [validate(composed(f"method={method}", "task=sr4", f"dataset.candidate={i}")) for i in range(3)]
-    for row, settings in zip(grid["sr4"], samples, strict=True):
-        assert settings.config["dataset"]["split"] == "validation"
-        if method != "latent_dps":  # whose kappa1 is its sampler's zeta
-            assert {key: settings.sample[key] for key in row if key in settings.sample}.items() <= row.items()
-    assert len({json.dumps(settings.sample) for settings in samples}) == 3
-
-
-def test_a_trial_is_found_by_the_run_that_the_command_made(tmp_path: Path) -> None:
-    small = ("n_images=1", "device=cpu", f"results_dir={tmp_path}")
-    assert (
-        command(tmp_path, "experiment=tune_toyfaces", "method=dps", "task=box", "dataset.candidate=1", *small).code == 0
-    )
-    with pytest.raises(UserError, match=r"dps, box: 1 of 64 images; first: .* task=box dataset\.candidate=1"):
-        tune.trial("dps", "box", 1, {}, tmp_path)
-    with pytest.raises(UserError, match="dps, box: 0 of 64 images"):
-        tune.trial("dps", "box", 0, {}, tmp_path)
+SMALL = ["dataset=mixture", "method=mine", "n_images=2", "batch_size=1", "draws=50", "steps=3", "device=cpu"]
+CALLS = 2 * 50 * 3  # of a whole trial
+MINE = """\
+defaults:
+  - optional /tuned@tuning: mine
+  - override /prior@_global_.prior: ${dataset}/pixel
+name: mine
+sample: {_target_: baselines.dps.sample, _partial_: true, steps: "${steps}", transition: 1.0, latent_fit_iterations: 0,
+  latent_fit_lr: 0.1, scaling: norm, clip: false, zeta: "${oc.select:tuned.zeta,1.0}"}
+search:
+  zeta: {low: 0.01, high: 10.0, log: true}
+"""
 
 
 @pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Summaries of all trials of DPS, as if they had been run: of task number i, candidate i % 3 is the best."""
-    monkeypatch.setattr(tune, "composed", composed)
-    config = validate(composed("method=dps")).config
-    dataset, prior = (instantiate(config[part]["load"]) for part in ("dataset", "prior"))
-    for i, task in enumerate(TASKS):
-        for candidate in range(3):
-            settings = validate(composed("method=dps", f"task={task}", f"dataset.candidate={candidate}"))
-            run = tmp_path / "runs" / run_id(identify(settings.config, dataset, prior))
-            run.mkdir(parents=True)
-            mean = 0.1 if candidate == i % 3 else 0.2 + candidate
-            metrics = {tune.METRIC: {"mean": mean, "se": 0.01, "n": 64}}
-            (run / "summary.json").write_text(json.dumps({"n": 64, "metrics": metrics}))
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "method").mkdir()
+    (tmp_path / "variant" / "mine").mkdir(parents=True)
+    (tmp_path / "method" / "mine.yaml").write_text(MINE)
     return tmp_path
 
 
-def test_the_best_rows_are_written_with_what_all_came_to(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert tune.main(["dps", "--results-dir", str(results), "--out", str(results)]) == 0
-    text = (results / "dps.yaml").read_text()
-    table, grid = yaml.safe_load(text), tune.grid("dps")
-    assert [table[task] for task in TASKS] == [grid[task][i % 3] for i, task in enumerate(TASKS)]
-    assert {task: table[task] for task in tune.NEAREST} == {task: table[near] for task, near in tune.NEAREST.items()}
-    assert "# box: (zeta 2.0) 0.100 ± 0.010, (zeta 4.0) 1.200 ± 0.010, (zeta 8.0) 2.200 ± 0.010\n" in text
-    assert "64 validation faces, 25 steps, one particle" in text
-    assert (
-        capsys.readouterr().out
-        == f"{results / 'dps.yaml'}: box 0.100, freeform 0.100, gaussian_deblur 0.100, sr4 0.100\n"
-    )
+def arguments(folder: Path, *others: str) -> list[str]:
+    return [*SMALL, f"config_dir={folder}", f"results_dir={folder / 'results'}", *others]
 
 
-def test_a_method_with_a_trial_missing_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "dps.yaml").write_text("as it was")
-    assert tune.main(["dps", "nobody", "--results-dir", str(tmp_path), "--out", str(tmp_path)]) == 1
-    assert (tmp_path / "dps.yaml").read_text() == "as it was"
-    first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("error: dps, box: 0 of 64 images; first: python -m ldsmc_bench experiment=tune_toyfaces")
-    assert second.startswith("error: nobody: no grid of candidates")
+def trials(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "tuned" / "mixture" / "trials" / "mine-denoise.csv")
+
+
+def records(folder: Path, run_id: str = "*") -> Iterator[Path]:
+    return (folder / "results" / "runs").glob(f"{run_id}/records/*.json")
+
+
+def test_the_best_trial_is_the_row_that_the_method_reads(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tune.main(arguments(folder, f"budget={4 * CALLS}")) == 0
+    table, out = trials(folder), capsys.readouterr().out.splitlines()
+    assert len(table) == 4 and table.zeta[0] == 1.0  # what the method had
+    for _, trial in table.iterrows():  # each is a run of the problems of another seed, by its records
+        found = [json.loads(path.read_text()) for path in records(folder, trial.run_id)]
+        assert trial["mean"] == pytest.approx(sum(abs(one["metrics"]["sw1_ratio"] - 1) for one in found) / 2, rel=1e-5)
+        assert trial.calls == sum(50 * one["cost"]["denoiser_forward"] for one in found) == CALLS
+    best = table.loc[table["mean"].idxmin()]
+    assert yaml.safe_load((folder / "tuned" / "mixture" / "mine.yaml").read_text()) == {"denoise": {"zeta": best.zeta}}
+    assert out[1].startswith("trial 0: zeta=1.0: ") and f"; {CALLS} of {4 * CALLS} calls; best: trial 0, " in out[1]
+    assert out[-1].startswith("to use it: python -m ldsmc_bench dataset=mixture method=mine")
+    assert "zeta" not in out[-1]  # since the method reads it
+    assert validate(tune.composed([*SMALL], folder)).sample["zeta"] == best.zeta
+
+
+def test_a_larger_budget_goes_on_and_computes_nothing_twice(folder: Path) -> None:
+    assert tune.main(arguments(folder, f"budget={2 * CALLS}")) == 0
+    first, before = trials(folder), {path: path.stat().st_mtime_ns for path in records(folder)}
+    (folder / "tuned" / "mixture" / "mine.yaml").unlink()  # or its row would be the values to begin with
+    assert tune.main(arguments(folder, f"budget={3 * CALLS}")) == 0
+    after = {path: path.stat().st_mtime_ns for path in records(folder)}
+    assert before.items() <= after.items() and len(after) == 3 * 2 > len(before)
+    pd.testing.assert_frame_equal(trials(folder)[:2], first)
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on_as_if_nothing_had_happened(folder: Path) -> None:
+    command = ["tune", *arguments(folder, f"budget={4 * CALLS}")]
+    running = start(folder, *command)
+    while len([*records(folder)]) < 3:  # in the second trial
+        time.sleep(0.01)
+    running.process.kill()
+    running.process.join()
+    before = {path: path.stat().st_mtime_ns for path in records(folder)}
+    assert 3 <= len(before) < 8 and not (folder / "tuned").exists()
+    assert start(folder, *command).done().code == 0
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in records(folder)}.items()
+    killed = trials(folder)
+    for path in ("tuned", "results"):
+        (folder / path).rename(folder / f"former_{path}")
+    assert start(folder, *command).done().code == 0
+    pd.testing.assert_frame_equal(killed, trials(folder))
+
+
+@pytest.mark.parametrize(
+    ("others", "line"),
+    [
+        (["dataset.seed=7"], "dataset.seed=7: tuning takes validation images, dataset.seed=1000; leave it out"),
+        (["metric=perceptual"], "metric=perceptual: no metric of an image to tune for; did you mean"),
+        (["metric=psnr"], "metric=psnr: these runs do not have it; there are: "),
+        (["budget=0"], "budget=0: must be a number of denoiser calls, at least 1"),
+        (["budget=many"], "argument budget=CALLS: invalid int value: 'many'"),
+        (["budget=299"], f"budget=299: a trial of 2 images takes about {CALLS} calls; give more"),
+        (["method.search.zeta.low=20.0"], "method.search.zeta={'low': 20.0, 'high': 10.0, 'log': True}: must be "),
+        (["method=ddrm"], "method.search: ddrm has no space to search; add to its YAML"),
+        (["shards=2"], "shards=2: a search is one process; leave it out"),
+        (["dataset=toyfaces", "dataset.split=test"], "dataset.split=test: tuning takes validation images"),
+        (["dataset=toyfaces", "draws=2"], "draws=2: a trial is one draw of each image; leave it out"),
+        (["method.sample.zeta=much"], "method.sample.zeta=much: must be a number"),
+        (["steps=many"], "steps=many: must be a whole number"),
+    ],
+)
+def test_a_mistake_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str], others: list[str], line: str) -> None:
+    keys = {one.partition("=")[0] for one in others}
+    small = [one for one in arguments(folder) if one.partition("=")[0] not in keys]
+    assert tune.main([*small, *others]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert errors[-1].startswith(f"error: {line}")
+    assert not (folder / "tuned").exists()

@@ -19,7 +19,7 @@ COMMANDS = {
     "merge": ("commands.merge", "take in the runs that others published"),
     "rescore": ("commands.rescore", "add metrics that finished runs lack"),
     "reference": ("commands.reference", "statistics of a folder of pictures, for FID and KID"),
-    "tune": ("commands.tune", "choose hyper-parameters among what experiment=tune_toyfaces ran"),
+    "tune": ("commands.tune", "search for hyper-parameters of a method, on validation images"),
     "wandb": ("tracking.__main__", "send finished runs to Weights & Biases"),
     "dashboard": ("tracking.dashboard", "make a W&B workspace"),
     "exactness": ("report.figures.exactness", "figure: distance to exact posteriors against particles"),

@@ -1,105 +1,186 @@
-"""The choice among what `experiment=tune_toyfaces` has run: `ldsmc-bench tune` writes conf/tuned/toyfaces."""
+"""`ldsmc-bench tune method=dps task=box`: search for a method's hyper-parameters on validation images.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+Takes the keys of a run's command; comma lists are a search of each. `search` in the method's YAML names the arguments
+and their ranges. Optuna proposes values, each trial is a run in results_dir, and a trial that a paired test finds worse
+than the best is stopped after a few images. Every method has the same budget: the trials' denoiser calls (forward) over
+all images. The values of the best trial become the row of the task in conf/tuned, with all trials in a CSV beside it.
+Killed, it goes on with the same command; with a larger budget it goes on from there.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import yaml
+import numpy as np
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
 
 from ldsmc_bench.cli import Options, entry, going_on
+from ldsmc_bench.commands.messages import explaining, quoted
 from ldsmc_bench.config import compose, instantiate, validate
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.files import CONF
-from ldsmc_bench.records.identity import identify, run_id
-from ldsmc_bench.records.store import Store, read_summary
+from ldsmc_bench.files import CONF, replace, writing
+from ldsmc_bench.report.table import with_error
+from ldsmc_bench.running.progress import stoppable
+from ldsmc_bench.speed.setup import expand_sweep
+from ldsmc_bench.tuning.objective import Objective, parse
+from ldsmc_bench.tuning.rows import list_table, rows_of, write_row
+from ldsmc_bench.tuning.search import Limits, Trial, best_of, search, space_of
+from ldsmc_bench.tuning.trials import evaluator, present_value, row_key, store_of, with_values
 
-EXPERIMENT = "tune_toyfaces"
-METRIC = "toyfaces_perceptual"
-GRID = CONF / "tuned" / "toyfaces_grid"
-NEAREST = {"random": "freeform", "motion_deblur": "gaussian_deblur", "denoise": "gaussian_deblur", "sr8": "sr4"}
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A row of the grid, and the mean and standard error of the metric over `n` validation images with it."""
-
-    row: Mapping[str, Any]
-    mean: float
-    se: float
-    n: int
+# Of a trial's run, unless the command has others: 16 images, a look at each four.
+DEFAULTS = ("n_images=16", "batch_size=4", "results_dir=results/tune", "wandb.mode=disabled", "observers.progress=null")
+ENDS = {"worse": "stopped, worse than the best", "failed": "an image failed", "budget": "the budget is spent"}
 
 
 @entry
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write one file a method; 0, or 1 with a line for each method whose trials are not all there."""
-    parser = Options("tune", __doc__, results_dir=True)
-    parser.add_argument("methods", nargs="*", metavar="METHOD", help="default: all that have a grid")
-    folder = CONF / "tuned" / "toyfaces"
-    parser.add_argument("--out", type=Path, default=folder, help="where the files go (default: conf/tuned/toyfaces)")
+    """Tune; 0, or 1 where one of several searches could not."""
+    parser = Options("tune", __doc__)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for a run, method and task at least")
+    parser.add_argument(
+        "--budget", type=int, default=8000, metavar="CALLS", help="of all trials (default: %(default)s)"
+    )
+    metric = "a stored one of an image, or a weighted pair as a+0.01*b (default: tuned_by of the data set)"
+    parser.add_argument("--metric", help=metric)
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="of the tables (default: conf/tuned)")
+    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="of your own YAML files")
     options = parser.read(arguments)
+    if options.config_dir and not options.config_dir.is_dir():
+        raise UserError(f"config_dir={options.config_dir}: no such folder")
+    if options.budget < 1:
+        raise UserError(f"budget={options.budget}: must be a number of denoiser calls, at least 1")
     failed: list[str] = []
-    for method in options.methods or sorted(path.stem for path in GRID.glob("*.yaml")):
-        with going_on(failed):
-            tried = {
-                task: [trial(method, task, i, row, options.results_dir) for i, row in enumerate(rows)]
-                for task, rows in grid(method).items()
-            }
-            path = options.out / f"{method}.yaml"
-            path.write_text(_table(tried), encoding="utf-8")
-            print(f"{path}: " + ", ".join(f"{task} {_best(rows).mean:.3f}" for task, rows in tried.items()))
+    with explaining(options.overrides), stoppable():
+        points = expand_sweep(options.overrides)
+        for point in points:
+            if len(points) == 1:
+                tune(point, options)
+                continue
+            with going_on(failed, " ".join(point)):
+                tune(point, options)
     return min(len(failed), 1)
 
 
-def grid(method: str) -> dict[str, list[Mapping[str, Any]]]:
-    """The candidates of a method by task. Raises UserError for a method without a grid."""
-    path = GRID / f"{method}.yaml"
-    if not path.exists():
-        raise UserError(f"{method}: no grid of candidates; make {path.relative_to(CONF.parent)}")
-    return yaml.safe_load(path.read_text())
-
-
-def trial(method: str, task: str, candidate: int, row: Mapping[str, Any], results_dir: Path) -> Trial:
-    """A trial, found in the store by its run id. Raises UserError where it has not been finished."""
-    wanted = f"method={method} task={task} dataset.candidate={candidate}"
-    settings = validate(composed(*wanted.split()))
+def tune(overrides: Sequence[str], options: argparse.Namespace) -> None:
+    """Search, print each trial, and write what came of it. Raises UserError."""
+    cfg = composed(overrides, options.config_dir)
+    require_validation(cfg, overrides)
+    method, (table, row) = cfg.method.name, (cfg[part].get("tuning") for part in ("prior", "task"))
+    for part, name in (("prior", table), ("task", row)):
+        if not name:
+            raise UserError(f"{part}.tuning: {part}={cfg[part].name} names none; add tuning: <name> to its YAML")
+    path = (options.out or (options.config_dir or CONF) / "tuned") / table / f"{method}.yaml"
+    rows_of(path)  # better to learn of a mistake in it now
+    objective = objective_of(cfg, options.metric)
+    space = space_of(OmegaConf.to_container(cfg.method).get("search"), method)  # type: ignore[union-attr]
+    start = {name: value for name, axis in space.items() if (value := present_value(cfg, name)) in axis}
+    settings = validate(with_values(cfg, {name: axis.first for name, axis in space.items()} | start, cfg.n_images))
     dataset, prior = (instantiate(settings.config[part]["load"]) for part in ("dataset", "prior"))
-    name = run_id(identify(settings.config, dataset, prior))
-    summary = read_summary(Store(results_dir / "runs" / name, name)) or {"n": 0}
-    if summary["n"] < settings.n_images:
-        raise UserError(
-            f"{method}, {task}: {summary['n']} of {settings.n_images} images; first: "
-            f"python -m ldsmc_bench experiment={EXPERIMENT} {wanted}"
-        )
-    metric = summary["metrics"][METRIC]
-    return Trial(row, metric["mean"], metric["se"], summary["n"])
+    batch = settings.batch_size if settings.batch_size != "auto" else 4
+    limits = Limits(min(settings.n_images, len(dataset.ids)), batch, options.budget)
+
+    print(f"{' '.join(overrides)}: least {objective} on {limits.images} validation images")
+    trials: list[Trial] = []
+    for trial in search(space, start, evaluator(cfg, objective, dataset, prior), limits, settings.seed):
+        trials.append(trial)
+        print(progress(trials, objective, limits), flush=True)
+    if (best := best_of(trials)) is None:
+        folder = settings.config["results_dir"]
+        raise UserError(f"{method}: no trial restored all {limits.images} images; the records in {folder} say why")
+
+    variant = "" if settings.config["variant"] == "default" else f"-{settings.config['variant']}"
+    kept = path.parent / "trials" / f"{method}{variant}-{row}.csv"
+    runs = [store_of(validate(with_values(cfg, one.values, 1)), dataset, prior).run_id for one in trials]
+    save_trials(kept, trials, runs)
+    metric = options.metric or cfg.dataset.tuned_by
+    found = (
+        f"{objective} {with_error(best.mean, best.se, objective.digits)} of {len(trials)} trials (trials/{kept.name})"
+    )
+    note = f"{found}; `tune {' '.join(overrides)} metric={metric} budget={limits.budget:g}`"
+    followers = write_row(path, row, {row_key(cfg, name): value for name, value in best.values.items()}, note)
+    list_table(path.parents[1] / f"{method}.yaml", table, method)
+    print(f"row {row} of {path}{''.join(f', and {other}, which is as it is' for other in followers)}; trials: {kept}")
+    if start.keys() == space.keys() and best is not trials[0] and trials[0].end == "whole":
+        print(f"less than the values before: {difference(trials[0], best, objective)}")
+    print(f"to use it: {usage(composed(overrides, options.config_dir), best, overrides)}")
 
 
-def composed(*overrides: str) -> Any:
-    """The experiment's configuration."""
-    return compose(f"experiment={EXPERIMENT}", *overrides)
+def composed(overrides: Sequence[str], config_dir: Path | None) -> DictConfig:
+    """The configuration of a trial, with the values that the method has now."""
+    own = [f"hydra.searchpath=[{quoted(f'file://{config_dir.resolve()}')}]"] if config_dir else []
+    return compose(*own, *DEFAULTS, *overrides)
 
 
-def _best(rows: Sequence[Trial]) -> Trial:
-    return min(rows, key=lambda trial: trial.mean)
+def require_validation(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Set the data set to its validation images. Raises UserError where it has none, or the command asks for others,
+    and for keys that a search cannot have."""
+    name, chosen = cfg.dataset.name, cfg.dataset.get("tuned_on")
+    if chosen is None:
+        remedy = "add tuned_on to its YAML: the keys and values that choose them, {} where all are"
+        raise UserError(f"dataset={name}: names no validation images; {remedy}")
+    given = {one.lstrip("+").partition("=")[0] for one in overrides}
+    for key, value in chosen.items():
+        if f"dataset.{key}" in given and cfg.dataset[key] != value:
+            wrong = f"dataset.{key}={cfg.dataset[key]}"
+            raise UserError(f"{wrong}: tuning takes validation images, dataset.{key}={value}; leave it out")
+        cfg.dataset[key] = value
+    if cfg.shards != 1:
+        raise UserError(f"shards={cfg.shards}: a search is one process; leave it out")
+    if cfg.draws != 1 and not cfg.dataset.get("trial"):
+        raise UserError(f"draws={cfg.draws}: a trial is one draw of each image; leave it out")
 
 
-def _table(tried: Mapping[str, Sequence[Trial]]) -> str:
-    """The file of a method: each task's best row, with what all rows came to as comments."""
-    (n,) = {trial.n for rows in tried.values() for trial in rows}
-    lines = [
-        f"# Written by `python -m ldsmc_bench.tune`: of the candidates of experiment={EXPERIMENT}, the one with the",
-        f"# least mean perceptual distance on {n} validation faces, {composed().steps} steps, one particle; ± standard "
-        "error.",
+def objective_of(cfg: DictConfig, metric: str | None) -> Objective:
+    """That of the command, or of the data set. Raises UserError where neither has one."""
+    if not (text := metric or cfg.dataset.get("tuned_by")):
+        raise UserError(f"metric: dataset={cfg.dataset.name} has no tuned_by; give one, as metric=psnr")
+    return parse(text)
+
+
+def progress(trials: Sequence[Trial], objective: Objective, limits: Limits) -> str:
+    """The last trial, what is spent, and the best trial so far, in a line."""
+    last, best, digits = trials[-1], best_of(trials), objective.digits
+    values = " ".join(f"{name}={value}" for name, value in last.values.items())
+    mean = with_error(last.mean, last.se, digits) if last.losses else "--"
+    end = "" if last.end == "whole" else f" ({ENDS[last.end]}, {len(last.losses)} of {limits.images} images)"
+    spent = f"{sum(one.calls for one in trials):.0f} of {limits.budget:g} calls"
+    leader = "none yet" if best is None else f"trial {best.number}, {with_error(best.mean, best.se, digits)}"
+    return f"trial {last.number}: {values}: {mean}{end}; {spent}; best: {leader}"
+
+
+def save_trials(path: Path, trials: Sequence[Trial], runs: Sequence[str]) -> None:
+    """Write a row for each trial: values, mean and standard error over the images that it had, calls, end, run."""
+    rows = [
+        {"trial": one.number, **one.values, "mean": one.mean, "se": one.se, "images": len(one.losses)}
+        | {"calls": one.calls, "end": one.end, "run_id": run}
+        for one, run in zip(trials, runs, strict=True)
     ]
-    for task, rows in tried.items():
-        keys = [key for key in rows[0].row if len({str(trial.row.get(key)) for trial in rows}) > 1]
-        names = [", ".join(f"{key} {trial.row[key]}" for key in keys) for trial in rows]
-        results = [f"({name}) {trial.mean:.3f} ± {trial.se:.3f}" for name, trial in zip(names, rows, strict=True)]
-        lines.append(f"# {task}: {', '.join(results)}")
-    for task, rows in tried.items():
-        row = yaml.safe_dump(dict(_best(rows).row), default_flow_style=True, sort_keys=False, width=1000)
-        lines.append(f"{task}: &{task} {row.strip()}")
-    lines.append("# not tuned: as the nearest of those")
-    lines += [f"{task}: *{source}" for task, source in NEAREST.items() if source in tried]
-    return "\n".join(lines) + "\n"
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g").encode())
+
+
+def difference(before: Trial, best: Trial, objective: Objective) -> str:
+    """By how much the best is better, over the same images."""
+    apart = np.array(before.losses) - np.array(best.losses)
+    error = float(np.std(apart, ddof=1) / len(apart) ** 0.5) if len(apart) > 1 else None
+    return f"{with_error(float(apart.mean()), error, objective.digits)} (paired; other images decide if that is so)"
+
+
+def usage(cfg: DictConfig, best: Trial, overrides: Sequence[str]) -> str:
+    """The command that takes the values, and what to add to the method's YAML where it does not read them from the
+    table that was written."""
+    own = ("n_images", "batch_size", "results_dir")
+    command = " ".join(["python -m ldsmc_bench", *(one for one in overrides if one.partition("=")[0] not in own)])
+    if all(present_value(cfg, name) == value for name, value in best.values.items()):
+        return command
+    values = " ".join(f"method.sample.{name}={value}" for name, value in best.values.items())
+    method, name = cfg.method.name, next(iter(best.values))
+    entries = f"`optional /tuned@tuning: {method}` in its defaults, and `{name}: ${{oc.select:tuned.{row_key(cfg, name)},...}}` in sample"
+    return f"{command} {values}\n{method} does not read that row: for good, its YAML needs {entries}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
