@@ -9,7 +9,7 @@ Killed, it goes on with the same command; with a larger budget it goes on from t
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +26,20 @@ from ldsmc_bench.running.progress import stoppable
 from ldsmc_bench.speed.setup import expand_sweep
 from ldsmc_bench.tuning.objective import Objective, parse
 from ldsmc_bench.tuning.rows import list_table, rows_of, write_row
-from ldsmc_bench.tuning.search import Limits, Trial, best_of, search, space_of
-from ldsmc_bench.tuning.trials import evaluator, present_value, row_key, store_of, with_values
+from ldsmc_bench.tuning.search import Limits, Trial, Values, best_of, search, space_of
+from ldsmc_bench.tuning.trials import (
+    evaluator,
+    first_trial,
+    present_value,
+    row_key,
+    store_of,
+    values_at_hand,
+    with_values,
+)
 
 # Of a trial's run, unless the command has others: 16 images, a look at each four.
 DEFAULTS = ("n_images=16", "batch_size=4", "results_dir=results/tune", "wandb.mode=disabled", "observers.progress=null")
+HERE = ("results_dir", "device", "wandb.mode")  # keys of this machine alone
 ENDS = {"worse": "stopped, worse than the best", "failed": "an image failed", "budget": "the budget is spent"}
 
 
@@ -39,9 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Tune; 0, or 1 where one of several searches could not."""
     parser = Options("tune", __doc__)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for a run, method and task at least")
-    parser.add_argument(
-        "--budget", type=int, default=8000, metavar="CALLS", help="of all trials (default: %(default)s)"
-    )
+    budget = "of all trials (default: %(default)s)"
+    parser.add_argument("--budget", type=int, default=8000, metavar="CALLS", help=budget)
     metric = "a stored one of an image, or a weighted pair as a+0.01*b (default: tuned_by of the data set)"
     parser.add_argument("--metric", help=metric)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="of the tables (default: conf/tuned)")
@@ -75,13 +83,20 @@ def tune(overrides: Sequence[str], options: argparse.Namespace) -> None:
     rows_of(path)  # better to learn of a mistake in it now
     objective = objective_of(cfg, options.metric)
     space = space_of(OmegaConf.to_container(cfg.method).get("search"), method)  # type: ignore[union-attr]
-    start = {name: value for name, axis in space.items() if (value := present_value(cfg, name)) in axis}
-    settings = validate(with_values(cfg, {name: axis.first for name, axis in space.items()} | start, cfg.n_images))
+    variant = "" if cfg.variant == "default" else f"-{cfg.variant}"
+    kept = path.parent / "trials" / f"{method}{variant}-{row}.csv"
+    start = values_at_hand(cfg, space)
+    settings = validate(with_values(cfg, start or {name: axis.first for name, axis in space.items()}, cfg.n_images))
     dataset, prior = (instantiate(settings.config[part]["load"]) for part in ("dataset", "prior"))
     batch = settings.batch_size if settings.batch_size != "auto" else 4
     limits = Limits(min(settings.n_images, len(dataset.ids)), batch, options.budget)
 
-    print(f"{' '.join(overrides)}: least {objective} on {limits.images} validation images")
+    def run_of(values: Values) -> str:
+        return store_of(validate(with_values(cfg, values, 1)), dataset, prior).run_id
+
+    if former := first_trial(kept, space, run_of):  # what the method has now may come from that very search
+        start = former[0] if former[1] else {}
+    print(f"{without(overrides, HERE)}: the least {objective} on {limits.images} validation images")
     trials: list[Trial] = []
     for trial in search(space, start, evaluator(cfg, objective, dataset, prior), limits, settings.seed):
         trials.append(trial)
@@ -90,21 +105,21 @@ def tune(overrides: Sequence[str], options: argparse.Namespace) -> None:
         folder = settings.config["results_dir"]
         raise UserError(f"{method}: no trial restored all {limits.images} images; the records in {folder} say why")
 
-    variant = "" if settings.config["variant"] == "default" else f"-{settings.config['variant']}"
-    kept = path.parent / "trials" / f"{method}{variant}-{row}.csv"
-    runs = [store_of(validate(with_values(cfg, one.values, 1)), dataset, prior).run_id for one in trials]
-    save_trials(kept, trials, runs)
-    metric = options.metric or cfg.dataset.tuned_by
-    found = (
-        f"{objective} {with_error(best.mean, best.se, objective.digits)} of {len(trials)} trials (trials/{kept.name})"
-    )
-    note = f"{found}; `tune {' '.join(overrides)} metric={metric} budget={limits.budget:g}`"
+    save_trials(kept, trials, [run_of(one.values) for one in trials], start)
+    score = f"{objective} {with_error(best.mean, best.se, objective.digits)}"
+    command = f"tune {without(overrides, HERE)} metric={options.metric or cfg.dataset.tuned_by} budget={limits.budget}"
+    note = f"{score}, least of {len(trials)} trials (trials/{kept.name}) on {limits.images} images: `{command}`"
     followers = write_row(path, row, {row_key(cfg, name): value for name, value in best.values.items()}, note)
     list_table(path.parents[1] / f"{method}.yaml", table, method)
     print(f"row {row} of {path}{''.join(f', and {other}, which is as it is' for other in followers)}; trials: {kept}")
-    if start.keys() == space.keys() and best is not trials[0] and trials[0].end == "whole":
-        print(f"less than the values before: {difference(trials[0], best, objective)}")
+    if start and best is not trials[0] and trials[0].end == "whole":
+        print(f"less than with the first values: {difference(trials[0], best, objective)}")
     print(f"to use it: {usage(composed(overrides, options.config_dir), best, overrides)}")
+
+
+def without(overrides: Sequence[str], keys: Collection[str]) -> str:
+    """The overrides but for those of these keys, as a command has them."""
+    return " ".join(one for one in overrides if one.partition("=")[0] not in keys)
 
 
 def composed(overrides: Sequence[str], config_dir: Path | None) -> DictConfig:
@@ -145,16 +160,24 @@ def progress(trials: Sequence[Trial], objective: Objective, limits: Limits) -> s
     values = " ".join(f"{name}={value}" for name, value in last.values.items())
     mean = with_error(last.mean, last.se, digits) if last.losses else "--"
     end = "" if last.end == "whole" else f" ({ENDS[last.end]}, {len(last.losses)} of {limits.images} images)"
-    spent = f"{sum(one.calls for one in trials):.0f} of {limits.budget:g} calls"
+    spent = f"{sum(one.calls for one in trials):.0f} of {limits.budget} calls"
     leader = "none yet" if best is None else f"trial {best.number}, {with_error(best.mean, best.se, digits)}"
     return f"trial {last.number}: {values}: {mean}{end}; {spent}; best: {leader}"
 
 
-def save_trials(path: Path, trials: Sequence[Trial], runs: Sequence[str]) -> None:
-    """Write a row for each trial: values, mean and standard error over the images that it had, calls, end, run."""
+def save_trials(path: Path, trials: Sequence[Trial], runs: Sequence[str], start: Values) -> None:
+    """Write a row for each trial: values, mean and standard error over the images that it had, calls, end, run, and
+    whether the values are the method's, as those of the first are where there is a `start`."""
     rows = [
-        {"trial": one.number, **one.values, "mean": one.mean, "se": one.se, "images": len(one.losses)}
+        {
+            "trial": one.number,
+            **{name: str(value) for name, value in one.values.items()},
+            "mean": one.mean,
+            "se": one.se,
+            "images": len(one.losses),
+        }
         | {"calls": one.calls, "end": one.end, "run_id": run}
+        | {"proposed_by": "method" if start and one.number == 0 else "optuna"}
         for one, run in zip(trials, runs, strict=True)
     ]
     with writing(path.parent):
@@ -172,13 +195,13 @@ def difference(before: Trial, best: Trial, objective: Objective) -> str:
 def usage(cfg: DictConfig, best: Trial, overrides: Sequence[str]) -> str:
     """The command that takes the values, and what to add to the method's YAML where it does not read them from the
     table that was written."""
-    own = ("n_images", "batch_size", "results_dir")
-    command = " ".join(["python -m ldsmc_bench", *(one for one in overrides if one.partition("=")[0] not in own)])
+    command = f"python -m ldsmc_bench {without(overrides, (*HERE, 'n_images', 'batch_size'))}"
     if all(present_value(cfg, name) == value for name, value in best.values.items()):
         return command
     values = " ".join(f"method.sample.{name}={value}" for name, value in best.values.items())
     method, name = cfg.method.name, next(iter(best.values))
-    entries = f"`optional /tuned@tuning: {method}` in its defaults, and `{name}: ${{oc.select:tuned.{row_key(cfg, name)},...}}` in sample"
+    entry = f"{name}: ${{oc.select:tuned.{row_key(cfg, name)},...}}"
+    entries = f"`optional /tuned@tuning: {method}` in its defaults, and `{entry}` in sample"
     return f"{command} {values}\n{method} does not read that row: for good, its YAML needs {entries}"
 
 

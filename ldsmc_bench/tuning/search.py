@@ -50,9 +50,17 @@ class Range:
     def first(self) -> float:
         return self.low
 
+    @property
+    def whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def read(self, text: str) -> float:
+        """The value that is written as `text`. Raises ValueError."""
+        return int(text) if self.whole else float(text)
+
     def ask(self, trial: "optuna.trial.Trial", name: str) -> float:
-        if isinstance(self.low, int) and isinstance(self.high, int):
-            return trial.suggest_int(name, self.low, self.high, log=self.log)
+        if self.whole:
+            return trial.suggest_int(name, int(self.low), int(self.high), log=self.log)
         return float(f"{trial.suggest_float(name, self.low, self.high, log=self.log):.3g}")
 
     def __contains__(self, value: Any) -> bool:
@@ -68,6 +76,10 @@ class Choice:
     @property
     def first(self) -> Any:
         return self.options[0]
+
+    def read(self, text: str) -> Any:
+        """The value that is written as `text`. Raises ValueError."""
+        return self.options[[str(option) for option in self.options].index(text)]
 
     def ask(self, trial: "optuna.trial.Trial", name: str) -> Any:
         return trial.suggest_categorical(name, self.options)
@@ -128,7 +140,7 @@ class Limits:
 
     images: int
     batch: int
-    budget: float
+    budget: int
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:
@@ -137,7 +149,7 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
 
 
 def search(space: Space, start: Values, evaluate: Evaluate, limits: Limits, seed: int) -> Iterator[Trial]:
-    """Yield trials, each as it ends, while the budget has the calls of a whole one left; `start` is part of the first.
+    """Yield trials, each as it ends, while the budget has the calls of a whole one left; `start` is the first, if any.
 
     After every batch a trial is stopped if a signed-rank test on the images that it shares with the best one finds it
     worse. Raises UserError for a budget that has no whole trial.
@@ -147,7 +159,8 @@ def search(space: Space, start: Values, evaluate: Evaluate, limits: Limits, seed
         sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP),
         pruner=optuna.pruners.WilcoxonPruner(p_threshold=LEVEL, n_startup_steps=LEAST),
     )
-    study.enqueue_trial(dict(start))
+    if start:
+        study.enqueue_trial(dict(start))
     spent, whole, repeats = 0.0, 0.0, 0
     level: Sequence[float] | None = None  # the losses of the first whole trial: some images are harder than others
     told: dict[str, float | None] = {}
@@ -195,7 +208,7 @@ def _try(
             return Trial(number, values, tuple(found), calls, "failed"), None
         if number == 0 and calls / count * images > budget:
             needed = f"a trial of {images} images takes about {calls / count * images:.0f} calls"
-            raise UserError(f"budget={budget:g}: {needed}; give more, about 20 times that, or fewer images")
+            raise UserError(f"budget={budget}: {needed}; give more, about 20 times that, or fewer images")
         if level is None and count == images:
             level, losses = found, []  # no image is reported yet
         apart = np.array(found) - (0 if level is None else np.array(level[:count]) - np.mean(level))

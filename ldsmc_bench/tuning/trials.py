@@ -1,7 +1,8 @@
 """Trials as runs: the arguments of a method in a configuration, and the images of a run with others."""
 
+import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ldsmc_bench.records.record import Record
 from ldsmc_bench.records.store import Store, read
 from ldsmc_bench.run import run
 from ldsmc_bench.tuning.objective import Objective
-from ldsmc_bench.tuning.search import Evaluate, Scored, Values
+from ldsmc_bench.tuning.search import Evaluate, Scored, Space, Values
 
 
 def present_value(cfg: DictConfig, name: str) -> Any:
@@ -49,6 +50,26 @@ def store_of(settings: Settings, dataset: Dataset, prior: Prior) -> Store:
     """The store of a run, whether it has begun or not."""
     name = run_id(identify(settings.config, dataset, prior))
     return Store(Path(settings.config["results_dir"], "runs", name), name)
+
+
+def values_at_hand(cfg: DictConfig, space: Space) -> Values:
+    """What the method has now, where that is in the space; else nothing."""
+    values = {name: present_value(cfg, name) for name in space}
+    return values if all(values[name] in axis for name, axis in space.items()) else {}
+
+
+def first_trial(path: Path, space: Space, name_of: Callable[[Values], str]) -> tuple[Values, bool] | None:
+    """The values of the first trial that a CSV keeps, and whether they were those at hand then; None unless `name_of`
+    gives its run the name that it has there: it is then the same search."""
+    if not path.exists():
+        return None
+    with path.open(newline="", encoding="utf-8") as file:
+        row = next(csv.DictReader(file), {})
+    try:
+        values = {name: axis.read(row[name]) for name, axis in space.items()}
+    except (KeyError, ValueError):
+        return None
+    return (values, row.get("proposed_by") == "method") if name_of(values) == row.get("run_id") else None
 
 
 def evaluator(cfg: DictConfig, objective: Objective, dataset: Dataset, prior: Prior) -> Evaluate:

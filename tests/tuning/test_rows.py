@@ -73,6 +73,6 @@ def test_tables_that_are_not_there_come_to_be(tmp_path: Path) -> None:
 def test_a_file_that_is_no_table_is_left_alone(tmp_path: Path, text: str) -> None:
     path = tmp_path / "dps.yaml"
     path.write_text(text)
-    with pytest.raises(UserError, match="dps.yaml: "):
+    with pytest.raises(UserError, match=r"dps\.yaml: "):
         write_row(path, "box", {"zeta": 1.0}, "0.1")
     assert path.read_text() == text

@@ -31,7 +31,7 @@ def bowl(values: Values) -> float:
     return 0.1 * float(np.log(values["zeta"] / 2) ** 2)
 
 
-def found(evaluate: Evaluate, budget: float = 25 * 16 * 20, start: Values | None = None) -> list[Trial]:
+def found(evaluate: Evaluate, budget: int = 25 * 16 * 20, start: Values | None = None) -> list[Trial]:
     return list(search(SPACE, start or {}, evaluate, Limits(16, 4, budget), seed=0))
 
 
@@ -47,7 +47,7 @@ def test_a_trial_that_is_worse_on_the_same_images_is_stopped_however_hard_they_a
     """Its mean says nothing: images differ by a hundred times as much as the trials do."""
     space, seen = {"which": Choice(("good", "bad", "better"))}, list[int]()
     evaluate = judged(lambda values: {"good": 0.1, "bad": 0.2, "better": 0.0}[values["which"]], seen=seen)
-    trials = list(search(space, {"which": "good"}, evaluate, Limits(16, 4, 1e6), seed=0))
+    trials = list(search(space, {"which": "good"}, evaluate, Limits(16, 4, 10**6), seed=0))
     ends = {one.values["which"]: (one.end, len(one.losses)) for one in trials}
     assert ends == {"good": ("whole", 16), "bad": ("worse", 8), "better": ("whole", 16)}  # six images at least
     assert (best := best_of(trials)) is not None and best.values == {"which": "better"}
@@ -109,7 +109,7 @@ def test_a_budget_without_a_whole_trial_is_refused_after_a_batch() -> None:
 
 def test_whole_numbers_stay_whole() -> None:
     space = space_of({"order": {"low": 1, "high": 9}, "eta": {"low": 0, "high": 1.0}}, "dps")
-    trials = islice(search(space, {}, judged(lambda values: 0.0), Limits(16, 4, 1e4), seed=0), 8)
+    trials = islice(search(space, {}, judged(lambda values: 0.0), Limits(16, 4, 10**4), seed=0), 8)
     orders = [one.values["order"] for one in trials]
     assert all(isinstance(order, int) and 1 <= order <= 9 for order in orders) and len(set(orders)) > 3
 
