@@ -105,7 +105,8 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(folder: Path) -> Non
         (["shards=2"], "shards=2: a search is one process; leave it out"),
         (["dataset=toyfaces", "dataset.split=test"], "dataset.split=test: tuning takes validation images"),
         (["dataset=toyfaces", "draws=2"], "draws=2: a trial is one draw of each image; leave it out"),
-        (["method.sample.zeta=much"], "method.sample.zeta=much: must be a number"),
+        (["method.sample.zeta=2"], "method.search: mine has no space to search"),  # what is given is not searched
+        (["method.sample.eta=2"], "method.sample.eta: no such key; "),
         (["steps=many"], "steps=many: must be a whole number"),
     ],
 )

@@ -82,7 +82,10 @@ def tune(overrides: Sequence[str], options: argparse.Namespace) -> None:
     path = (options.out or (options.config_dir or CONF) / "tuned") / table / f"{method}.yaml"
     rows_of(path)  # better to learn of a mistake in it now
     objective = objective_of(cfg, options.metric)
-    space = space_of(OmegaConf.to_container(cfg.method).get("search"), method)  # type: ignore[union-attr]
+    axes = OmegaConf.to_container(cfg.method.get("search") or OmegaConf.create({}))
+    if isinstance(axes, dict):  # an argument that the command sets is fixed
+        axes = {name: axis for name, axis in axes.items() if f"method.sample.{name}" not in keys_of(overrides)}
+    space = space_of(axes, method)
     variant = "" if cfg.variant == "default" else f"-{cfg.variant}"
     kept = path.parent / "trials" / f"{method}{variant}-{row}.csv"
     start = values_at_hand(cfg, space)
@@ -122,6 +125,10 @@ def without(overrides: Sequence[str], keys: Collection[str]) -> str:
     return " ".join(one for one in overrides if one.partition("=")[0] not in keys)
 
 
+def keys_of(overrides: Sequence[str]) -> set[str]:
+    return {one.lstrip("+").partition("=")[0] for one in overrides}
+
+
 def composed(overrides: Sequence[str], config_dir: Path | None) -> DictConfig:
     """The configuration of a trial, with the values that the method has now."""
     own = [f"hydra.searchpath=[{quoted(f'file://{config_dir.resolve()}')}]"] if config_dir else []
@@ -135,9 +142,8 @@ def require_validation(cfg: DictConfig, overrides: Sequence[str]) -> None:
     if chosen is None:
         remedy = "add tuned_on to its YAML: the keys and values that choose them, {} where all are"
         raise UserError(f"dataset={name}: names no validation images; {remedy}")
-    given = {one.lstrip("+").partition("=")[0] for one in overrides}
     for key, value in chosen.items():
-        if f"dataset.{key}" in given and cfg.dataset[key] != value:
+        if f"dataset.{key}" in keys_of(overrides) and cfg.dataset[key] != value:
             wrong = f"dataset.{key}={cfg.dataset[key]}"
             raise UserError(f"{wrong}: tuning takes validation images, dataset.{key}={value}; leave it out")
         cfg.dataset[key] = value
