@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -82,7 +83,7 @@ def tune(overrides: Sequence[str], options: argparse.Namespace) -> None:
     path = (options.out or (options.config_dir or CONF) / "tuned") / table / f"{method}.yaml"
     rows_of(path)  # better to learn of a mistake in it now
     objective = objective_of(cfg, options.metric)
-    axes = OmegaConf.to_container(cfg.method.get("search") or OmegaConf.create({}))
+    axes: Any = OmegaConf.to_container(cfg.method.get("search") or OmegaConf.create({}))
     if isinstance(axes, dict):  # an argument that the command sets is fixed
         axes = {name: axis for name, axis in axes.items() if f"method.sample.{name}" not in keys_of(overrides)}
     space = space_of(axes, method)
