@@ -179,8 +179,11 @@ def _resolve(cfg: DictConfig) -> dict[str, Any]:
             raise UserError(f"variant={name}: {cfg.method.name} has no such variant; {nearest(name, variants)}")
         if cfg.weighted is True:
             weigh(cfg)
-        if cfg.task.name != (measured_by := cfg.dataset.get("task", cfg.task.name)):
-            raise UserError(f"task={cfg.task.name}: dataset={cfg.dataset.name} is measured by task={measured_by} alone")
+        measured_by = cfg.dataset.get("task", cfg.task.name)
+        if cfg.task.name not in (able := [measured_by] if isinstance(measured_by, str) else list(measured_by)):
+            raise UserError(
+                f"task={cfg.task.name}: dataset={cfg.dataset.name} is measured by task={' or '.join(able)} alone"
+            )
         return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
         if untuned := re.search(r"\btuned\.(\w+)", str(error)):

@@ -23,6 +23,7 @@ COMMANDS = {
     "wandb": ("tracking.__main__", "send finished runs to Weights & Biases"),
     "dashboard": ("tracking.dashboard", "make a W&B workspace"),
     "exactness": ("report.figures.exactness", "figure: distance to exact posteriors against particles"),
+    "draw-posterior": ("mixture.draw_posterior", "reference draws of nonlinear measurements of Gaussian mixtures"),
     "replay": ("replay.__main__", "repeat a recorded run of a public code, and compare"),
     "verify": ("replay.verify", "compare a checkpoint or operators with recorded outputs"),
     "speed": ("commands.speed", "seconds an image, on this machine"),

@@ -1,6 +1,7 @@
 """Problems with a posterior in closed form: vectors of a Gaussian mixture."""
 
 import hashlib
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -17,33 +18,50 @@ PROBLEMS = 10_000  # the number of names
 
 @dataclass(frozen=True, eq=False)
 class GaussianMixture:
-    """A law of vectors: log-weights (K,), means (K,d) and covariances (K,d,d) of its components, float64; the latter
-    are I + v v^T where there are `spikes` v (K,d)."""
+    """A law of vectors: log-weights (K,) and means (K,d) of its components, float64, and their covariances.
+
+    These are `within` (K,r,r) in the span of an orthonormal `basis` U (K,d,r), and I outside of it: without a basis they
+    are `within`, (K,d,d). So a problem of 800 entries takes no more than a few vectors a component. `spikes` v (K,d) are
+    there where the covariances are I + v v^T.
+    """
 
     log_weights: Tensor
     means: Tensor
-    covariances: Tensor
+    within: Tensor
+    basis: Tensor | None = None
     spikes: Tensor | None = None
 
     def sample(self, draws: int, generator: torch.Generator) -> Tensor:
         """Independent draws (n,d)."""
-        component = torch.multinomial(self.log_weights.exp(), draws, replacement=True, generator=generator)
-        normal = torch.randn(draws, self.means.shape[1], 1, dtype=torch.float64, generator=generator)
-        roots = torch.linalg.cholesky(self.covariances)
-        return self.means[component] + (roots[component] @ normal)[..., 0]
+        component = torch.multinomial(self.weights, draws, replacement=True, generator=generator)
+        normal = torch.randn(draws, self.means.shape[1], dtype=torch.float64, generator=generator)
+        x, roots, span = torch.empty_like(normal), torch.linalg.cholesky(self.within), self._span
+        for k in component.unique().tolist():
+            rows = component == k
+            inside = normal[rows] @ span[k]
+            x[rows] = self.means[k] + normal[rows] + (inside @ roots[k].T - inside) @ span[k].T
+        return x
+
+    @property
+    def covariances(self) -> Tensor:
+        """(K,d,d)."""
+        outside = torch.eye(self.within.shape[1], dtype=torch.float64)
+        identity = torch.eye(self.means.shape[1], dtype=torch.float64)
+        return identity + self._span @ (self.within - outside) @ self._span.mT
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean (d,) and covariance (d,d)."""
-        weights = self.log_weights.exp()
-        mean = weights @ self.means
+        mean = self.weights @ self.means
         apart = self.means - mean
-        within = torch.einsum("k,kij->ij", weights, self.covariances)
-        return mean, within + torch.einsum("k,ki,kj->ij", weights, apart, apart)
+        within = torch.einsum("k,kij->ij", self.weights, self.covariances)
+        return mean, within + torch.einsum("k,ki,kj->ij", self.weights, apart, apart)
 
     def mean_and_variance(self) -> tuple[Tensor, Tensor]:
         """Of each entry, (d,) and (d,)."""
-        mean, covariance = self.moments()
-        return mean, covariance.diagonal()
+        mean = self.weights @ self.means
+        more = self.within - torch.eye(self.within.shape[1], dtype=torch.float64)
+        variances = 1 + torch.einsum("kir,krs,kis->ki", self._span, more, self._span)
+        return mean, self.weights @ (variances + (self.means - mean).square())
 
     def log_density(self, x: Tensor) -> Tensor:
         """(n,) at the points x (n,d)."""
@@ -58,23 +76,39 @@ class GaussianMixture:
         """(K,)."""
         return self.log_weights.exp()
 
+    @property
+    def _span(self) -> Tensor:
+        identity = torch.eye(self.means.shape[1], dtype=torch.float64)
+        return identity.expand_as(self.within) if self.basis is None else self.basis
+
     def _joint(self, x: Tensor) -> Tensor:
-        """log w_k N(x; mu_k, C_k), (n,K)."""
-        components = torch.distributions.MultivariateNormal(self.means, self.covariances)
-        return self.log_weights + components.log_prob(x[:, None])
+        """log w_k N(x; mu_k, C_k), (n,K), without differences (n,K,d)."""
+        middle = self.weights @ self.means  # squares lose fewer digits about it
+        x, means = x - middle, self.means - middle
+        squares = x.square().sum(dim=1, keepdim=True) - 2 * x @ means.T + means.square().sum(dim=1)
+        variances, axes = torch.linalg.eigh(self.within)
+        axes = self._span @ axes
+        along = (x @ axes.mT.flatten(0, 1).T).unflatten(1, variances.shape) - (means[:, None] @ axes)[:, 0]
+        distances = squares + (along.square() * (1 / variances - 1)).sum(dim=2)
+        log_volumes = variances.log().sum(dim=1) / 2 + len(middle) / 2 * math.log(2 * math.pi)
+        return self.log_weights - log_volumes - distances / 2
 
     def given(self, matrix: Tensor, y: Tensor, noise_std: float) -> tuple["GaussianMixture", float]:
         """The posterior given y = A z + noise_std n, for A (dy,d) and y (dy,), and the log-evidence log p(y)."""
-        identity = torch.eye(len(y), dtype=torch.float64)
-        explained = matrix @ self.covariances @ matrix.T + noise_std**2 * identity  # of y, by component
-        gain = torch.linalg.solve(explained, matrix @ self.covariances).mT
+        rows = matrix.T.expand(len(self.means), -1, -1)
+        basis = torch.linalg.qr(torch.cat([self._span, rows], dim=2)).Q  # a posterior differs from I in it alone
+        identity, seen = torch.eye(basis.shape[2], dtype=torch.float64), matrix @ basis
+        old = basis.mT @ self._span
+        prior = identity + old @ (self.within - torch.eye(old.shape[2], dtype=torch.float64)) @ old.mT
+        explained = seen @ prior @ seen.mT + noise_std**2 * torch.eye(len(y), dtype=torch.float64)  # of y, by component
+        gain = torch.linalg.solve(explained, seen @ prior).mT
         log_likelihood = torch.distributions.MultivariateNormal(self.means @ matrix.T, explained).log_prob(y)
         log_evidence = torch.logsumexp(self.log_weights + log_likelihood, dim=0)
-        means = self.means + (gain @ (y - self.means @ matrix.T)[..., None])[..., 0]
-        kept = torch.eye(self.means.shape[1], dtype=torch.float64) - gain @ matrix
-        covariances = kept @ self.covariances @ kept.mT + noise_std**2 * gain @ gain.mT  # Joseph's form: symmetric
+        means = self.means + (basis @ gain @ (y - self.means @ matrix.T)[..., None])[..., 0]
+        kept = identity - gain @ seen
+        within = kept @ prior @ kept.mT + noise_std**2 * gain @ gain.mT  # Joseph's form: symmetric
         log_weights = self.log_weights + log_likelihood - log_evidence
-        return GaussianMixture(log_weights, means, covariances), float(log_evidence)
+        return GaussianMixture(log_weights, means, within, basis), float(log_evidence)
 
 
 def lattice(dx: int, noise: Noise) -> GaussianMixture:
@@ -129,8 +163,7 @@ def mixture(kind: str, dx: int, seed: int) -> Dataset:
     def load(problem: str) -> Tensor:
         digest = hashlib.sha256(f"{seed} {kind} {dx} {problem}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
-        drawn = law_of(kind, dx, seed, numbers[problem]).sample(1, generator)
-        return drawn.reshape(dx, 1, 1).float()
+        return _draw(law_of(kind, dx, seed, numbers[problem]), generator).reshape(dx, 1, 1).float()
 
     meaning = f"{kind} dx={dx} seed={seed}"
     return Dataset("mixture", list(numbers), load, hashlib.sha256(meaning.encode()).hexdigest(), numbers)
@@ -143,5 +176,16 @@ def _log_weights(noise: Noise, count: int) -> Tensor:
 
 
 def _spiked(log_weights: Tensor, means: Tensor, spikes: Tensor) -> GaussianMixture:
-    identity = torch.eye(means.shape[1], dtype=torch.float64)
-    return GaussianMixture(log_weights, means, identity + spikes[:, :, None] * spikes[:, None, :], spikes)
+    lengths = spikes.norm(dim=1)[:, None, None]
+    basis = spikes[..., None] / torch.where(lengths > 0, lengths, 1.0)
+    return GaussianMixture(log_weights, means, 1 + lengths**2, basis, spikes)
+
+
+def _draw(law: GaussianMixture, generator: torch.Generator) -> Tensor:
+    """One draw (d,), bit for bit as problems were first drawn: by the Cholesky factor of the whole covariance."""
+    (component,) = torch.multinomial(law.weights, 1, replacement=True, generator=generator).tolist()
+    normal = torch.randn(law.means.shape[1], 1, dtype=torch.float64, generator=generator)
+    assert law.spikes is not None
+    identity = torch.eye(len(normal), dtype=torch.float64)
+    root = torch.linalg.cholesky(identity + torch.outer(law.spikes[component], law.spikes[component]))
+    return law.means[component] + (root @ normal)[:, 0]

@@ -1,5 +1,6 @@
 """The Gaussian mixture as a prior: its noise prediction is exact at any level, and its codec is the identity."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -10,7 +11,9 @@ from torch import Tensor
 from ldsmc_bench.errors import Unsupported, UserError
 from ldsmc_bench.mixture.exact import ExactPrior
 from ldsmc_bench.mixture.law import law_of
+from ldsmc_bench.mixture.nonlinear import Nonlinear
 from ldsmc_bench.mixture.posterior import Known
+from ldsmc_bench.mixture.reference import reference
 from ldsmc_bench.prior.digests import digest_of
 from ldsmc_bench.prior.schedule import karras
 from ldsmc_bench.problem.linear import Linear, runs
@@ -73,16 +76,22 @@ class MixturePrior(ExactPrior):
         return (-(1 - a).sqrt() * score).reshape(z.shape)
 
     def posterior(self, measurement: Measurement, label: int) -> Known:
-        """The posterior of problem `label` in closed form; the measurement is one row, float64. Raises Unsupported for
-        an operator without a matrix."""
+        """The posterior of problem `label`, in closed form or by reference draws; the measurement is one row, float64.
+        Raises Unsupported for an operator of another world, UserError where there are no reference draws."""
+        if isinstance(measurement.operator, Nonlinear):
+            return reference(self.kind, self.dx, self.seed, label, measurement)
         if not isinstance(measurement.operator, Linear):
-            raise Unsupported("dataset=mixture: the posterior is known for task=linear")
+            raise Unsupported("dataset=mixture: the posterior is known for task=linear, phase, clip and quantise")
         matrix, noise_std = measurement.operator.grouped()[0], float(measurement.noise_std)
         return Known(*law_of(self.kind, self.dx, self.seed, label).given(matrix, measurement.y.flatten(), noise_std))
 
     def prediction_error_variance(self, operator: Operator, a: float) -> Tensor:
         """The covariance (G,dy,dy) of A z_0 - A z0_hat(z) at level a: r^2 A A^T, with r^2 = c (1 - a) / (c a + 1 - a)
-        that of a Gaussian of the mixture's variance c. Raises UserError for an operator without a matrix."""
+        that of a Gaussian of the mixture's variance c. A jump of f adds to it where f(A x) is measured, as often as an
+        error of this size crosses one. Raises UserError for an operator without a matrix."""
+        if isinstance(operator, Nonlinear):
+            inner = self.prediction_error_variance(operator.inner, a)
+            return inner + operator.step * torch.diag_embed(inner.diagonal(dim1=1, dim2=2).sqrt())
         if not isinstance(operator, Linear):
             raise UserError("method.sample.twist=cal: a Gaussian mixture is measured by task=linear")
         matrices, c = operator.grouped().double(), self.variances.double()
@@ -90,8 +99,10 @@ class MixturePrior(ExactPrior):
         return left[:, None, None] * matrices @ matrices.mT
 
 
-def mixture(kind: str, dx: int, seed: int, steps: int, sigma_min: float, sigma_max: float) -> MixturePrior:
-    """The mixtures that the problems are drawn from, with the schedule `karras` for `steps` steps."""
+def mixture(kind: str, dx: int, seed: int, steps: int, sigma_min: float, sigma_max: float | None) -> MixturePrior:
+    """The mixtures that the problems are drawn from, with the schedule `karras` for `steps` steps. Its last level is by
+    default 100 up to dx=8, and grows with the length of the means beyond, as sqrt(dx)."""
+    sigma_max = 100.0 * max(1.0, math.sqrt(dx / 8)) if sigma_max is None else sigma_max
     made_of = {"kind": kind, "dx": dx, "seed": seed, "steps": steps, "sigma_min": sigma_min, "sigma_max": sigma_max}
     alpha_bar = karras(steps, sigma_min, sigma_max)
     return MixturePrior(kind, dx, seed, digest_of("mixture", **made_of), alpha_bar, **tables(kind, dx, seed, [0]))
@@ -102,4 +113,4 @@ def tables(kind: str, dx: int, seed: int, numbers: Sequence[int]) -> dict[str, A
     laws = [law_of(kind, dx, seed, number) for number in numbers]
     stacked = {name: torch.stack([getattr(law, name) for law in laws]) for name in ("log_weights", "means", "spikes")}
     spikes = stacked["spikes"] if stacked["spikes"].any() else None
-    return stacked | {"spikes": spikes, "variances": torch.stack([law.moments()[1].diagonal().mean() for law in laws])}
+    return stacked | {"spikes": spikes, "variances": torch.stack([law.mean_and_variance()[1].mean() for law in laws])}
