@@ -84,7 +84,9 @@ def test_without_such_runs_there_is_no_figure(tmp_path: Path, capsys: pytest.Cap
 def test_another_task_is_refused_in_a_line(tmp_path: Path) -> None:
     done = tiny(tmp_path, "dataset=mixture", "task=box")
     assert done.code != 0
-    assert done.errors == ["error: task=box: dataset=mixture is measured by task=linear alone"]
+    assert done.errors == [
+        "error: task=box: dataset=mixture is measured by task=linear or phase or clip or quantise alone"
+    ]
 
 
 def test_problems_that_a_method_cannot_do_are_not_lost_by_a_stop(

@@ -20,9 +20,9 @@ PROBLEMS = 10_000  # the number of names
 class GaussianMixture:
     """A law of vectors: log-weights (K,) and means (K,d) of its components, float64, and their covariances.
 
-    These are `within` (K,r,r) in the span of an orthonormal `basis` U (K,d,r), and I outside of it: without a basis they
-    are `within`, (K,d,d). So a problem of 800 entries takes no more than a few vectors a component. `spikes` v (K,d) are
-    there where the covariances are I + v v^T.
+    These are `within` (K,r,r) in the span of an orthonormal `basis` U (K,d,r), and I outside; without a basis they
+    are `within`, (K,d,d). A problem of 800 entries is then a few vectors a component. `spikes` v (K,d) are there where
+    the covariances are I + v v^T.
     """
 
     log_weights: Tensor

@@ -79,6 +79,49 @@ def test_draws_have_the_laws_moments() -> None:
     assert torch.allclose(draws.T.cov(), covariance, rtol=0.03, atol=0.4)
 
 
+@pytest.mark.parametrize("kind", ["lattice", "scattered"])
+def test_a_posterior_of_many_entries_is_that_of_dense_formulas(kind: str) -> None:
+    """By precisions, where the law is kept by the few vectors in which its covariances differ from I."""
+    dx, noise_std = 80, 0.3
+    law = law_of(kind, dx, 0, 1)
+    matrix = torch.randn(3, dx, generator=torch.Generator().manual_seed(1), dtype=torch.float64) / dx**0.5
+    x = law.sample(6, torch.Generator().manual_seed(0))
+    posterior, log_evidence = law.given(matrix, matrix @ x[0], noise_std)
+    precisions = torch.linalg.inv(law.covariances)
+    covariances = torch.linalg.inv(precisions + matrix.T @ matrix / noise_std**2)
+    heads = (precisions @ law.means[..., None])[..., 0] + matrix.T @ matrix @ x[0] / noise_std**2
+    assert torch.allclose(posterior.covariances, covariances)
+    assert torch.allclose(posterior.means, (covariances @ heads[..., None])[..., 0])
+    likelihood = torch.distributions.Normal(x @ matrix.T, noise_std).log_prob(matrix @ x[0]).sum(dim=1)
+    assert torch.allclose(law.log_density(x), log_density(law, x))
+    assert torch.allclose(posterior.log_density(x), log_density(law, x) + likelihood - log_evidence)
+    mean, covariance = posterior.moments()
+    assert all(map(torch.allclose, posterior.mean_and_variance(), (mean, covariance.diagonal())))
+
+
+def test_a_problem_of_800_entries_is_small_and_its_draws_are_right() -> None:
+    law = law_of("scattered", 800, 0, 0)
+    matrix = torch.randn(4, 800, generator=torch.Generator().manual_seed(1), dtype=torch.float64) / 800**0.5
+    posterior, _ = law.given(matrix, matrix @ law.means[2], 0.1)
+    kept = [value.numel() for value in (posterior.means, posterior.within, posterior.basis) if value is not None]
+    assert sum(kept) < 10 * 800 * 7  # of ten components: where each lies, and the five directions that are known
+    draws = posterior.sample(4000, torch.Generator().manual_seed(0))
+    best = posterior.weights.argmax()
+    assert posterior.weights[best] > 0.99
+    assert torch.allclose((draws @ matrix.T).T.cov(), matrix @ posterior.covariances[best] @ matrix.T, atol=1e-3)
+    mean, variance = posterior.mean_and_variance()
+    assert ((draws.mean(dim=0) - mean).abs() < 5 * (variance / 4000).sqrt()).all()
+    assert (draws.var(dim=0) / variance - 1).abs().mean() < 0.03
+    assert (posterior.responsibilities(draws)[:, best] > 0.5).double().mean() > 0.98
+
+
+def test_the_noise_at_the_start_grows_with_the_length_of_the_means() -> None:
+    for dx, level in ((2, 100.0), (8, 100.0), (80, 316.2), (800, 1000.0)):
+        a = mixture("lattice", dx, 0, 20, 0.1, None).alpha_bar[-1]
+        assert float(((1 - a) / a).sqrt()) == pytest.approx(level, rel=1e-3)
+    assert mixture("lattice", 8, 0, 20, 0.1, None).digest == mixture("lattice", 8, 0, 20, 0.1, 100.0).digest
+
+
 def test_the_lattice_is_that_of_mcgdiff() -> None:
     drawn = law_of("lattice", 6, 0, 0)
     assert drawn.means.shape == (25, 6)
@@ -107,6 +150,8 @@ def test_problems_are_their_own_and_repeat() -> None:
     assert not torch.equal(first.load("problem-0003"), first.load("problem-0004"))
     assert not torch.equal(first.load("problem-0003"), other.load("problem-0003"))
     assert first.digest == again.digest != other.digest
+    pinned = problems("scattered", 8, 0).load("problem-0003").flatten()[:2]  # as of all earlier runs
+    assert pinned.tolist() == pytest.approx([2.1417270, -0.3072934], abs=1e-5)
     assert first.labels is not None and first.labels["problem-0003"] == 3
 
 
