@@ -30,7 +30,7 @@ from ldsmc_bench.toyfaces.assets import check_digest, note_digest
 SHIPPED = Path(__file__).with_name("networks")
 PROBLEMS, WIDTH, WAVES = 8, 64, 4
 LEAST, MOST = 0.05, 400.0  # noise-to-signal ratios that are learned
-STEPS, ROWS, RATE = 6000, 256, 5e-3
+STEPS, ROWS, RATE = 4000, 256, 5e-3
 
 Layers = dict[str, Tensor]  # weights (P,in,out) and biases (P,1,out) of P networks, by the name of a layer
 

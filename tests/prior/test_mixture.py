@@ -1,5 +1,8 @@
 """The Gaussian mixture against its definition: scores by autograd, posteriors by Bayes' rule at points."""
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,7 +10,9 @@ from torch import Tensor
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.mixture.law import KINDS, GaussianMixture, law_of
 from ldsmc_bench.mixture.law import mixture as problems
+from ldsmc_bench.mixture.nonlinear import Nonlinear, clip, phase, quantise
 from ldsmc_bench.mixture.prior import MixturePrior, mixture
+from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.schedule import karras
 from ldsmc_bench.problem.linear import Linear
 from ldsmc_bench.problem.operators import Identity
@@ -142,6 +147,23 @@ def test_what_the_look_ahead_leaves_open_of_a_single_gaussian_is_its_posterior_v
     assert torch.allclose(prior.prediction_error_variance(operator, a)[0], expected)
     with pytest.raises(UserError, match="task=linear"):
         prior.prediction_error_variance(Identity(), a)
+
+
+@pytest.mark.parametrize("task", [phase, partial(clip, limit=1.0), partial(quantise, bits=8, step=0.02)])
+@pytest.mark.parametrize("a", [0.2, 0.9, 0.999])
+def test_what_the_look_ahead_leaves_open_is_not_above_its_bound_where_f_bends(
+    task: Callable[..., Nonlinear], a: float
+) -> None:
+    """Of N(1, I), whose look ahead z0_hat = 1 + sqrt(a) (z - sqrt(a)) errs by a normal number of variance 1 - a."""
+    prior, rows = double("single").conditioned([0] * 20_000), 20_000
+    operator = task(1, Noise(0, ["a"], "test"), dy=2, channels=4).select(torch.zeros(rows, dtype=torch.long))
+    operator, generator = operator.to("cpu", torch.float64), torch.Generator().manual_seed(0)
+    z0_hat = 1 + a**0.5 * torch.randn(rows, 4, 1, 1, generator=generator, dtype=torch.float64)
+    z_0 = z0_hat + (1 - a) ** 0.5 * torch.randn(rows, 4, 1, 1, generator=generator, dtype=torch.float64)
+    error = (operator(z_0) - operator(z0_hat)).square().mean(dim=0).flatten()
+    bound = prior.prediction_error_variance(operator, a)[0].diagonal()
+    assert (error < 1.05 * bound).all()
+    assert (error > 0.02 * bound).all()
 
 
 def test_problems_are_their_own_and_repeat() -> None:
