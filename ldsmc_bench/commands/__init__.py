@@ -24,6 +24,7 @@ COMMANDS = {
     "dashboard": ("tracking.dashboard", "make a W&B workspace"),
     "exactness": ("report.figures.exactness", "figure: distance to exact posteriors against particles"),
     "draw-posterior": ("mixture.draw_posterior", "reference draws of nonlinear measurements of Gaussian mixtures"),
+    "train-mixture": ("mixture.learned", "train the networks of prior=learned on draws of Gaussian mixtures"),
     "replay": ("replay.__main__", "repeat a recorded run of a public code, and compare"),
     "verify": ("replay.verify", "compare a checkpoint or operators with recorded outputs"),
     "speed": ("commands.speed", "seconds an image, on this machine"),

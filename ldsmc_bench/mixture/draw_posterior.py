@@ -7,7 +7,6 @@ density alone.
 
 import json
 import math
-import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -40,6 +39,7 @@ DRAWS = 10_000  # of each problem
 TRIED = 200_000  # prior draws at a time
 CHAINS, LADDER, HOTTEST = 100, 6, 0.1  # of parallel tempering; the powers of the density fall to the last
 BURN_IN, APART = 600, 20  # steps; each chain then gives a draw every APART steps
+SPLITS = 10
 BOUND = 3.0  # of what the two ways differ by, over what each differs from itself
 
 
@@ -97,7 +97,7 @@ def drawn_twice(law: GaussianMixture, measurement: Measurement, number: int) -> 
     first = accept(law, measurement, DRAWS, torch.Generator().manual_seed(number))
     second = temper(law, measurement, DRAWS, torch.Generator().manual_seed(PROBLEMS + number))
     generator = torch.Generator().manual_seed(0)
-    directions = torch.randn(100, law.means.shape[1], generator=generator, dtype=torch.float64)
+    directions = torch.randn(50, law.means.shape[1], generator=generator, dtype=torch.float64)
     directions = directions / directions.norm(dim=1, keepdim=True)
 
     def sw1(a: Tensor, b: Tensor) -> float:
@@ -123,10 +123,16 @@ def drawn_twice(law: GaussianMixture, measurement: Measurement, number: int) -> 
 
 
 def expected(distance: Callable[[Tensor, Tensor], float], a: Tensor, b: Tensor) -> float:
-    """The distance of two sets of draws (n,d) of one law, from that of the halves of each, which are of half as many:
-    their errors have twice the size, and add up as squares. Draws of one chain are side by side, and in one half."""
-    halves = [distance(*draws.chunk(2)) for draws in (a, b)]
-    return math.hypot(*halves) / 2
+    """The distance of two sets of draws (n,d) of one law, from those of the halves of each, which are of half as many:
+    their errors have twice the size, and add up as squares. Draws of one chain are side by side, and in one half; the
+    mean is over SPLITS random halves."""
+    generator, squares = torch.Generator().manual_seed(0), 0.0
+    for draws in (a, b):
+        chains = draws.unflatten(0, (CHAINS, -1))
+        for _ in range(SPLITS):
+            one, other = chains[torch.randperm(CHAINS, generator=generator)].chunk(2)
+            squares += distance(one.flatten(0, 1), other.flatten(0, 1)) ** 2 / SPLITS
+    return math.sqrt(squares) / 2
 
 
 def accept(law: GaussianMixture, measurement: Measurement, draws: int, generator: torch.Generator) -> Accepted:
@@ -176,7 +182,3 @@ def temper(law: GaussianMixture, measurement: Measurement, draws: int, generator
         if step > BURN_IN and (step - BURN_IN) % APART == 0:
             kept.append(x[:, 0])
     return torch.stack(kept, dim=1).flatten(0, 1)[:draws]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

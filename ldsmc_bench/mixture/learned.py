@@ -5,7 +5,6 @@ A small network a problem, trained on draws of its mixture alone. The posterior 
 
 import json
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -126,8 +125,8 @@ def learned(kind: str, dx: int, seed: int, steps: int, sigma_min: float, sigma_m
     exact, file = mixture(kind, dx, seed, steps, sigma_min, sigma_max), file_of(kind, dx, seed)
     path = next((folder / file for folder in (SHIPPED, own_folder()) if (folder / file).exists()), None)
     if path is None:
-        command = f"python -m ldsmc_bench.mixture.learned kind={kind} dx={dx} seed={seed}"
-        raise UserError(f"prior=learned: no networks for dataset.kind={kind} dataset.dx={dx}; train them: {command}")
+        remedy = f"train them: {command_of(kind, dx, seed)}"
+        raise UserError(f"prior=learned: no networks for dataset.kind={kind} dataset.dx={dx}; {remedy}")
     check_digest(path)
     layers = {name: value.float() for name, value in load_file(path).items()}
     values = {field.name: getattr(exact, field.name) for field in fields(exact)}
@@ -137,6 +136,11 @@ def learned(kind: str, dx: int, seed: int, steps: int, sigma_min: float, sigma_m
 
 def file_of(kind: str, dx: int, seed: int) -> str:
     return f"{kind}-dx{dx}-seed{seed}.safetensors"
+
+
+def command_of(kind: str, dx: int, seed: int) -> str:
+    """The one that trains the networks of these mixtures."""
+    return f"python -m ldsmc_bench train-mixture kind={kind} dx={dx} seed={seed}"
 
 
 def own_folder() -> Path:
@@ -153,22 +157,17 @@ def training_facts(path: Path) -> dict[str, str]:
 @entry
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train the networks of the first eight problems of a mixture, in a minute or two."""
-    parser = Options("mixture.learned", main.__doc__)
+    parser = Options("train-mixture", main.__doc__)
     parser.add_argument("--kind", default="lattice", help="lattice, scattered or single")
     parser.add_argument("--dx", type=int, default=8, help="entries of a vector")
     parser.add_argument("--seed", type=int, default=0, help="of the problems")
     parser.add_argument("--ship", action="store_true", help="into the package, not into the user's cache")
     options = parser.read(arguments)
     asked = (options.kind, options.dx, options.seed)
-    command = f"python -m ldsmc_bench.mixture.learned kind={asked[0]} dx={asked[1]} seed={asked[2]}"
     weights = {name: value.half() for name, value in train(*asked).items()}
     path = (SHIPPED if options.ship else own_folder()) / file_of(*asked)
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, save(weights, {"made": json.dumps({"command": command, "torch": torch.__version__})}))
+        write(path, save(weights, {"made": json.dumps({"command": command_of(*asked), "torch": torch.__version__})}))
         note_digest(path)
     print(path)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,7 +13,7 @@ from ldsmc_bench.mixture.prior import mixture
 from tests.commands import records, runs, tiny
 
 CPU = torch.device("cpu")
-KINDS = ("lattice", "scattered")
+KINDS = {"lattice": (0.2, 0.4), "scattered": (0.075, 0.14)}  # and bounds of the error: relative, and in one place
 
 
 def errors(prior: LearnedPrior, level: int, number: int) -> tuple[float, float]:
@@ -32,8 +32,9 @@ def test_the_prediction_is_near_the_exact_one(kind: str) -> None:
     prior = learned(kind, 8, 0, 100, 0.1, None).to(CPU, torch.float32)
     found = torch.tensor([errors(prior, level, number) for level in range(9, 1000, 90) for number in (0, 5)])
     error, size = found.square().mean(dim=0).sqrt()
-    assert error / size < RELATIVE
-    assert found[:, 0].max() < LARGEST
+    relative, largest = KINDS[kind]
+    assert error / size < relative
+    assert found[:, 0].max() < largest
 
 
 def test_rows_take_the_network_of_their_problem() -> None:
@@ -60,7 +61,7 @@ def test_what_ships_is_small_and_names_its_training() -> None:
     for kind in KINDS:
         path = SHIPPED / f"{kind}-dx8-seed0.safetensors"
         assert path.stat().st_size < 200_000
-        assert training_facts(path)["command"] == f"python -m ldsmc_bench.mixture.learned kind={kind} dx=8 seed=0"
+        assert training_facts(path)["command"] == f"python -m ldsmc_bench train-mixture kind={kind} dx=8 seed=0"
         assert len(learned(kind, 8, 0, 20, 0.1, None).layers["in.weight"]) == PROBLEMS
 
 
@@ -68,7 +69,7 @@ def test_mixtures_without_networks_name_the_command_that_trains_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LDSMC_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match=r"train them: python -m ldsmc_bench\.mixture\.learned kind=single dx=2 seed=0"):
+    with pytest.raises(UserError, match="train them: python -m ldsmc_bench train-mixture kind=single dx=2 seed=0"):
         learned("single", 2, 0, 20, 0.1, None)
     monkeypatch.setattr(module, "train", lambda *asked: train(*asked, problems=2, steps=2))
     assert module.main(["kind=single", "dx=2"]) == 0
