@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 COMMANDS = {  # what is wrong in a command, and what its line must say
     "method=ldsm": "ldsmc",
     "task=freefrom": "freeform",
-    "task=nonsense": "there are: box, clip, colorize, denoise, destripe, destripe_lines, destripe_random, freeform, gauss",
+    "task=nonsense": "there are: box, clip, colorize, denoise, destripe, destripe_lines, destripe_random, freeform",
     "dataset=toyface": "toyfaces",
     "prior=ldm_toyface": "ldm_toyfaces",
     "partciles=3": "did you mean particles?",

@@ -87,8 +87,8 @@ class MixturePrior(ExactPrior):
 
     def prediction_error_variance(self, operator: Operator, a: float) -> Tensor:
         """The covariance (G,dy,dy) of A z_0 - A z0_hat(z) at level a: r^2 A A^T, with r^2 = c (1 - a) / (c a + 1 - a)
-        that of a Gaussian of the mixture's variance c. Of f(A x), the jumps add to it as often as an error
-        of this size crosses one, for A x spread over more than a step. Raises UserError for an operator without a matrix."""
+        that of a Gaussian of the mixture's variance c. Of f(A x), the jumps add to it as often as an error of this size
+        crosses one, for A x spread over more than a step. Raises UserError for an operator without a matrix."""
         if isinstance(operator, Nonlinear):
             inner = self.prediction_error_variance(operator.inner, a)
             return inner + operator.step * torch.diag_embed(inner.diagonal(dim1=1, dim2=2).sqrt())
