@@ -155,7 +155,7 @@ def test_hyper_parameters_follow_the_prior_not_the_folder_of_the_pictures() -> N
 
 @pytest.mark.parametrize("prior", choices("prior"))
 def test_every_prior_loads_or_says_in_one_line_what_it_lacks(prior: str) -> None:
-    own = {"kde_faces": ["dataset=kde_faces", "dataset.faces=2"]} | dict.fromkeys(KNOWN, ["dataset=mixture"])
+    own = {"kde_faces": ["dataset=kde_faces", "dataset.faces=2"]} | {key: ["dataset=mixture"] for key in KNOWN}
     cfg = configured(f"prior={prior}", *own.get(prior, []))
     try:
         loaded = instantiate(cfg.prior.load)
