@@ -1,11 +1,11 @@
-"""Scores of draws against a posterior in closed form: distances to it, beside the distances of exact draws."""
+"""Scores of draws against a known posterior, kept with every run: distances to it, beside those of exact draws."""
 
 import torch
 from torch import Tensor
 
+from ldsmc_bench.mixture.difficulty import difficulty
+from ldsmc_bench.mixture.distances import CHEAP, directions, project, sliced
 from ldsmc_bench.mixture.posterior import Posterior
-
-PROJECTIONS = 500
 
 
 def exactness(
@@ -16,25 +16,34 @@ def exactness(
     `sw1`, `max_sw1`: the sliced Wasserstein distances from n exact draws, over 500 directions; `sw1_floor`: the mean
     distance between two sets of n exact draws; `sw1_ratio`: sw1 over that floor, 1 for a perfect sampler.
     `mean_error`: the largest bias of a coordinate in standard deviations of the posterior; `variance_ratio`: the
-    variance of a coordinate over the posterior's, of the coordinate where this is furthest from 1. With the sampler's
-    own estimates, one a run, `log_evidences` (n,): `log_evidence_gap`, the truth minus their mean, and
-    `sd_log_evidence`. All random numbers are fixed, and the same for every sampler.
+    variance of a coordinate over the posterior's, of the coordinate where this is furthest from 1. The distances of
+    `distances.CHEAP`; `mode_tv_floor`, what exact draws have on average where modes lie apart, else less; `entropy` and
+    `modes`, the problem's difficulty. With the sampler's own estimates, one a run, `log_evidences` (n,):
+    `log_evidence_gap`, the truth minus their mean, and `sd_log_evidence`. All random numbers are fixed, and the same
+    for every sampler.
     """
-    generator = torch.Generator().manual_seed(0)
-    directions = torch.randn(PROJECTIONS, draws.shape[1], generator=generator, dtype=torch.float64)
-    directions = directions / directions.norm(dim=1, keepdim=True)
+    generator, draws = torch.Generator().manual_seed(0), draws.double()
+    along = directions(draws.shape[1])
     exact = [posterior.sample(len(draws), generator) for _ in range(6)]
-    floor = torch.stack([sliced(a, b, directions).mean() for a, b in zip(exact[::2], exact[1::2], strict=True)]).mean()
-    apart = torch.stack([sliced(draws.double(), other, directions) for other in exact[:2]]).mean(dim=0)
+    places = [project(one, along) for one in exact]
+    floor = torch.stack([sliced(a, b).mean() for a, b in zip(places[::2], places[1::2], strict=True)]).mean()
+    ours = project(draws, along)
+    apart = torch.stack([sliced(ours, other) for other in places[:2]]).mean(dim=0)
     mean, variance = posterior.mean_and_variance()
-    ratios = draws.double().var(dim=0) / variance
-    scores = {
+    ratios = draws.var(dim=0) / variance
+    hard = difficulty(posterior)
+    many = torch.cat(exact[: 6 if draws.numel() < 100_000 else 1])
+    scores: dict[str, Tensor | float] = {
         "sw1": apart.mean(),
         "sw1_floor": floor,
         "sw1_ratio": apart.mean() / floor,
         "max_sw1": apart.max(),
-        "mean_error": ((draws.double().mean(dim=0) - mean).abs() / variance.sqrt()).max(),
+        "mean_error": ((draws.mean(dim=0) - mean).abs() / variance.sqrt()).max(),
         "variance_ratio": ratios[ratios.log().abs().argmax()],
+        **{name: distance(draws, posterior, many) for name, distance in CHEAP.items()},
+        "mode_tv_floor": _mode_tv_floor(posterior.weights, len(draws)),
+        "entropy": hard["entropy"],
+        "modes": hard["modes"],
     }
     if log_evidence is not None and log_evidences is not None:
         scores["log_evidence_gap"] = log_evidence - log_evidences.mean()
@@ -42,7 +51,6 @@ def exactness(
     return {name: float(value) for name, value in scores.items()}
 
 
-def sliced(a: Tensor, b: Tensor, directions: Tensor) -> Tensor:
-    """The Wasserstein-1 distance (p,) between the points a (n,d) and b (n,d) along each of `directions` (p,d)."""
-    along = [torch.sort(directions @ points.T, dim=1).values for points in (a, b)]
-    return (along[0] - along[1]).abs().mean(dim=1)
+def _mode_tv_floor(weights: Tensor, draws: int) -> Tensor:
+    """Half the summed mean deviation of shares of n draws, by the normal law; of weights below 1 / n twice these."""
+    return 0.5 * torch.minimum((2 * weights * (1 - weights) / (torch.pi * draws)).sqrt(), 2 * weights).sum()
