@@ -194,16 +194,22 @@ def report() -> int:
     """Print the outcome of this command; 0 when every run of it is whole, 1 otherwise."""
     if _launch is not None and not _launch.waits:
         return 0
-    noted = {} if _launch is None else {one.number: one for one in kept(Path(_launch.folder))}
-    jobs = noted | _here
-    failed = conclude([jobs[number] for number in sorted(jobs)])
+    done = jobs()
+    failed = conclude(done)
     if _launch is None:  # Hydra's rerun; or there was nothing to run
         return int(bool(failed))
     submitted = [*Path(_launch.folder).glob("submitted-*.json")]  # there, points of the same work are one job
-    wanted = max(1, len(jobs) if submitted or _launch.points is None else _launch.points)
-    if len(jobs) < wanted:
-        print_error(f"{wanted - len(jobs)} of {wanted} jobs left no note: they died, or never began")
-    return int(bool(failed) or len(jobs) < wanted)
+    wanted = max(1, len(done) if submitted or _launch.points is None else _launch.points)
+    if len(done) < wanted:
+        print_error(f"{wanted - len(done)} of {wanted} jobs left no note: they died, or never began")
+    return int(bool(failed) or len(done) < wanted)
+
+
+def jobs() -> list[Job]:
+    """The jobs of the command that this process has run last, by number."""
+    noted = {} if _launch is None else {one.number: one for one in kept(Path(_launch.folder))}
+    found = noted | _here
+    return [found[number] for number in sorted(found)]
 
 
 def conclude(jobs: Sequence[Job]) -> list[str]:

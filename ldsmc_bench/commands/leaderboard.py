@@ -1,0 +1,143 @@
+"""`python -m ldsmc_bench leaderboard`: which methods draw from known posteriors, at equal denoiser calls?
+
+Of the runs of `experiment=leaderboard` in the results folder: a table for each world and number of denoiser calls, in
+the terminal, and all of them as results/tables/leaderboard.tex, .md and .csv; two figures in results/figures: distance
+against denoiser calls, and against the difficulty of a problem. Methods are in the order of the median over problems of
+the distance (SW1) over that of exact draws; in brackets is the 95 % interval of that median by a bootstrap over
+problems. `=` marks those that a paired test does not tell from the first (Wilcoxon's, Holm over the table, level 0.05).
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from omegaconf import OmegaConf
+
+from ldsmc_bench.cli import NO_RUNS, Options, entry, has_no_runs
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.records.jobs import kept
+from ldsmc_bench.report import frame
+from ldsmc_bench.report.figures import leaderboard as figures
+from ldsmc_bench.report.figures.plot import LOOK, save
+from ldsmc_bench.report.select import display_name
+from ldsmc_bench.report.statistics import EXACT, LEVEL, holm, paired_p
+from ldsmc_bench.report.tables.__main__ import WRITERS, write
+from ldsmc_bench.report.tables.content import build_table
+from ldsmc_bench.report.tables.layout import Layout
+from ldsmc_bench.scoring.distances import bootstrap
+from ldsmc_bench.text import printable, text_table
+
+METRICS = [EXACT, "mode_tv", "hpd_50", "hpd_90", "spread_ratio", "mmse_gap"]
+CALLS = {"cost.denoiser_forward": "calls", "cost.denoiser_backward": "backward"}
+KEYS = ("dataset.world", "dataset.calls", "sample.exact_for")  # columns of runs, from their configurations
+
+
+@entry
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print and write the tables, and draw the figures."""
+    options = Options("leaderboard", __doc__, results_dir=True).read(arguments)
+    if has_no_runs(options.results_dir):
+        raise UserError(NO_RUNS)
+    runs, images = board(options.results_dir)
+    for (calls, world), group in runs.groupby(["dataset.calls", "dataset.world"], sort=True):
+        print(printable(f"\n{world}, {calls:,} denoiser calls a draw\n{text_of(group, images)}"))
+    print(f"\ntable: {save_table(options.results_dir / 'tables', runs, images)}")
+    with rc_context(LOOK):
+        for name, figure in (
+            ("leaderboard", figures.against_calls(runs, images)),
+            ("leaderboard-difficulty", figures.against_difficulty(runs, images)),
+        ):
+            print(f"figure: {save(figure, options.results_dir / 'figures', name)}")
+
+
+def board(results_dir: Path) -> tuple[pd.DataFrame, frame.Images]:
+    """The runs of the leaderboard, with their `KEYS` and a `name`, and their problems by run id. Raises UserError where
+    there is none."""
+    known = {job.run_id: job.asked for job in jobs(results_dir) if job.run_id}
+    runs = frame.runs(results_dir)
+    runs = runs[runs["run_id"].isin(known) & (runs["n"] > 0)]
+    for key in ("dataset.calls", "dataset.world"):
+        runs = runs.assign(**{key: [OmegaConf.select(known[run_id], key) for run_id in runs["run_id"]]})
+    runs = runs[runs["dataset.calls"].notna()]
+    if runs.empty:
+        raise UserError(f"{results_dir} has no run of the leaderboard: python -m ldsmc_bench experiment=leaderboard -m")
+    runs["dataset.calls"] = runs["dataset.calls"].astype(int)
+    runs["dataset.world"] = runs["dataset.world"].fillna(runs["dataset"] + " " + runs["task"])
+    methods = [known[run_id].method for run_id in runs["run_id"]]
+    runs["sample.exact_for"] = [str(method.get("exact_for", "not said")) for method in methods]
+    runs["name"] = [
+        display_name("method", method) + (f", {variant}" if variant != "default" else "")
+        for method, variant in zip(runs["method"], runs["variant"], strict=True)
+    ]
+    identities = [
+        identity | {key: str(value) for key, value in zip(KEYS, row, strict=True)}
+        for identity, row in zip(runs[frame.IDENTITY], runs[list(KEYS)].to_numpy(), strict=True)
+    ]
+    rows = frame.rows(results_dir, runs["run_id"], [*METRICS, "entropy", *CALLS])
+    return runs.assign(**{frame.IDENTITY: identities}), frame.images(rows)
+
+
+def jobs(results_dir: Path) -> Iterator[Any]:
+    """The jobs of all commands, the last ones last."""
+    for launch in sorted((results_dir / "launches").glob("*")):
+        yield from kept(launch)
+
+
+def text_of(runs: pd.DataFrame, images: frame.Images) -> str:
+    """The table of a world and number of calls for the terminal."""
+    by_run = {str(one.run_id): images[one.run_id] for one in runs.itertuples()}
+    ratios = {run_id: rows[EXACT] for run_id, rows in by_run.items()}
+    order = sorted(ratios, key=lambda run_id: float(ratios[run_id].median()))
+    tests = holm({run_id: paired_p(np.log(ratios[run_id]), np.log(ratios[order[0]])) for run_id in order[1:]})
+    labels = runs.set_index("run_id")
+    lines = []
+    for run_id in order:
+        rows, like_first = by_run[run_id], tests.get(run_id, 1.0) >= LEVEL
+        value, low, high = median(ratios[run_id])
+        line = {"": "=" if like_first else "", "method": str(labels.name[run_id])}
+        line |= {"exact for": str(labels["sample.exact_for"][run_id]), "N": str(labels.particles[run_id])}
+        line |= {"SW1/floor": f"{value:.2f} [{low:.2f}, {high:.2f}]", "worst": f"{ratios[run_id].max():.1f}"}
+        line |= {name: f"{rows[name].median():.2f}" for name in METRICS[1:]}
+        line |= {heading: f"{rows[name].mean():.0f}" for name, heading in CALLS.items()}
+        lines.append(line | {"n": str(len(rows))})
+    columns = {heading: [line[heading] for line in lines] for heading in lines[0]}
+    return text_table(columns, left={"method", "exact for"}, rule=True)
+
+
+def median(values: pd.Series) -> tuple[float, float, float]:
+    """The median with its 95 % bootstrap interval over problems; of few it is all of their range."""
+    table = values.dropna().to_numpy()
+    if len(table) < 3:
+        return float(np.median(table)), float(table.min()), float(table.max())
+    one = bootstrap(lambda counts: float(np.median(np.repeat(table, counts.astype(int)))), len(table))
+    return one.value, max(one.low, float(table.min())), min(one.high, float(table.max()))
+
+
+def save_table(folder: Path, runs: pd.DataFrame, images: frame.Images) -> Path:
+    """Write all worlds as all tables are written: means, standard errors, marks, and paired tests."""
+    layout = Layout.model_validate(
+        {
+            "name": "leaderboard",
+            "title": "Draws against known posteriors, at equal denoiser calls",
+            "blocks": ["dataset.world", "dataset.calls"],
+            "rows": ["method", "variant", "sample.exact_for", "particles"],
+            "metrics": [
+                EXACT,
+                *({"name": name, "better": "none"} for name in METRICS[1:]),
+                *({"name": key, "label": label, "digits": 0} for key, label in CALLS.items()),
+            ],
+            "command": "python -m ldsmc_bench leaderboard",
+        }
+    )
+    table = build_table(layout, runs.drop(columns="name"), images)
+    assert table is not None
+    path = write(table, folder)
+    return path.with_name(f"{path.stem}.{{{','.join(WRITERS)}}}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
