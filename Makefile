@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## virtual environment with everything installed (done once)
 
@@ -34,7 +34,16 @@ lint: $(READY)  ## ruff and mypy
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-exactness: $(READY)  ## which samplers reach the exact posterior as particles are added: runs and figure, about 10 minutes
+exactness: $(READY)  ## the exactness leaderboard at 100 denoiser calls, of all methods on two worlds; goes on where it stopped
+	@for shard in 0 1; do OMP_NUM_THREADS=1 $(MAKE) --no-print-directory leaderboard-shard SHARD=$$shard & done; wait
+	$(RUN) -m ldsmc_bench leaderboard
+
+LEADERBOARD := $(RUN) -m ldsmc_bench experiment=leaderboard shards=2 shard=$(SHARD) -m task.operator.dy=4
+leaderboard-shard:
+	$(LEADERBOARD) dataset.calls=100
+	$(LEADERBOARD) dataset.calls=100,1000 method=ldsmc,pigdm variant=exact
+
+exactness-particles: $(READY)  ## does LD-SMC reach the exact posterior as particles are added? Runs and figure, about 5 minutes
 	@for shard in 0 1; do OMP_NUM_THREADS=1 $(MAKE) --no-print-directory exactness-shard SHARD=$$shard & done; wait
 	$(RUN) -m ldsmc_bench exactness out=results/figures/exactness.png
 
@@ -69,4 +78,4 @@ tables-pdf: $(READY)  ## and as one PDF, where pdflatex is installed
 status: $(READY)  ## what is done, missing and failed
 	$(RUN) -m ldsmc_bench status
 
-.PHONY: exactness exactness-shard help setup run test test-slow lint speed tables tables-pdf status figures page
+.PHONY: exactness leaderboard-shard exactness-particles exactness-shard help setup run test test-slow lint speed tables tables-pdf status figures page

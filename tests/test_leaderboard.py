@@ -1,0 +1,63 @@
+"""The leaderboard: order, intervals and tests of methods by world and number of denoiser calls, and its files."""
+
+from pathlib import Path
+
+import pytest
+
+from ldsmc_bench.commands import leaderboard
+from ldsmc_bench.records.jobs import Job, keep, new_launch
+from tests.commands import configured
+from tests.report.made import made
+
+PROBLEMS = 12
+
+
+def run(results: Path, method: str, ratio: float, calls: int, exact_for: str, world: str = "lattice d=8 m=4") -> None:
+    """A run and the note of its job; the ratios of problems are around this one."""
+    images = {
+        f"problem-{i}": {"sw1_ratio": ratio + 0.01 * i, "mode_tv": 0.1, "hpd_50": 0.5, "hpd_90": 0.9}
+        | {"spread_ratio": 1.0, "mmse_gap": 0.1, "entropy": 0.1 * i}
+        for i in range(PROBLEMS)
+    }
+    cost = {"denoiser_forward": float(calls), "denoiser_backward": 0.0}
+    run_id = made(results, method, "linear", images, dataset="mixture", steps=calls, cost=cost)
+    config = {"dataset": {"calls": calls, "world": world}, "method": {"name": method, "exact_for": exact_for}}
+    keep(new_launch(results), Job(0, [], "", config, run_id))
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    for calls in (100, 1000):
+        run(tmp_path, "dps", 9.0, calls, "never")
+        run(tmp_path, "pigdm", 2.0 - calls / 1000, calls, "never")
+        run(tmp_path, "fk", 2.0 - calls / 1000 + 0.0001, calls, "chain")
+    made(tmp_path, "tmpd", "linear", {"problem-0": {"sw1_ratio": 1.0}}, dataset="mixture")  # of no leaderboard
+    return tmp_path
+
+
+def test_methods_are_ordered_tested_and_written(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert leaderboard.main(["--results-dir", str(results)]) == 0
+    hundred, thousand = capsys.readouterr().out.split("denoiser calls a draw\n")[1:]
+    rows = [line.split() for line in hundred.splitlines()[2:5]]
+    assert [row[0] for row in rows] == ["=", "FK", "DPS"] and rows[0][1] == "PiGDM"
+    assert rows[0][2:5] == ["never", "1", "1.96"] and 1.9 < float(rows[0][5].strip("[,")) < 1.96
+    assert "chain" in rows[1] and "TMPD" not in hundred
+    assert thousand.splitlines()[2].split()[4] == "1.06"
+    assert {path.name for path in (results / "tables").iterdir()} == {f"leaderboard.{e}" for e in ("tex", "md", "csv")}
+    assert "lattice d=8 m=4, 1000" in (results / "tables" / "leaderboard.md").read_text()
+    names = {path.name for path in (results / "figures").iterdir()}
+    assert {"leaderboard.png", "leaderboard-difficulty.png"} <= names
+
+
+def test_other_runs_are_no_leaderboard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made(tmp_path, "dps", "linear", {"problem-0": {"sw1_ratio": 1.0}}, dataset="mixture")
+    assert leaderboard.main(["--results-dir", str(tmp_path)]) == 2
+    assert "experiment=leaderboard -m" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("method", "calls", "steps", "particles"), [
+    ("dps", 1000, 1000, 1), ("ldsmc", 1000, 100, 10), ("pcn", 100, 4, 1), ("scg", 10_000, 1251, 1),
+])  # fmt: skip
+def test_steps_and_particles_follow_from_the_calls(method: str, calls: int, steps: int, particles: int) -> None:
+    cfg = configured("experiment=leaderboard", f"method={method}", f"dataset.calls={calls}")
+    assert (cfg.steps, cfg.particles) == (steps, particles)
