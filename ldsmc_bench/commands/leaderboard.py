@@ -89,7 +89,7 @@ def jobs(results_dir: Path) -> Iterator[Any]:
 
 def text_of(runs: pd.DataFrame, images: frame.Images) -> str:
     """The table of a world and number of calls for the terminal."""
-    by_run = {str(one.run_id): images[one.run_id] for one in runs.itertuples()}
+    by_run = {run_id: images[run_id] for run_id in runs["run_id"]}
     ratios = {run_id: rows[EXACT] for run_id, rows in by_run.items()}
     order = sorted(ratios, key=lambda run_id: float(ratios[run_id].median()))
     tests = holm({run_id: paired_p(np.log(ratios[run_id]), np.log(ratios[order[0]])) for run_id in order[1:]})
