@@ -28,7 +28,7 @@ def test_draws_of_an_image_are_judged_and_filled_in(tmp_path: Path) -> None:
     assert runs(tmp_path) == [run]
     assert drawn(run).shape[0] == 20 and np.array_equal(drawn(run)[:10], few)
     (record,) = records(run).values()
-    assert record["draws"] == 15 and 0 <= record["metrics"]["posterior_entropy"] <= np.log(20)
+    assert record["draws"] == 15 and 0 <= record["metrics"]["entropy"] <= np.log(20)
     assert {"sw1_ratio", "log_evidence_gap"} <= set(record["metrics"])
     assert Image.open(run / "images" / "problem-0000.png").size == (10 * 66 - 2, 2 * 66 - 2)
 

@@ -67,7 +67,8 @@ def board(results_dir: Path) -> tuple[pd.DataFrame, frame.Images]:
         raise UserError(f"{results_dir} has no run of the leaderboard: python -m ldsmc_bench experiment=leaderboard -m")
     runs["dataset.calls"] = runs["dataset.calls"].astype(int)
     runs["dataset.world"] = runs["dataset.world"].fillna(runs["dataset"] + " " + runs["task"])
-    methods = [known[run_id].method for run_id in runs["run_id"]]
+    asked = [known[run_id] for run_id in runs["run_id"]]
+    methods = [one.method.weighted if one.get("weighted") else one.method for one in asked]
     runs["sample.exact_for"] = [str(method.get("exact_for", "not said")) for method in methods]
     runs["name"] = [
         display_name("method", method) + (f", {variant}" if variant != "default" else "")

@@ -144,9 +144,8 @@ def judge(trial: Trial, batch: Batch, row: int, known: Known, drawn: Drawn) -> N
     draws, estimates = drawn["draws"][: settings.draws], drawn.get("log_evidence")
     means = {name: drawn[name][: -(-settings.draws // block_of(shape))].mean(dim=0).tolist() for name in sorted(drawn)}
     own = None if estimates is None else estimates[: len(draws)]
-    entropy = {"posterior_entropy": float(torch.special.entr(posterior.weights).sum())}
     outcome: dict[str, dict[str, Any]] = {
-        "metrics": exactness(draws, posterior, log_evidence, own) | entropy,
+        "metrics": exactness(draws, posterior, log_evidence, own),
         "cost": _below("cost.", means),
         "diagnostics": _below("diagnostics.", means),
     }

@@ -19,8 +19,8 @@ def exactness(
     variance of a coordinate over the posterior's, of the coordinate where this is furthest from 1. The distances of
     `distances.CHEAP`; `mode_tv_floor`, what exact draws have on average where modes lie apart, else less; `entropy` and
     `modes`, the problem's difficulty. With the sampler's own estimates, one a run, `log_evidences` (n,):
-    `log_evidence_gap`, the truth minus their mean, and `sd_log_evidence`. All random numbers are fixed, and the same
-    for every sampler.
+    `log_evidence_gap`, the truth minus their mean, and `sd_log_evidence`. What is relative to the posterior's
+    spread is left out where it has none. All random numbers are fixed, and the same for every sampler.
     """
     generator, draws = torch.Generator().manual_seed(0), draws.double()
     along = directions(draws.shape[1])
@@ -30,21 +30,25 @@ def exactness(
     ours = project(draws, along)
     apart = torch.stack([sliced(ours, other) for other in places[:2]]).mean(dim=0)
     mean, variance = posterior.mean_and_variance()
-    ratios = draws.var(dim=0) / variance
+    spread = variance > 0  # of one plausible face alone, all is certain
+    ratios = (draws.var(dim=0) / variance)[spread]
     hard = difficulty(posterior)
     many = torch.cat(exact[: 6 if draws.numel() < 100_000 else 1])
     scores: dict[str, Tensor | float] = {
         "sw1": apart.mean(),
         "sw1_floor": floor,
-        "sw1_ratio": apart.mean() / floor,
         "max_sw1": apart.max(),
-        "mean_error": ((draws.mean(dim=0) - mean).abs() / variance.sqrt()).max(),
-        "variance_ratio": ratios[ratios.log().abs().argmax()],
         **{name: distance(draws, posterior, many) for name, distance in CHEAP.items()},
         "mode_tv_floor": _mode_tv_floor(posterior.weights, len(draws)),
         "entropy": hard["entropy"],
         "modes": hard["modes"],
     }
+    if spread.any():
+        scores["sw1_ratio"] = apart.mean() / floor
+        scores["mean_error"] = ((draws.mean(dim=0) - mean).abs() / variance.sqrt())[spread].max()
+        scores["variance_ratio"] = ratios[ratios.log().abs().argmax()]
+    else:
+        del scores["mmse_gap"], scores["spread_ratio"]
     if log_evidence is not None and log_evidences is not None:
         scores["log_evidence_gap"] = log_evidence - log_evidences.mean()
         scores["sd_log_evidence"] = log_evidences.std()
