@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 COMMANDS = {  # what is wrong in a command, and what its line must say
     "method=ldsm": "ldsmc",
     "task=freefrom": "freeform",
-    "task=nonsense": "there are: box, clip, colorize, denoise, destripe, destripe_lines, destripe_random, freeform",
+    "task=nonsense": "there are: box, circular_deblur, clip, colorize, denoise, destripe, destripe_lines",
     "dataset=toyface": "toyfaces",
     "prior=ldm_toyface": "ldm_toyfaces",
     "partciles=3": "did you mean particles?",
@@ -226,7 +226,9 @@ def test_a_wrong_key_of_a_method_of_the_users_is_told_from_its_own(
 ) -> None:
     (tmp_path / "method").mkdir()
     text = (CONF / "method" / "dps.yaml").read_text("utf-8")
-    (tmp_path / "method" / "mine.yaml").write_text(text.replace("name: dps", "name: mine") + "  warmth: 1\n")
+    (tmp_path / "method" / "mine.yaml").write_text(
+        text.replace("name: dps", "name: mine").replace("sample:\n", "sample:\n  warmth: 1\n", 1)
+    )
     monkeypatch.chdir(folder)
     assert here(*TINY, "--config-dir", str(tmp_path), "method=mine", "method.sample.warmht=1")
     assert "did you mean method.sample.warmth?" in capsys.readouterr().err

@@ -143,7 +143,9 @@ def accept_run(arguments: list[str]) -> None:
 def accept_options(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Read the options of a sub-command, and go no further."""
     word, *options = arguments
-    if word == "preflight" or any(one.startswith("method=") for one in options):  # which take the arguments of a run
+    if word == "preflight" or (
+        word == "exactness" and any(one.startswith("method=") for one in options)
+    ):  # which take the arguments of a run
         return accept_run([one for one in options if "estimate" not in one])
     read = Options.read
 

@@ -101,7 +101,7 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(folder: Path) -> Non
         (["budget=many"], "argument --budget: invalid int value: 'many'"),
         (["budget=299"], f"budget=299: a trial of 2 images takes about {CALLS} calls; give more"),
         (["method.search.zeta.low=20.0"], "method.search.zeta={'low': 20.0, 'high': 10.0, 'log': True}: must be "),
-        (["method=ddrm"], "method.search: ddrm has no space to search; add to its YAML"),
+        (["method=flower", "~method.search"], "method.search: flower has no space to search; add to its YAML"),
         (["shards=2"], "shards=2: a search is one process; leave it out"),
         (["dataset=toyfaces", "dataset.split=test"], "dataset.split=test: tuning takes validation images"),
         (["dataset=toyfaces", "draws=2"], "draws=2: a trial is one draw of each image; leave it out"),

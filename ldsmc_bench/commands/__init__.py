@@ -34,6 +34,8 @@ COMMANDS = {
     "train": ("toyfaces.train", "train an embedded network"),
     "prior-report": ("toyfaces.prior_report", "samples of the embedded prior beside the data set"),
 }
+# Those that make or check what comes with the program: --help names them in one line.
+OF_THE_HOUSE = ("replay", "verify", "threads", "faces", "train", "prior-report", "draw-posterior", "train-mixture")
 
 
 def find_command(word: str) -> Callable[[], int]:

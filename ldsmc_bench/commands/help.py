@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from ldsmc_bench import __version__
-from ldsmc_bench.commands import COMMANDS
+from ldsmc_bench.commands import COMMANDS, OF_THE_HOUSE
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import CONF
 
@@ -85,7 +85,8 @@ def answer() -> int:
     else:
         settings = [f"  {key + '=':16}{what or ' '.join(_choices(key))}" for key, what in SETTINGS.items()]
         lines = [textwrap.fill(line, 110, subsequent_indent=" " * 18) for line in settings]
-        commands = [f"  {word:16}{what}" for word, (_, what) in COMMANDS.items()]
+        commands = [f"  {word:16}{what}" for word, (_, what) in COMMANDS.items() if word not in OF_THE_HOUSE]
+        commands.append(f"  also, for what comes with the program: {' '.join(OF_THE_HOUSE)}")
         print(USAGE.format(settings="\n".join(lines), commands="\n".join(commands)))
     return 0
 

@@ -79,13 +79,13 @@ def max_sw1(draws: Tensor, posterior: Posterior, exact: Tensor) -> float:
 
 
 def _sliced(a: Tensor, b: Tensor) -> Tensor:
-    along = directions(a.shape[1])
+    along = directions(a.shape[1], torch.Generator().manual_seed(0))
     return sliced(project(a, along), project(b, along))
 
 
-def directions(d: int) -> Tensor:
-    """Unit vectors (p,d), the same at every call."""
-    drawn = torch.randn(DIRECTIONS, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+def directions(d: int, generator: torch.Generator) -> Tensor:
+    """Unit vectors (p,d)."""
+    drawn = torch.randn(DIRECTIONS, d, generator=generator, dtype=torch.float64)
     return drawn / drawn.norm(dim=1, keepdim=True)
 
 

@@ -19,6 +19,7 @@ from ldsmc_bench.config import compose, instantiate, problem_of, validate
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import replace, writing
 from ldsmc_bench.mixture.difficulty import difficulty
+from ldsmc_bench.mixture.distances import project, sliced
 from ldsmc_bench.mixture.law import PROBLEMS, GaussianMixture, law_of, name_of
 from ldsmc_bench.mixture.nonlinear import Nonlinear
 from ldsmc_bench.mixture.reference import (
@@ -29,7 +30,6 @@ from ldsmc_bench.mixture.reference import (
     own_folder,
     problems_of,
 )
-from ldsmc_bench.mixture.scores import sliced
 from ldsmc_bench.problem.draws import first_draws
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.problem import load_batch
@@ -101,7 +101,7 @@ def drawn_twice(law: GaussianMixture, measurement: Measurement, number: int) -> 
     directions = directions / directions.norm(dim=1, keepdim=True)
 
     def sw1(a: Tensor, b: Tensor) -> float:
-        return float(sliced(a, b, directions).mean())
+        return float(sliced(project(a, directions), project(b, directions)).mean())
 
     def weights(a: Tensor, b: Tensor) -> float:
         return float((law.responsibilities(a).mean(dim=0) - law.responsibilities(b).mean(dim=0)).abs().sum() / 2)

@@ -14,6 +14,7 @@ from ldsmc_bench.noise import Noise
 from ldsmc_bench.problem.datasets import Dataset
 
 PROBLEMS = 10_000  # the number of names
+SMALL = 64  # entries up to which draws are those by the Cholesky factors of whole covariances
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,9 @@ class GaussianMixture:
         """Independent draws (n,d)."""
         component = torch.multinomial(self.weights, draws, replacement=True, generator=generator)
         normal = torch.randn(draws, self.means.shape[1], dtype=torch.float64, generator=generator)
+        if normal.shape[1] <= SMALL:
+            roots = torch.linalg.cholesky(self.covariances)
+            return self.means[component] + (roots[component] @ normal[..., None])[..., 0]
         x, roots, span = torch.empty_like(normal), torch.linalg.cholesky(self.within), self._span
         for k in component.unique().tolist():
             rows = component == k

@@ -23,14 +23,14 @@ def exactness(
     spread is left out where it has none. All random numbers are fixed, and the same for every sampler.
     """
     generator, draws = torch.Generator().manual_seed(0), draws.double()
-    along = directions(draws.shape[1])
+    along = directions(draws.shape[1], generator)
     exact = [posterior.sample(len(draws), generator) for _ in range(6)]
     places = [project(one, along) for one in exact]
     floor = torch.stack([sliced(a, b).mean() for a, b in zip(places[::2], places[1::2], strict=True)]).mean()
     ours = project(draws, along)
     apart = torch.stack([sliced(ours, other) for other in places[:2]]).mean(dim=0)
     mean, variance = posterior.mean_and_variance()
-    spread = variance > 0  # of one plausible face alone, all is certain
+    spread = variance > 0  # some pixels of faces alone are certain
     ratios = (draws.var(dim=0) / variance)[spread]
     hard = difficulty(posterior)
     many = torch.cat(exact[: 6 if draws.numel() < 100_000 else 1])
@@ -43,7 +43,7 @@ def exactness(
         "entropy": hard["entropy"],
         "modes": hard["modes"],
     }
-    if spread.any():
+    if floor > 0:  # more than one face is plausible
         scores["sw1_ratio"] = apart.mean() / floor
         scores["mean_error"] = ((draws.mean(dim=0) - mean).abs() / variance.sqrt())[spread].max()
         scores["variance_ratio"] = ratios[ratios.log().abs().argmax()]
