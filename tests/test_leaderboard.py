@@ -57,7 +57,7 @@ def test_other_runs_are_no_leaderboard(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize(("method", "calls", "steps", "particles"), [
-    ("dps", 1000, 1000, 1), ("ldsmc", 1000, 100, 10), ("pcn", 100, 4, 1), ("scg", 10_000, 1251, 1),
+    ("dps", 1000, 1000, 1), ("ldsmc", 1000, 100, 10), ("pcn", 100, 4, 1), ("scg", 10_000, 2501, 1),
 ])  # fmt: skip
 def test_steps_and_particles_follow_from_the_calls(method: str, calls: int, steps: int, particles: int) -> None:
     cfg = configured("experiment=leaderboard", f"method={method}", f"dataset.calls={calls}")
