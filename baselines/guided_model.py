@@ -63,9 +63,8 @@ class GuidedModel(Generic[V]):
     def __init__(self, prior: Prior, measurement: Measurement, noise: Noise, particles: int, steps: int) -> None:
         self.prior, self.noise, self.y_0 = prior, noise, measurement.repeat(particles)
         self.images, self.particles, self.moves = len(measurement.y), particles, steps
-        self.rows: Mapping[int, Row] = paper_chain(
-            prior.alpha_bar, steps, eta=1.0
-        ).rows  # rows[k] leads from z_k to z_{k-1}
+        # rows[k] leads from z_k to z_{k-1}
+        self.rows: Mapping[int, Row] = paper_chain(prior.alpha_bar, steps, eta=1.0).rows
 
     def look(self, k: int, now: At[V]) -> V:
         """The view from z_k, k > 0."""

@@ -102,6 +102,7 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(folder: Path) -> Non
         (["budget=299"], f"budget=299: a trial of 2 images takes about {CALLS} calls; give more"),
         (["method.search.zeta.low=20.0"], "method.search.zeta={'low': 20.0, 'high': 10.0, 'log': True}: must be "),
         (["method=flower", "~method.search"], "method.search: flower has no space to search; add to its YAML"),
+        (["method=dps", "weighted=true"], "weighted=true: a method has one row, for both forms"),
         (["shards=2"], "shards=2: a search is one process; leave it out"),
         (["dataset=toyfaces", "dataset.split=test"], "dataset.split=test: tuning takes validation images"),
         (["dataset=toyfaces", "draws=2"], "draws=2: a trial is one draw of each image; leave it out"),

@@ -5,6 +5,7 @@ can lie in a git repository.
 """
 
 import hashlib
+import io
 import json
 import zipfile
 import zlib
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.files import replacing
+from ldsmc_bench.files import replace
 
 MANIFEST, FORMAT, SUFFIX = "manifest.json", 1, ".zip"
 
@@ -32,14 +33,16 @@ class Archive:
 
 
 def pack(out: Path, files: Mapping[str, Path], by: str) -> None:
-    """Write an archive of these files, whose bytes depend on nothing else. Raises UserError if it cannot be written."""
+    """Write an archive of these files, whose bytes depend on nothing else. Raises OSError if it cannot be written."""
     data = {name: path.read_bytes() for name, path in sorted(files.items())}
     digests = {name: digest(one) for name, one in data.items()}
     manifest = json.dumps({"format": FORMAT, "by": by, "files": digests}, indent=1).encode()
-    with replacing(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with zipfile.ZipFile(whole := io.BytesIO(), "w") as archive:
         for name, one in {MANIFEST: manifest, **data}.items():
             how = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
             archive.writestr(zipfile.ZipInfo(name), one, how)  # with a fixed date
+    out.parent.mkdir(parents=True, exist_ok=True)
+    replace(out, whole.getvalue())
 
 
 def unpack(path: Path) -> Archive:
@@ -52,12 +55,9 @@ def unpack(path: Path) -> Archive:
     except (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, NotImplementedError) as error:
         raise UserError(f"{path}: not an archive of publish, or damaged ({error}); ask for it again") from error
     if manifest.get("format") != FORMAT:
-        raise UserError(
-            f"{path}: of format {manifest.get('format')}; this version reads {FORMAT}: update one of the two"
-        )
-    if wrong := {name for name in data if digest(data[name]) != digests.get(name) or not belongs(name)} | (
-        digests.keys() - data.keys()
-    ):
+        raise UserError(f"{path}: of format {manifest.get('format')}, and this version reads {FORMAT}: update one")
+    wrong = {name for name in data if digest(data[name]) != digests.get(name) or not belongs(name)}
+    if wrong := wrong | (digests.keys() - data.keys()):
         raise UserError(f"{path}: {min(wrong)} is not what was published; ask for the archive again")
     return Archive(path, by, data)
 

@@ -76,6 +76,8 @@ def tune(overrides: Sequence[str], options: argparse.Namespace) -> None:
     """Search, print each trial, and write what came of it. Raises UserError."""
     cfg = composed(overrides, options.config_dir)
     require_validation(cfg, overrides)
+    if cfg.weighted and options.out is None:
+        raise UserError("weighted=true: a method has one row, for both forms; tune it without, or give out=FOLDER")
     method, (table, row) = cfg.method.name, (cfg[part].get("tuning") for part in ("prior", "task"))
     for part, name in (("prior", table), ("task", row)):
         if not name:

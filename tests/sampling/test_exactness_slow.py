@@ -53,8 +53,8 @@ def median(values: list[float]) -> float:
 
 
 def test_the_posterior_of_a_mixture_is_reached_as_particles_are_added() -> None:
-    """A reduced form of the full comparison (`make exactness`): its floor is that of 250 draws, not of 1000, and so
-    the ratios are lower. 50 steps."""
+    """A reduced form of the full comparison (`make exactness-particles`): its floor is that of 250 draws, not of 1000,
+    and so the ratios are lower. 50 steps."""
     by_particles = {n: [scores(number, n) for number in range(5)] for n in (1, 10, 100)}
     ratios = {n: median([one["sw1_ratio"] for one in rows]) for n, rows in by_particles.items()}
     assert ratios[1] >= 3

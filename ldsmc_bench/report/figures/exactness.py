@@ -38,7 +38,7 @@ def medians(results_dir: Path) -> tuple[Lines, str]:
     images = frame.images(rows[rows.reindex(columns=[EXACT])[EXACT].notna()])
     runs = runs[runs.run_id.isin(images)]
     if runs.empty:
-        raise UserError(f"{results_dir}: no run on problems whose posterior is known; make exactness makes them")
+        raise UserError(f"{results_dir}: no run on problems whose posterior is known; make exactness-particles")
     # The prior's digest depends on the steps too.
     problem = ["dataset.digest", "prior.digest", "seed", *(name for name in map(str, runs) if name.startswith("task."))]
     sets = key_texts(runs, problem)
