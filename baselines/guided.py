@@ -47,7 +47,7 @@ def run_path(
 
 
 def weight_of_z0(row: Row) -> float:
-    """What z_0 weighs in the mean of DDIM's move, by which a shift of the move is one of z_0."""
+    """The weight of z_0 in the mean of DDIM's move, by which a shift of the move is one of z_0."""
     kept = (max(0.0, 1 - row.a_prev - row.sigma**2) / (1 - row.a)) ** 0.5
     return float(row.a_prev**0.5 - kept * row.a**0.5)
 
@@ -112,7 +112,7 @@ def gmres(apply: Linear, b: Tensor, iterations: int) -> Tensor:
 
 
 def in_pixels(prior: Prior, z: Tensor) -> bool:
-    """Whether images themselves are what the prior is of; `z` is one of its latents. Costs a decoded row."""
+    """True for a prior of images themselves; `z` is one of its latents. Costs a decoded row."""
     return prior.decode(one := z[:1]) is one
 
 

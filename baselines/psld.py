@@ -126,7 +126,7 @@ class Chain:
 def lift(
     measurement: Measurement, image_size: int, glue: Glue, *, method: str
 ) -> Callable[[Measurement, Tensor], Tensor]:
-    """How gluing takes (measurement, y) to images of side `image_size`: (R,c,h,w) -> (R,3,H,W).
+    """The map of gluing from (measurement, y) to images of side `image_size`: (R,c,h,w) -> (R,3,H,W).
 
     "pinv": the pseudo-inverse, regularised by the noise's variance for images of unit variance. "adjoint": the true
     adjoint, the form in which the paper writes it. "reference": the public code's "transpose", the identity if y has

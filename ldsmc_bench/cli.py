@@ -164,7 +164,7 @@ def _key(action: argparse.Action) -> str:
 
 
 def has_no_runs(results_dir: str | Path) -> bool:
-    """Whether there is no run yet, in the default folder before the first command made it too. Raises UserError where
+    """True if there is no run yet, in the default folder before the first command made it too. Raises UserError where
     a folder that was given cannot be read."""
     from ldsmc_bench.records.store import runs  # a command that composes runs has no use for it yet
 

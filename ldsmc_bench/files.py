@@ -16,6 +16,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
@@ -149,6 +150,15 @@ def replacing(path: Path) -> Iterator[Path]:
         reason = getattr(error, "strerror", None) or error  # without the temporary name, which is another each time
         remedy = "make room there or choose another folder with LDSMC_CACHE"
         raise UserError(f"{path}: cannot be written ({reason}); {remedy}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty where the file is absent or damaged."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def file_digest(path: Path) -> str:

@@ -145,6 +145,17 @@ def test_no_function_is_long_or_takes_many_parameters() -> None:
     assert wrong == []
 
 
+def test_docstrings_begin_with_a_noun_or_a_verb() -> None:
+    relative, kinds = re.compile(r"(What|Which|Whether|How|Where|When|Whose|Who|Why)\b"), (ast.Module, ast.ClassDef)
+    docs = [
+        (path.name, (ast.get_docstring(node) or "").partition("\n")[0])
+        for path in sources()
+        for node in nodes(path)
+        if isinstance(node, (*kinds, ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+    assert [doc for doc in docs if relative.match(doc[1])] == []
+
+
 def test_what_commands_of_tests_import_ahead_is_there() -> None:
     """A server of processes passes over an import that fails: every command would then import all by itself."""
     importlib.import_module("tests.preloaded")

@@ -19,7 +19,7 @@ from ldsmc_bench.calibration.draws import DrawMetrics, draw_metrics
 from ldsmc_bench.calibration.sbc import mean_colour, principal_coordinates, sbc_values
 from ldsmc_bench.calibration.tarp import tarp_value
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.files import pixel_digest, replace, writing
+from ldsmc_bench.files import pixel_digest, read_json, replace, writing
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.records.particles import read_particles, with_particles
 from ldsmc_bench.records.problems import OBSERVED, ProblemStore, problem_of_run, read_picture
@@ -153,7 +153,7 @@ def judge(
 def kept_scores(store: Store, draws: int, name: str = "draws.json") -> dict[str, Judged]:
     """The kept scores of so many draws, of the truths that the records of draw 0 name, in a copy of a run without its
     pictures; none where there are pictures, for `judge` to look at."""
-    if not (kept := _read(store.root / name)) or any((store.root / "images").glob("*.png")):
+    if any((store.root / "images").glob("*.png")) or not (kept := _read(store.root / name)):
         return {}
     keys = {one["image_id"]: [VERSION, draws, one.get("truth")] for one in read(store)}
     return {image_id: judged_of(one) for image_id, one in kept.items() if one["of"][:3] == keys.get(image_id)}
@@ -161,11 +161,8 @@ def kept_scores(store: Store, draws: int, name: str = "draws.json") -> dict[str,
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     """Kept scores; none where the file is absent or damaged, since all can be computed again."""
-    try:
-        content = json.loads(path.read_bytes())
-        return {name: one for name, one in content.items() if {"of", "scores", "tarp", "ranks"} <= one.keys()}
-    except (OSError, ValueError, AttributeError):
-        return {}
+    whole = {"of", "scores", "tarp", "ranks"}
+    return {name: one for name, one in read_json(path).items() if isinstance(one, dict) and whole <= one.keys()}
 
 
 def judged_of(kept: Mapping[str, Any]) -> Judged:

@@ -18,7 +18,7 @@ def smallest_difference(sd: float, n: int, *, power: float = 0.8, level: float =
 
 
 def images_needed(sd: float, difference: float, *, power: float = 0.8, level: float = 0.05) -> int:
-    """How many images detect this true mean difference, at least one. Raises ValueError for a difference of 0."""
+    """The least number of images that detects this true mean difference. Raises ValueError for a difference of 0."""
     if difference == 0:
         raise ValueError("no number of images detects a difference of 0")
     return max(1, math.ceil((_sum_of_quantiles(power, level) * sd / difference) ** 2))

@@ -17,7 +17,7 @@ CELLS, SIMULATIONS = 100, 4000
 
 @dataclass(frozen=True)
 class Uniformity:
-    """How near n values are to uniform: their empirical distribution function `ecdf` at `grid`.
+    """The nearness of n values to uniform: their empirical distribution function `ecdf` at `grid`.
 
     A calibrated sampler stays between `low` and `high` at all points at once with probability `level`, 0.95 if no
     other was asked for. `ks` is the Kolmogorov-Smirnov distance with its `p`; `chi2_p` is of counts in equal cells.
@@ -35,7 +35,7 @@ class Uniformity:
 
     @property
     def inside(self) -> bool:
-        """Whether the curve is within its bands everywhere."""
+        """True if the curve is within its bands everywhere."""
         return bool(np.all((self.low <= self.ecdf) & (self.ecdf <= self.high)))
 
 

@@ -84,10 +84,9 @@ def known_digest(path: Path) -> str:
         whole = str(path.resolve())
         described = {"path": whole, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
         note = cache_folder() / "digests" / f"{hashlib.sha256(whole.encode()).hexdigest()[:32]}.json"
-        with suppress(OSError, ValueError, AttributeError, KeyError):  # no note, or another file's
-            noted = json.loads(note.read_bytes())
-            if described.items() <= noted.items():
-                return str(noted["sha256"])
+        noted = files.read_json(note)
+        if described.items() <= noted.items() and "sha256" in noted:
+            return str(noted["sha256"])
         found = file_digest(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); put the file there") from error

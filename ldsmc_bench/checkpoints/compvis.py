@@ -111,7 +111,7 @@ def describe(place: str | Path, published: str = "faces") -> Model:
 
 
 def is_diffusers(place: Path, published: str = "sd15") -> bool:
-    """Whether `place` is a folder in diffusers' layout, and may be one."""
+    """True if `place` is a folder in diffusers' layout, and may be one."""
     return published == "sd15" and (place / "unet").is_dir()
 
 

@@ -21,7 +21,7 @@ MANIFEST, FORMAT, SUFFIX = "manifest.json", 1, ".zip"
 
 @dataclass(frozen=True)
 class Archive:
-    """What an archive holds: its files by name, digests checked."""
+    """The files of an archive by name, digests checked."""
 
     path: Path
     by: str
@@ -67,7 +67,7 @@ def digest(data: bytes) -> str:
 
 
 def belongs(name: str) -> bool:
-    """Whether a file belongs in a results folder: in `runs/<id>/` or `problems/<id>/`, and nowhere else."""
+    """True if a file belongs in a results folder: in `runs/<id>/` or `problems/<id>/`, and nowhere else."""
     parts = PurePosixPath(name).parts
     plain = all(part not in ("..", ".") and not part.startswith(".") and "\\" not in part for part in parts)
     return plain and len(parts) > 2 and parts[0] in ("runs", "problems") and name == "/".join(parts)

@@ -154,7 +154,7 @@ def report(
 def remarks(
     kind: Kind, draws: int, judged: Mapping[str, Mapping[str, Judged]], done: Mapping[str, int]
 ) -> Iterator[str]:
-    """What the table of runs does not show: images that have fewer draws, and draws that are all the same picture."""
+    """Lines for what the table does not show: images that have fewer draws, and draws that are all the same picture."""
     for name, images in judged.items():
         if (fewer := done[name] - len(images)) > 0:
             yield f"{name}: {fewer} of {done[name]} images left out, without {draws} {kind.column}"

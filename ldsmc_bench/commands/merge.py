@@ -85,7 +85,7 @@ def check(archive: Archive, name: str, results_dir: Path) -> None:
 
 
 def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None:
-    """What two records of one image contradict each other in; None where rounding explains it."""
+    """The contradiction between two records of one image; None where rounding explains it."""
     if ours.get("truth") != theirs.get("truth"):
         return "another true image"
     for metric in ours["metrics"].keys() & theirs["metrics"].keys():

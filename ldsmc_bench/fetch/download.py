@@ -12,6 +12,7 @@ from huggingface_hub.utils import http_backoff
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.fetch.check import check_room
 from ldsmc_bench.fetch.sources import format_size
+from ldsmc_bench.files import read_json
 
 _HEADERS = {"User-Agent": "ldsmc_bench", "Accept-Encoding": "identity"}
 _CHUNK = 2**20
@@ -91,12 +92,8 @@ def _refusal(url: str, answer: Any) -> NotOffered:
 
 
 def _belongs(part: Path, offer: dict[str, Any]) -> bool:
-    """Whether `part` is the beginning of the file on offer."""
-    try:
-        same = json.loads(_note(part).read_text()) == offer
-    except (OSError, ValueError):
-        return False
-    return same and (offer["size"] is None or _size(part) <= offer["size"])
+    """True if `part` is the beginning of the file on offer."""
+    return read_json(_note(part)) == offer and (offer["size"] is None or _size(part) <= offer["size"])
 
 
 def _note(part: Path) -> Path:

@@ -1,4 +1,4 @@
-"""How hard a posterior is to draw from: its dimension, and over how many components it spreads."""
+"""The difficulty of drawing from a posterior: its dimension, and the number of components over which it spreads."""
 
 import math
 

@@ -32,13 +32,13 @@ class Score(NamedTuple):
 
     @property
     def apart(self) -> float:
-        """How far the draws are from what chance gives, in its standard deviations."""
+        """The distance from what chance gives, in its standard deviations."""
         return abs(self.value - self.floor) / max(self.floor_sd, 1e-12)
 
 
 class Yardstick(NamedTuple):
-    """What n draws of a posterior are judged by: n `exact` draws, `many` more, and by name of a distance the mean and
-    the standard deviation of what other sets of n exact draws score."""
+    """The measure of n draws of a posterior: n `exact` draws, `many` more, and by name of a distance the mean and the
+    standard deviation of what other sets of n exact draws score."""
 
     posterior: Posterior
     exact: Tensor
@@ -224,7 +224,7 @@ def marginal(level: float) -> Distance:
 
 
 def mmse_gap(draws: Tensor, posterior: Posterior, exact: Tensor) -> float:
-    """How much worse the mean of the draws is as an estimate than the posterior mean, in dB of mean square error."""
+    """The loss of the mean of the draws as an estimate against the posterior mean, in dB of mean square error."""
     mean, variance = posterior.mean_and_variance()
     return float(10 * torch.log10(1 + (draws.mean(dim=0) - mean).square().sum() / variance.sum()))
 

@@ -1,4 +1,4 @@
-"""What priors in closed form share: no networks, and the identity as codec."""
+"""The common part of priors in closed form: no networks, and the identity as codec."""
 
 import torch
 from torch import Tensor

@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from ldsmc_bench.config import instantiate, problem_of, validate
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.files import replace, writing
+from ldsmc_bench.files import read_json, replace, writing
 from ldsmc_bench.mixture.distances import DISTANCES, Score, distances, yardstick
 from ldsmc_bench.mixture.repeat import answer, read_draws
 from ldsmc_bench.problem.draws import first_draws
@@ -27,7 +26,7 @@ def judge_kept(
     settings = validate(OmegaConf.create(dict(config)))
     dataset, prior = (instantiate(settings.config[part]["load"]) for part in ("dataset", "prior"))
     problem, path = problem_of(settings, dataset), store.root / "distances.json"
-    kept, found = _read(path), dict[str, Any]()
+    kept, found = read_json(path), dict[str, Any]()
     ids = dataset.ids[: settings.n_images]
     done = finished(store, ids)
     for draw in first_draws([one for one in ids if one in done]):
@@ -50,12 +49,3 @@ def judge_kept(
         with writing(store.root):
             replace(path, (json.dumps(found) + "\n").encode())
     return {name: {key: Score(*values) for key, values in one["scores"].items()} for name, one in found.items()}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """What is kept; nothing where the file is absent or damaged, since all can be computed again."""
-    try:
-        content = json.loads(path.read_bytes())
-        return content if isinstance(content, dict) else {}
-    except (OSError, ValueError):
-        return {}

@@ -70,7 +70,7 @@ def predict(layers: Layers, x: Tensor, sigma: Tensor, variances: Tensor) -> Tens
 
 
 def waves(sigma: Tensor) -> Tensor:
-    """What the network is given of the noise level: (G,n,1) -> (G,n,2 WAVES + 1)."""
+    """The noise level as the network takes it: (G,n,1) -> (G,n,2 WAVES + 1)."""
     log = sigma.clamp(LEAST, MOST).log() / 4
     angles = log * 2.0 ** torch.arange(WAVES, device=log.device)
     return torch.cat([log, angles.sin(), angles.cos()], dim=2)

@@ -1,4 +1,4 @@
-"""What a world with a known posterior gives: exact draws of it, and the density that draws are judged by."""
+"""The interface of a known posterior: exact draws of it, and the density that draws are judged by."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 

@@ -17,8 +17,8 @@ Scores = Mapping[str, Score]  # of a problem
 
 @dataclass(frozen=True)
 class Aspect:
-    """What may be wrong. `of` is a number of a problem's scores, `perfect` for exact draws but for chance, which `by`,
-    a distance, knows; further off than the `tolerance` matters. `text` is the number as text, `words` what it means."""
+    """Something that may be wrong. `of` is a number of a problem's score `by` a distance, and `perfect` for exact draws
+    but for chance; further off than the `tolerance` matters. `text` is the number as text, `words` its meaning."""
 
     name: str
     by: str
@@ -29,7 +29,7 @@ class Aspect:
     words: Callable[[float], str]
 
     def fails(self, scores: Scores) -> bool:
-        """Whether it is wrong on a problem."""
+        """True if it is wrong on a problem."""
         score = scores[self.by]
         return score.apart >= CHANCE and abs(self.of(score) - self.perfect) > self.tolerance
 
@@ -76,7 +76,7 @@ class Finding:
 
 
 def findings(problems: Mapping[str, Scores]) -> list[Finding]:
-    """What each aspect comes to over `problems`, scores by name. The interval is a bootstrap over problems."""
+    """A finding on each aspect over `problems`, scores by name. The interval is a bootstrap over problems."""
     found = []
     for aspect in ASPECTS:
         values = {name: aspect.of(scores[aspect.by]) for name, scores in problems.items()}

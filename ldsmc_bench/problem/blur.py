@@ -91,7 +91,7 @@ class CircularBlur(SharedOperator):
         return type(self)(self.kernels[index])
 
     def _gain(self, x: Tensor) -> Tensor:
-        """What each frequency of x is multiplied by, (B,1,H,W)."""
+        """The factor of each frequency of x, (B,1,H,W)."""
         size, (height, width) = self.kernels.shape[-1], x.shape[-2:]
         centred = F.pad(self.kernels, (0, width - size, 0, height - size)).roll((-(size // 2),) * 2, dims=(-2, -1))
         return torch.fft.fft2(centred)[:, None].conj()

@@ -29,7 +29,7 @@ import yaml
 from numpy.typing import NDArray
 
 from ldsmc_bench.errors import UserError, warn
-from ldsmc_bench.files import alias, canonical, link, publish, replace, staged, writing
+from ldsmc_bench.files import alias, canonical, link, publish, read_json, replace, staged, writing
 from ldsmc_bench.problem.draws import Draw
 from ldsmc_bench.records.pictures import png, read_png
 from ldsmc_bench.records.record import Record, encode, glance, load, status_of
@@ -223,10 +223,7 @@ def write_summary(store: Store, summary: Mapping[str, Any]) -> None:
 
 def read_summary(store: Store) -> dict[str, Any] | None:
     """The latest summary; None before the first."""
-    try:
-        return json.loads((store.root / "summary.json").read_bytes())
-    except (OSError, ValueError):
-        return None
+    return read_json(store.root / "summary.json") or None
 
 
 def amend(store: Store, record: Record, image: NDArray[np.uint8] | None = None) -> None:

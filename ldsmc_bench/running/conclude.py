@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ldsmc_bench.errors import UserError, notify, warn
-from ldsmc_bench.files import replace, writing
+from ldsmc_bench.files import read_json, replace, writing
 from ldsmc_bench.problem.datasets import Dataset, truth_digest
 from ldsmc_bench.problem.problem import to_uint8
 from ldsmc_bench.records.pictures import is_truth
@@ -46,7 +45,7 @@ def set_changed_aside(store: Store, dataset: Dataset) -> None:
         return
     there, gone, changed = set(dataset.ids), 0, []
     path = store.root / "truths.json"
-    digests = dict(known := _read(path))
+    digests = dict(known := read_json(path))
     for drawn in draw_stores(store):
         for name, one in glances(drawn).items():
             if one["status"] != "ok" or not one["truth"]:
@@ -66,17 +65,8 @@ def set_changed_aside(store: Store, dataset: Dataset) -> None:
         notify(f"{store.run_id}: changed since and computed again: {names}; former rows: {store.root / 'replaced'}")
 
 
-def _read(path: Path) -> dict[str, str]:
-    """The digests of truths by the states of their files; none where the file is absent or damaged."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def _differs(dataset: Dataset, image_id: str, record: Mapping[str, Any], digests: dict[str, str]) -> bool:
-    """Whether an image's file is another than that of its record, by the `digests` of files' states, which grow."""
+    """True if an image's file is not that of its record, by the `digests` of files' states, which grow."""
     assert dataset.state is not None
     state = dataset.state(image_id)
     if state in (None, record["truth_file"]):

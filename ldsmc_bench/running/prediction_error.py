@@ -63,8 +63,8 @@ def calibrated(settings: Settings, problem: Problem, prior: Prior) -> Calibrated
     }
     name = hashlib.sha256(files.canonical(meaning).encode()).hexdigest()[:32]
     path = files.cache_folder() / "calibrations" / f"{name}.json"
-    with suppress(OSError, ValueError, KeyError, TypeError):  # absent or damaged: computed again
-        return CalibratedPrior(prior, tuple((a, value) for a, value in json.loads(path.read_bytes())["table"]))
+    with suppress(ValueError, KeyError, TypeError):  # absent or damaged: computed again
+        return CalibratedPrior(prior, tuple((a, value) for a, value in files.read_json(path)["table"]))
     apart = "split" in load
     dataset = instantiate(load | {"split": "validation"} if apart else load)
     ids = list(dataset.ids[:IMAGES] if apart else dataset.ids[-IMAGES:])

@@ -88,7 +88,7 @@ def heaviest(weights: Weights, misfit: Tensor) -> Tensor:
 
 
 def is_finite(weights: Weights) -> Tensor:
-    """Whether the weights of an image (B,) can be drawn from: none is NaN, and one at least is above zero."""
+    """True (B,) for images whose weights can be drawn from: none is NaN, and one at least is above zero."""
     return ~weights.log.isnan().any(dim=1) & torch.isfinite(weights.log).any(dim=1)
 
 

@@ -1,1 +1,1 @@
-"""How fast a method is on this machine, how much it computes, and how both grow."""
+"""The speed of a method on this machine, the amount that it computes, and the growth of both."""

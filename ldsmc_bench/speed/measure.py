@@ -146,7 +146,7 @@ def paired_ratio(ours: Sequence[float], others: Sequence[float]) -> dict[str, fl
 
 
 def compare(ours: Line, public: Line) -> dict[str, Any]:
-    """How many times as long a public order takes an image, and how many times as many operations."""
+    """The time and the operations of a public order for an image, as multiples of ours."""
     return {
         "order": public["order"],
         **{key: ours[key] for key in ("particles", "precision", "batch")},

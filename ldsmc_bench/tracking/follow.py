@@ -145,7 +145,7 @@ def mark_uploaded(upload: Upload) -> None:
 
 
 def is_uploaded(upload: Upload) -> bool:
-    """Whether W&B has the run with its present summary, in this mode or online."""
+    """True if W&B has the run with its present summary, in this mode or online."""
     try:
         mode, digest = _note(upload).read_text().split()
         return mode in (upload.mode, "online") and digest == files.file_digest(upload.store.root / "summary.json")

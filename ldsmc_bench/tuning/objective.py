@@ -1,4 +1,4 @@
-"""What is made small: a stored metric of an image, or a weighted sum of two."""
+"""The objective of a search: a stored metric of an image, or a weighted sum of several."""
 
 import re
 from collections.abc import Mapping

@@ -23,7 +23,7 @@ from ldsmc_bench.tuning.search import Evaluate, Scored, Space, Values
 
 
 def present_value(cfg: DictConfig, name: str) -> Any:
-    """What the method has for an argument now; None where its table has no row for this task."""
+    """The method's value of an argument now; None where its table has no row for this task."""
     try:
         return OmegaConf.select(cfg, f"method.sample.{name}")
     except OmegaConfBaseException:
@@ -53,7 +53,7 @@ def store_of(settings: Settings, dataset: Dataset, prior: Prior) -> Store:
 
 
 def values_at_hand(cfg: DictConfig, space: Space) -> Values:
-    """What the method has now, where that is in the space; else nothing."""
+    """The method's values now, where they are in the space; else none."""
     values = {name: present_value(cfg, name) for name in space}
     return values if all(values[name] in axis for name, axis in space.items()) else {}
 

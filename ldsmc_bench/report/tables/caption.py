@@ -58,7 +58,7 @@ def details(table: Table) -> list[str]:
 
 
 def protocols(table: Table) -> list[str]:
-    """How each metric is computed."""
+    """The computation of each metric, a sentence each."""
     return [f"{metric.label}: {PROTOCOLS[metric.name].how}." for metric in table.metrics if metric.name in PROTOCOLS]
 
 

@@ -74,7 +74,7 @@ class Table:
 
     @property
     def has_errors(self) -> bool:
-        """Whether a ± is printed."""
+        """True if a ± is printed."""
         metrics = {metric.name: metric for metric in self.metrics}
         cells = [(metrics[name], cell) for row in self.rows for (_, name), cell in row.cells.items() if name in metrics]
         return any("±" in format_cell(self.layout, metric, cell) for metric, cell in cells)
