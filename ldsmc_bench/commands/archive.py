@@ -24,6 +24,7 @@ class Archive:
     """The files of an archive by name, digests checked."""
 
     path: Path
+    sha256: str
     by: str
     files: Mapping[str, bytes]
 
@@ -48,7 +49,8 @@ def pack(out: Path, files: Mapping[str, Path], by: str) -> None:
 def unpack(path: Path) -> Archive:
     """Read an archive whole. Raises UserError where it is damaged, incomplete, or was not made by `publish`."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        whole = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(whole)) as archive:
             data = {name: archive.read(name) for name in archive.namelist()}
         manifest = json.loads(data.pop(MANIFEST))
         digests, by = dict(manifest["files"]), str(manifest["by"])
@@ -59,7 +61,7 @@ def unpack(path: Path) -> Archive:
     wrong = {name for name in data if digest(data[name]) != digests.get(name) or not belongs(name)}
     if wrong := wrong | (digests.keys() - data.keys()):
         raise UserError(f"{path}: {min(wrong)} is not what was published; ask for the archive again")
-    return Archive(path, by, data)
+    return Archive(path, digest(whole), by, data)
 
 
 def digest(data: bytes) -> str:

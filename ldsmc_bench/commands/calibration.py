@@ -37,7 +37,7 @@ from ldsmc_bench.report.figures.plot import LOOK, figure_text, save
 from ldsmc_bench.report.select import display_name, group_runs, join_label, label_runs
 from ldsmc_bench.report.sheet import ROWS, save_sheet
 from ldsmc_bench.report.table import with_error
-from ldsmc_bench.report.tables.__main__ import WRITERS, write
+from ldsmc_bench.report.tables.__main__ import files_of, write
 from ldsmc_bench.report.tables.content import build_table
 from ldsmc_bench.report.tables.layout import Layout
 from ldsmc_bench.scoring.distances import Estimate
@@ -229,8 +229,9 @@ def pooled_headings(draws: int) -> dict[str, str]:
 
 def save_table(
     folder: Path, name: str, title: str, draws: int, runs: pd.DataFrame, judged: Mapping[str, Mapping[str, Judged]]
-) -> Path:
-    """Write the scores of runs, by run id, as all tables are written: with marks, paired tests and their power."""
+) -> str:
+    """Write the scores of runs, by run id, as all tables are written: with marks, paired tests and their power. Returns
+    the names of the files."""
     metrics = [{"name": one.name} for one in OF_DRAWS]
     for metric, label in pooled_headings(draws).items():
         own = {"label": label, "latex": label.replace(" %", r"\,\%")} if metric.startswith("coverage_") else {}
@@ -250,8 +251,7 @@ def save_table(
         run_id: pd.DataFrame.from_dict({name: one.scores.scalars() for name, one in images.items()}, orient="index")
         for run_id, images in judged.items()
     }
-    path = write(build_table(layout, runs, scores), folder)
-    return path.with_name(f"{path.stem}.{{{','.join(WRITERS)}}}")
+    return files_of(write(build_table(layout, runs, scores), folder))
 
 
 def save_figures(folder: Path, end: str, title: str, judged: Mapping[str, Mapping[str, Judged]]) -> Iterator[Path]:

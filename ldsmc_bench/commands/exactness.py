@@ -12,6 +12,7 @@ particles; its options are results_dir=R and out=FILE.
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 from omegaconf import OmegaConf
 
@@ -61,7 +62,7 @@ def _name(job: Job) -> str:
     method = display_name("method", config.method.name)
     variant = "" if config.variant == "default" else f" {config.variant}"
     numbers = {"N": "particles", "steps": "steps"}
-    settings = [f"{short}={config[key]}" for short, key in numbers.items() if f"{key}" in config.method.sample]
+    settings = [f"{short}={config[key]}" for short, key in numbers.items() if key in config.method.sample]
     return ", ".join([method + variant, *settings])
 
 
@@ -79,10 +80,8 @@ def answer(name: str, jobs: Sequence[Job]) -> Iterator[str]:
     lines = verdict(problems, int(jobs[0].asked.draws))
     yield f"\n{name}: {lines[0]}"
     yield from lines[1:]
-    forward, backward, seconds = (
-        sum(costs.get(key, [0.0])) / max(1, len(costs.get(key, [0.0])))
-        for key in ("denoiser_forward", "denoiser_backward", "seconds")
-    )
+    counted = ("denoiser_forward", "denoiser_backward", "seconds")
+    forward, backward, seconds = (fmean(costs.get(key, [0.0])) for key in counted)
     yield f"  {'cost':12}  {forward:,.0f} denoiser calls, {backward:,.0f} backward passes, {seconds:.2g} s a draw"
 
 

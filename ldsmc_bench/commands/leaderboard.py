@@ -25,7 +25,7 @@ from ldsmc_bench.report.figures import leaderboard as figures
 from ldsmc_bench.report.figures.plot import LOOK, save
 from ldsmc_bench.report.select import display_name
 from ldsmc_bench.report.statistics import EXACT, LEVEL, holm, paired_p
-from ldsmc_bench.report.tables.__main__ import WRITERS, write
+from ldsmc_bench.report.tables.__main__ import files_of, write
 from ldsmc_bench.report.tables.content import build_table
 from ldsmc_bench.report.tables.layout import Layout
 from ldsmc_bench.scoring.distances import bootstrap
@@ -118,8 +118,9 @@ def median(values: pd.Series) -> tuple[float, float, float]:
     return one.value, max(one.low, float(table.min())), min(one.high, float(table.max()))
 
 
-def save_table(folder: Path, runs: pd.DataFrame, images: frame.Images) -> Path:
-    """Write all worlds as all tables are written: means, standard errors, marks, and paired tests."""
+def save_table(folder: Path, runs: pd.DataFrame, images: frame.Images) -> str:
+    """Write all worlds as all tables are written: means, standard errors, marks, and paired tests. Returns the names of
+    the files."""
     layout = Layout.model_validate(
         {
             "name": "leaderboard",
@@ -134,10 +135,7 @@ def save_table(folder: Path, runs: pd.DataFrame, images: frame.Images) -> Path:
             "command": "python -m ldsmc_bench leaderboard",
         }
     )
-    table = build_table(layout, runs.drop(columns="name"), images)
-    assert table is not None
-    path = write(table, folder)
-    return path.with_name(f"{path.stem}.{{{','.join(WRITERS)}}}")
+    return files_of(write(build_table(layout, runs.drop(columns="name"), images), folder))
 
 
 if __name__ == "__main__":

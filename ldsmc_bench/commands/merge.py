@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import orjson
 import yaml
 
 from ldsmc_bench.cli import Options, entry
 from ldsmc_bench.commands.archive import SUFFIX, Archive, unpack
 from ldsmc_bench.commands.publish import AT_END
 from ldsmc_bench.errors import UserError, warn
-from ldsmc_bench.files import file_digest, publish, replace, writing
+from ldsmc_bench.files import publish, replace, writing
 from ldsmc_bench.records.identity import run_id
 from ldsmc_bench.records.problems import problem_of_run
 from ldsmc_bench.records.record import Record, load
@@ -21,6 +20,7 @@ from ldsmc_bench.records.status import request, request_of
 from ldsmc_bench.records.store import Store, draw_stores, finished, keep, of_draw, open_store, record_path
 
 TOLERANCE = 0.05  # relative, of a metric: machines round differently, and some samplers amplify it
+Rows = dict[tuple[int, str], Record]  # the records of a run, by draw and image
 
 
 @entry
@@ -30,12 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("archives", nargs="+", type=Path, metavar="ARCHIVE", help="zip files, or folders of them")
     options = parser.read(arguments)
     archives = [unpack(path) for given in options.archives for path in expand(given)]
-    taken = [(archive, name) for archive in archives for name in run_names(archive)]
-    for archive, name in taken:
-        check(archive, name, options.results_dir)
-    for archive, name in taken:
-        check(archive, name, options.results_dir)  # again, for an archive may contradict the one before
-        print(f"{name}: {take(archive, name, options.results_dir)}")
+    taken = [(archive, name, rows_of(archive, name)) for archive in archives for name in run_names(archive)]
+    for archive, name, rows in taken:
+        check(archive, name, rows, options.results_dir)
+    for archive, name, rows in taken:
+        check(archive, name, rows, options.results_dir)  # again, for an archive may contradict the one before
+        print(f"{name}: {take(archive, name, rows, options.results_dir)}")
 
 
 def expand(given: Path) -> list[Path]:
@@ -60,21 +60,21 @@ def run_names(archive: Archive) -> list[str]:
     return names
 
 
-def records_of(archive: Archive, name: str) -> dict[tuple[int, str], Record]:
-    """The records of a run by draw and image."""
-    found = {}
+def rows_of(archive: Archive, name: str) -> Rows:
+    """The records of a run."""
+    found = Rows()
     for path, data in archive.below(f"runs/{name}/").items():
         parts = PurePosixPath(path).parts
         if parts[-2:-1] == ("records",):
             draw = int(parts[1]) if parts[0] == "draws" else 0
-            found[draw, parts[-1].removesuffix(".json")] = orjson.loads(data)
+            found[draw, parts[-1].removesuffix(".json")] = json.loads(data)
     return found
 
 
-def check(archive: Archive, name: str, results_dir: Path) -> None:
+def check(archive: Archive, name: str, rows: Rows, results_dir: Path) -> None:
     """Compare a run with the same run here. Raises UserError, which names an image, where the two contradict."""
     store = Store(results_dir / "runs" / name, name)
-    for (draw, image_id), theirs in records_of(archive, name).items():
+    for (draw, image_id), theirs in rows.items():
         ours = load(record_path(of_draw(store, draw), image_id))
         if not ours or ours["status"] != "ok" or theirs["status"] != "ok":
             continue
@@ -95,9 +95,9 @@ def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None
     return None
 
 
-def take(archive: Archive, name: str, results_dir: Path) -> str:
+def take(archive: Archive, name: str, rows: Rows, results_dir: Path) -> str:
     """Add what a run here lacks; what is here stays. Returns an account of it."""
-    files, theirs = archive.below(f"runs/{name}/"), records_of(archive, name)
+    files = archive.below(f"runs/{name}/")
     store = open_store(results_dir, name, files["config.yaml"].decode())
     before = {(one.draw, image_id) for one in draw_stores(store) for image_id in finished(one)}
     problem = problem_of_run(store)
@@ -108,18 +108,18 @@ def take(archive: Archive, name: str, results_dir: Path) -> str:
             for path, data in kept.items():
                 (root / path).parent.mkdir(parents=True, exist_ok=True)
                 publish(root / path, data)
-        for (draw, _), record in theirs.items():
+        for (draw, _), record in rows.items():
             keep(of_draw(store, draw), record)  # after its picture
         request(store, request_of(json.loads(files["requested.json"])))
-        added = len(theirs.keys() - before)
-        if added and before <= theirs.keys():  # theirs is the larger one, with its scores of all
+        added = len(rows.keys() - before)
+        if added and before <= rows.keys():  # theirs is the larger one, with its scores of all
             for path in files.keys() & set(AT_END):
                 replace(store.root / path, files[path])
         elif added:
             (store.root / "summary.json").unlink(missing_ok=True)
             warn(f"{name}: each side has images that the other lacks; python -m ldsmc_bench rescore makes its summary")
         if added:
-            source = {"by": archive.by, "sha256": file_digest(archive.path), "rows": added}
+            source = {"by": archive.by, "sha256": archive.sha256, "rows": added}
             with (store.root / "merged.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(source) + "\n")
-    return f"{added} of {len(theirs)} rows added" if added else "all of it is here"
+    return f"{added} of {len(rows)} rows added" if added else "all of it is here"

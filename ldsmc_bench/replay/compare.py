@@ -11,7 +11,7 @@ from ldsmc_bench.replay.recording import require_shape
 
 TOLERANCE = 1e-3  # of whole runs; a larger deviation is not judged if rounding alone explains it
 NUDGE = 1e-7  # relative, about float32's rounding
-MORE = 30  # times a nudge of the start is what machines that round every operation differently may end apart
+MORE = 10  # times a nudge of the start is what machines that round every operation differently may end apart
 Values = Mapping[str, Tensor]
 
 

@@ -177,6 +177,37 @@ def test_the_label_stands_in_front(clock: Clock, monkeypatch: pytest.MonkeyPatch
         assert bar.bar.desc.startswith("run 3/16 seed=2: latent_dps box N=")
 
 
+def worst_look(settings: Settings) -> tuple[float, float, float]:
+    """Of all looks at the bar of a run, from a quarter of it on, the worst: the seconds left as foretold and in truth,
+    and the error that is allowed. That is 35 % of the truth, in the last tenth at least 3 % of the run."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    dataset, prior = (instantiate(settings.config[part]["load"]) for part in ("dataset", "prior"))
+    prior = to_device_and_compile(prior, settings.device, settings.network_dtype, False)
+    seen: list[tuple[float, float]] = []
+
+    class Watched(Bar):
+        def _progressed(self) -> None:
+            seen.append((progress.clock(), self.left()))
+
+    batches = [list(dataset.ids[first : first + 4]) for first in (0, 4)]
+    with Watched(run_of(settings, batches)) as bar:
+        for batch in batches:
+            problems = load_batch(problem_of(settings, dataset), first_draws(batch), prior.image_size)
+            for _ in restore(instantiate(settings.config["method"]["sample"]), prior, problems, settings, bar):
+                pass
+        end, whole = progress.clock(), progress.clock() - bar.born
+    torch.set_num_threads(threads)
+    looks = [
+        (left, end - at, max(0.35 * (end - at), 0.03 * whole if at - bar.born > 0.9 * whole else 0.0))
+        for at, left in seen
+        if 0.25 < (at - bar.born) / whole < 0.95  # at the very end there is next to nothing left
+    ]
+    left, true, allowed = max(looks, key=lambda look: abs(look[0] - look[1]) / look[2])
+    print(f"{whole:.0f} s: {left:.1f} s for {true:.1f} s, {allowed:.1f} s off at most")
+    return left, true, allowed
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
@@ -191,36 +222,11 @@ def test_the_label_stands_in_front(clock: Clock, monkeypatch: pytest.MonkeyPatch
     ids=" ".join,
 )
 def test_the_time_left_is_true_from_a_quarter_on(overrides: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """To 70 % of it, in the last tenth to 3 % of the run, by the processor's time.
+    """By the processor's time, in one of three runs.
 
-    A quiet core is at 20 %; beside a busy hyper-thread, and while the allocator first fills its memory, it is worse.
+    A quiet core is within 20 %. Beside other work on the machine a second of the processor does up to twice as much in
+    one run as in another, and changes its pace within a run, which no estimate foresees.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     monkeypatch.setattr(progress, "clock", time.process_time)
-    settings = settings_of(*overrides)
-    dataset, prior = (instantiate(settings.config[part]["load"]) for part in ("dataset", "prior"))
-    prior = to_device_and_compile(prior, settings.device, settings.network_dtype, False)
-    said: list[tuple[float, float]] = []
-
-    class Watched(Bar):
-        def _progressed(self) -> None:
-            said.append((progress.clock(), self.left()))
-
-    batches = [list(dataset.ids[first : first + 4]) for first in (0, 4)]
-    with Watched(run_of(settings, batches)) as bar:
-        for batch in batches:
-            posed = load_batch(problem_of(settings, dataset), first_draws(batch), prior.image_size)
-            for _ in restore(instantiate(settings.config["method"]["sample"]), prior, posed, settings, bar):
-                pass
-        end, whole = progress.clock(), progress.clock() - bar.born
-    torch.set_num_threads(threads)
-    looks = [((at - bar.born) / whole, left, end - at) for at, left in said]
-
-    def bound(done: float, true: float) -> float:
-        return max(0.7 * true, 0.03 * whole if done > 0.9 else 0.0)
-
-    counted = [look for look in looks if 0.25 < look[0] < 0.95]  # at the very end there is next to nothing left
-    done, left, true = max(counted, key=lambda look: abs(look[1] - look[2]) / bound(look[0], look[2]))
-    print(f"{' '.join(overrides)}: {whole:.0f} s; at {done:.0%}: {left:.1f} s for {true:.1f} s")
-    assert abs(left - true) < bound(done, true)
+    runs = (worst_look(settings_of(*overrides)) for _ in range(3))
+    assert any(abs(left - true) < allowed for left, true, allowed in runs)

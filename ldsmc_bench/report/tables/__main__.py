@@ -51,7 +51,7 @@ def make_tables(
             continue
         with going_on(failed, layout.name):
             paths.append(write(with_published(table) if published else table, results_dir / "tables"))
-            print(printable(f"{layout.name}: {paths[-1].with_suffix('')}.{{{','.join(WRITERS)}}}"))
+            print(printable(f"{layout.name}: {files_of(paths[-1])}"))
             if table.left_out:
                 print(f"{layout.name}: {table.left_out}")
     if not paths and not failed:
@@ -83,6 +83,11 @@ def write(table: Table, folder: Path) -> Path:
             data = content if isinstance(content, bytes) else printable(content).encode()
             replace(folder / f"{table.layout.name}{'.' * suffix.isalpha()}{suffix}", data)
     return folder / f"{table.layout.name}.tex"
+
+
+def files_of(table: Path) -> str:
+    """The names of a written table's files in one: results/tables/main.{tex,md,csv,parquet}."""
+    return f"{table.with_suffix('')}.{{{','.join(WRITERS)}}}"
 
 
 def make_pdf(tables: Sequence[Path], style: str = "plain") -> Path:
