@@ -5,35 +5,25 @@ is kept: prior draws, accepted in proportion to their likelihood. The second is 
 density alone.
 """
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from ldsmc_bench.cli import Options, entry
 from ldsmc_bench.config import compose, instantiate, problem_of, validate
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.files import replace, writing
 from ldsmc_bench.mixture.difficulty import difficulty
 from ldsmc_bench.mixture.distances import project, sliced
 from ldsmc_bench.mixture.law import PROBLEMS, GaussianMixture, law_of, name_of
 from ldsmc_bench.mixture.nonlinear import Nonlinear
-from ldsmc_bench.mixture.reference import (
-    SHIPPED,
-    ReferencePosterior,
-    log_likelihood,
-    matrix_of,
-    own_folder,
-    problems_of,
-)
+from ldsmc_bench.mixture.reference import FOLDER, ReferencePosterior, log_likelihood, matrix_of, problems_of
+from ldsmc_bench.mixture.shipped import keep
 from ldsmc_bench.problem.draws import first_draws
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.problem import load_batch
-from ldsmc_bench.toyfaces.assets import note_digest
 
 DRAWS = 10_000  # of each problem
 TRIED = 200_000  # prior draws at a time
@@ -81,13 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tensors[f"{name}.matrix"] = matrix_of(one).float()
         tensors[f"{name}.log_evidence"] = torch.tensor(found.log_evidence, dtype=torch.float64)
     asked = problems_of(kind, dx, seed, batch.measurement)
-    made = {"command": asked.command(len(facts)), "torch": torch.__version__, "problems": facts}
-    path = (SHIPPED if options.ship else own_folder()) / asked.file
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace(path, save(tensors, {"made": json.dumps(made)}))
-        note_digest(path)
-    print(path)
+    made = {"command": asked.command(len(facts)), "problems": facts}
+    print(keep(FOLDER, asked.file, tensors, made, ship=options.ship))
 
 
 def drawn_twice(law: GaussianMixture, measurement: Measurement, number: int) -> tuple[Accepted, dict[str, float]]:

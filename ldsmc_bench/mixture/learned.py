@@ -3,30 +3,26 @@
 A small network a problem, trained on draws of its mixture alone. The posterior stays that of the mixture.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Self
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ldsmc_bench.cli import Options, entry
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.files import cache_folder, file_digest, writing
-from ldsmc_bench.files import replace as write
+from ldsmc_bench.files import file_digest
 from ldsmc_bench.mixture.law import law_of, name_of
 from ldsmc_bench.mixture.prior import MixturePrior, mixture
+from ldsmc_bench.mixture.shipped import find, keep
 from ldsmc_bench.prior.digests import digest_of
 from ldsmc_bench.problem.linear import runs
-from ldsmc_bench.toyfaces.assets import check_digest, note_digest
 
-SHIPPED = Path(__file__).with_name("networks")
+FOLDER = "networks"
 PROBLEMS, WIDTH, WAVES = 8, 64, 4
 LEAST, MOST = 0.05, 400.0  # noise-to-signal ratios that are learned
 STEPS, ROWS, RATE = 4000, 256, 5e-3
@@ -123,11 +119,9 @@ def learned(kind: str, dx: int, seed: int, steps: int, sigma_min: float, sigma_m
     """The mixtures that the problems are drawn from, seen through the networks that were trained on them. Raises
     UserError where there are none."""
     exact, file = mixture(kind, dx, seed, steps, sigma_min, sigma_max), file_of(kind, dx, seed)
-    path = next((folder / file for folder in (SHIPPED, own_folder()) if (folder / file).exists()), None)
-    if path is None:
+    if (path := next(find(FOLDER, file), None)) is None:
         remedy = f"train them: {command_of(kind, dx, seed)}"
         raise UserError(f"prior=learned: no networks for dataset.kind={kind} dataset.dx={dx}; {remedy}")
-    check_digest(path)
     layers = {name: value.float() for name, value in load_file(path).items()}
     values = {field.name: getattr(exact, field.name) for field in fields(exact)}
     digest = digest_of("learned mixture", weights=file_digest(path), exact=exact.digest)
@@ -143,17 +137,6 @@ def command_of(kind: str, dx: int, seed: int) -> str:
     return f"python -m ldsmc_bench train-mixture kind={kind} dx={dx} seed={seed}"
 
 
-def own_folder() -> Path:
-    return cache_folder() / "networks"
-
-
-def training_facts(path: Path) -> dict[str, str]:
-    """The command that trained the networks in `path`, and the version of torch."""
-    with safe_open(path, "pt") as file:
-        facts: dict[str, str] = json.loads(file.metadata()["made"])
-    return facts
-
-
 @entry
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train the networks of the first eight problems of a mixture, in a minute or two."""
@@ -165,9 +148,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.read(arguments)
     asked = (options.kind, options.dx, options.seed)
     weights = {name: value.half() for name, value in train(*asked).items()}
-    path = (SHIPPED if options.ship else own_folder()) / file_of(*asked)
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, save(weights, {"made": json.dumps({"command": command_of(*asked), "torch": torch.__version__})}))
-        note_digest(path)
-    print(path)
+    print(keep(FOLDER, file_of(*asked), weights, {"command": command_of(*asked)}, ship=options.ship))

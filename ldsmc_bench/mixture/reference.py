@@ -3,24 +3,21 @@
 `python -m ldsmc_bench draw-posterior` makes the draws; those of the tasks' defaults ship with the package.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.files import cache_folder
 from ldsmc_bench.mixture.law import GaussianMixture, law_of, name_of
 from ldsmc_bench.mixture.nonlinear import Nonlinear
 from ldsmc_bench.mixture.posterior import Known
+from ldsmc_bench.mixture.shipped import find
 from ldsmc_bench.problem.measurement import Measurement
-from ldsmc_bench.toyfaces.assets import check_digest
 
-SHIPPED = Path(__file__).with_name("references")
+FOLDER = "references"
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +96,7 @@ def reference(kind: str, dx: int, seed: int, number: int, measurement: Measureme
     """The posterior of a problem by its reference draws; the measurement is one row, float64. Raises UserError where
     there are none, or none of this measurement."""
     asked, name = problems_of(kind, dx, seed, measurement), name_of(number)
-    for path in files(asked):
+    for path in find(FOLDER, asked.file):
         with safe_open(path, "pt") as file:
             if f"{name}.draws" not in file.keys():  # noqa: SIM118
                 continue
@@ -111,18 +108,6 @@ def reference(kind: str, dx: int, seed: int, number: int, measurement: Measureme
         posterior = ReferencePosterior(law_of(kind, dx, seed, number), measurement, kept["draws"])
         return Known(posterior, float(kept["log_evidence"]))
     raise UserError(f"task={asked.task}: {name} has no reference draws; make them: {asked.command(number + 1)}")
-
-
-def files(asked: Problems) -> Iterator[Path]:
-    """Those with draws of these problems: the package's, then the user's own. Raises UserError for a changed one."""
-    for folder in (SHIPPED, own_folder()):
-        if (path := folder / asked.file).exists():
-            check_digest(path)
-            yield path
-
-
-def own_folder() -> Path:
-    return cache_folder() / "references"
 
 
 def matrix_of(measurement: Measurement) -> Tensor:

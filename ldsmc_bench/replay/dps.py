@@ -1,7 +1,8 @@
 """A recorded run of DPS, replayed.
 
 Clipping makes whole runs chaotic: at high noise x0_hat magnifies the network's rounding a hundred times, and a pixel
-that passes 1 or not has another gradient. So they start from several places, as far apart as float32 rounds.
+that passes 1 or not has another gradient. So they start from several places, up to ten times as far apart as
+float32 rounds: another processor may round differently in every operation.
 """
 
 from dataclasses import replace

@@ -8,8 +8,10 @@ import torch
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.mixture import learned as module
 from ldsmc_bench.mixture.law import law_of
-from ldsmc_bench.mixture.learned import PROBLEMS, SHIPPED, LearnedPrior, learned, train, training_facts
+from ldsmc_bench.mixture.learned import PROBLEMS, LearnedPrior, learned, train
 from ldsmc_bench.mixture.prior import mixture
+from ldsmc_bench.mixture.shipped import shipped
+from ldsmc_bench.toyfaces.assets import training_facts
 from tests.commands import records, runs, tiny
 
 CPU = torch.device("cpu")
@@ -56,7 +58,7 @@ def test_training_repeats() -> None:
 
 def test_what_ships_is_small_and_names_its_training() -> None:
     for kind in KINDS:
-        path = SHIPPED / f"{kind}-dx8-seed0.safetensors"
+        path = shipped("networks") / f"{kind}-dx8-seed0.safetensors"
         assert path.stat().st_size < 200_000
         assert training_facts(path)["command"] == f"python -m ldsmc_bench train-mixture kind={kind} dx=8 seed=0"
         assert len(learned(kind, 8, 0, 20, 0.1, None).layers["in.weight"]) == PROBLEMS

@@ -1,13 +1,11 @@
 """Reference draws of posteriors without a closed form: against integrals on a grid, and what they are refused for."""
 
-import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from ldsmc_bench.config import instantiate, problem_of, validate
@@ -17,11 +15,12 @@ from ldsmc_bench.mixture.difficulty import difficulty
 from ldsmc_bench.mixture.law import GaussianMixture, law_of
 from ldsmc_bench.mixture.posterior import Known
 from ldsmc_bench.mixture.prior import MixturePrior
-from ldsmc_bench.mixture.reference import SHIPPED, ReferencePosterior
+from ldsmc_bench.mixture.reference import ReferencePosterior
+from ldsmc_bench.mixture.shipped import shipped
 from ldsmc_bench.problem.draws import first_draws
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.problem import load_batch
-from ldsmc_bench.toyfaces.assets import check_digest
+from ldsmc_bench.toyfaces.assets import check_digest, training_facts
 from tests.commands import command, configured, records, runs, tiny
 
 TASKS, KINDS = ("phase", "clip", "quantise"), ("lattice", "scattered")
@@ -45,8 +44,7 @@ def answer(task: str, kind: str, dx: int, number: int) -> Known:
 
 
 def facts(path: Path) -> dict[str, dict[str, float]]:
-    with safe_open(path, "pt") as file:
-        problems: dict[str, dict[str, float]] = json.loads(file.metadata()["made"])["problems"]
+    problems: dict[str, dict[str, float]] = training_facts(path)["problems"]
     return problems
 
 
@@ -63,7 +61,7 @@ def test_what_ships_is_of_the_problems_that_runs_have(task: str, kind: str, dx: 
 
 def test_the_two_ways_agreed_on_all_that_ships() -> None:
     """Within twice what they differ from themselves in the mean, and so many draws count that nothing hangs on few."""
-    paths = sorted(SHIPPED.glob("*.safetensors"))
+    paths = sorted(shipped("references").glob("*.safetensors"))
     assert len(paths) == len(TASKS) * len(KINDS) * len(PROBLEMS)
     ratios = []
     for path in paths:
@@ -192,6 +190,6 @@ def test_both_ways_make_what_ships(task: str, tmp_path: Path, monkeypatch: pytes
     done = command(tmp_path, "draw-posterior", f"task={task}", "n_images=1")
     assert done.code == 0, done.err
     (made,) = (tmp_path / "references").glob("*.safetensors")
-    again, shipped = facts(made)["problem-0000"], facts(SHIPPED / made.name)["problem-0000"]
-    assert again["log_evidence"] == pytest.approx(shipped["log_evidence"], abs=1e-6)
+    again, kept = facts(made)["problem-0000"], facts(shipped("references") / made.name)["problem-0000"]
+    assert again["log_evidence"] == pytest.approx(kept["log_evidence"], abs=1e-6)
     assert again["sw1"] < draw_posterior.BOUND * again["sw1_error"]
