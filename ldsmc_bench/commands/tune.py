@@ -176,7 +176,7 @@ def progress(trials: Sequence[Trial], objective: Objective, limits: Limits) -> s
 
 def save_trials(path: Path, trials: Sequence[Trial], runs: Sequence[str], start: Values) -> None:
     """Write a row for each trial: values, mean and standard error over the images that it had, calls, end, run, and
-    whether the values are the method's, as those of the first are where there is a `start`."""
+    who proposed the values: the method those of the first where there is a `start`."""
     rows = [
         {
             "trial": one.number,
@@ -184,9 +184,11 @@ def save_trials(path: Path, trials: Sequence[Trial], runs: Sequence[str], start:
             "mean": one.mean,
             "se": one.se,
             "images": len(one.losses),
+            "calls": one.calls,
+            "end": one.end,
+            "run_id": run,
+            "proposed_by": "method" if start and one.number == 0 else "optuna",
         }
-        | {"calls": one.calls, "end": one.end, "run_id": run}
-        | {"proposed_by": "method" if start and one.number == 0 else "optuna"}
         for one, run in zip(trials, runs, strict=True)
     ]
     with writing(path.parent):

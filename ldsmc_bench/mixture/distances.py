@@ -60,12 +60,11 @@ def yardstick(posterior: Posterior, n: int, names: Collection[str] = (), sets: i
 
 def distances(draws: Tensor, by: Yardstick) -> dict[str, Score]:
     """The distances of draws (n,d) by name, beside what chance gives."""
-    found = {}
-    for name, chance in by.chance.items():
-        found[name] = Score(
-            DISTANCES[name](draws.double(), by.posterior, by.many if name in CHEAP else by.exact), *chance
-        )
-    return found
+    x = draws.double()
+    return {
+        name: Score(DISTANCES[name](x, by.posterior, by.many if name in CHEAP else by.exact), *chance)
+        for name, chance in by.chance.items()
+    }
 
 
 def sw1(draws: Tensor, posterior: Posterior, exact: Tensor) -> float:

@@ -19,7 +19,8 @@ from ldsmc_bench.mixture.difficulty import difficulty
 from ldsmc_bench.mixture.distances import project, sliced
 from ldsmc_bench.mixture.law import PROBLEMS, GaussianMixture, law_of, name_of
 from ldsmc_bench.mixture.nonlinear import Nonlinear
-from ldsmc_bench.mixture.reference import FOLDER, ReferencePosterior, log_likelihood, matrix_of, problems_of
+from ldsmc_bench.mixture.posterior import log_likelihood
+from ldsmc_bench.mixture.reference import FOLDER, ReferencePosterior, matrix_of, problems_of
 from ldsmc_bench.mixture.shipped import keep
 from ldsmc_bench.problem.draws import first_draws
 from ldsmc_bench.problem.measurement import Measurement
@@ -127,7 +128,7 @@ def accept(law: GaussianMixture, measurement: Measurement, draws: int, generator
     accepted, weights = list[Tensor](), list[Tensor]()
     while sum(map(len, accepted)) < draws:
         x = law.sample(TRIED, generator)
-        weights.append((log_likelihood(measurement, x) - largest).exp())
+        weights.append((log_likelihood(measurement, x[:, :, None, None]) - largest).exp())
         accepted.append(x[torch.rand(TRIED, generator=generator, dtype=torch.float64) < weights[-1]])
     w = torch.cat(weights)
     ess = float(w.sum() ** 2 / w.square().sum())
@@ -145,7 +146,7 @@ def temper(law: GaussianMixture, measurement: Measurement, draws: int, generator
 
     def log_density(x: Tensor) -> Tensor:
         points = x.flatten(0, 1)
-        return (law.log_density(points) + log_likelihood(measurement, points)).reshape(x.shape[:2])
+        return (law.log_density(points) + log_likelihood(measurement, points[:, :, None, None])).reshape(x.shape[:2])
 
     d, powers = law.means.shape[1], HOTTEST ** torch.linspace(0, 1, LADDER, dtype=torch.float64)
     reach = 2.4 / (d * powers).sqrt()[:, None]  # of a Gaussian of unit variance, the best (Roberts et al. 1997)

@@ -19,7 +19,7 @@ from ldsmc_bench import files
 from ldsmc_bench.errors import UserError, notify
 from ldsmc_bench.mixture.exact import ExactPrior
 from ldsmc_bench.mixture.kde_posterior import given
-from ldsmc_bench.mixture.law import PROBLEMS, name_of
+from ldsmc_bench.mixture.law import PROBLEMS, generator_of, name_of
 from ldsmc_bench.mixture.posterior import Known
 from ldsmc_bench.prior.digests import digest_of
 from ldsmc_bench.prior.schedule import karras
@@ -147,8 +147,7 @@ def problems(name: str, faces: int, tau: float, seed: int) -> Dataset:
     shown, numbers = _ids(faces), {name_of(number): number for number in range(PROBLEMS)}
 
     def load(problem: str) -> Tensor:
-        digest = hashlib.sha256(f"{seed} {faces} {tau} {problem}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+        generator = generator_of(f"{seed} {faces} {tau} {problem}")
         face = pictures.tensor(array(shown[int(torch.randint(faces, (), generator=generator))]))
         return face + tau * torch.randn(face.shape, generator=generator)
 

@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ldsmc_bench.mixture.posterior import Known
+from ldsmc_bench.mixture.posterior import Known, log_likelihood
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.operators import spectral
 from ldsmc_bench.problem.spectral import Spectral, of_mask
@@ -113,13 +113,6 @@ def given(means: Tensor, tau: float, measurement: Measurement) -> Known:
     gain, variances = view.s * tau**2 / explained, tau**2 * noise / explained
     law = ImagePosterior(log_joint - log_evidence, means, tau, measurement, log_evidence, view, gain, variances)
     return Known(law, log_evidence)
-
-
-def log_likelihood(measurement: Measurement, x: Tensor) -> Tensor:
-    """log p(y|x) (n,) of images x (n,C,H,W), for y of one row."""
-    operator = measurement.operator.select(torch.zeros(len(x), dtype=torch.long))
-    noise, missed = noise_variance(measurement), measurement.y - operator(x)
-    return -0.5 * (missed.square() / noise + torch.log(2 * math.pi * noise)).flatten(1).sum(dim=1)
 
 
 def _marginal(measurement: Measurement, means: Tensor, tau: float, view: Spectral) -> Tensor:

@@ -156,6 +156,12 @@ def name_of(number: int) -> str:
     return f"problem-{number:04d}"
 
 
+def generator_of(meaning: str) -> torch.Generator:
+    """The random numbers that belong to a problem of this meaning."""
+    digest = hashlib.sha256(meaning.encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+
+
 def mixture(kind: str, dx: int, seed: int) -> Dataset:
     """Problems as a data set: the "image" of problem-0003 is a vector (dx,1,1) drawn from the problem's own mixture,
     its label is its number. Raises UserError for a wrong argument."""
@@ -165,8 +171,7 @@ def mixture(kind: str, dx: int, seed: int) -> Dataset:
     numbers = {name_of(number): number for number in range(PROBLEMS)}
 
     def load(problem: str) -> Tensor:
-        digest = hashlib.sha256(f"{seed} {kind} {dx} {problem}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+        generator = generator_of(f"{seed} {kind} {dx} {problem}")
         return _draw(law_of(kind, dx, seed, numbers[problem]), generator).reshape(dx, 1, 1).float()
 
     meaning = f"{kind} dx={dx} seed={seed}"

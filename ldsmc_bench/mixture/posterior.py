@@ -1,11 +1,13 @@
 """The interface of a known posterior: exact draws of it, and the density that draws are judged by."""
 
+import math
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from ldsmc_bench.problem.measurement import Measurement
+from ldsmc_bench.sampling.twist import noise_variance
 
 
 class Posterior(Protocol):
@@ -43,3 +45,10 @@ class KnownPrior(Protocol):
     def posterior(self, measurement: Measurement, label: int) -> Known:
         """That of one problem: its measurement, one row in float64 on the CPU, and its number. Raises Unsupported for
         an operator that the world has no answer for."""
+
+
+def log_likelihood(measurement: Measurement, x: Tensor) -> Tensor:
+    """log p(y|x) (n,) of images or vectors x (n,C,H,W), for y of one row."""
+    operator = measurement.operator.select(torch.zeros(len(x), dtype=torch.long))
+    noise, missed = noise_variance(measurement), measurement.y - operator(x)
+    return -0.5 * (missed.square() / noise + torch.log(2 * math.pi * noise)).flatten(1).sum(dim=1)

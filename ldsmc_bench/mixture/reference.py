@@ -13,7 +13,7 @@ from torch import Tensor
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.mixture.law import GaussianMixture, law_of, name_of
 from ldsmc_bench.mixture.nonlinear import Nonlinear
-from ldsmc_bench.mixture.posterior import Known
+from ldsmc_bench.mixture.posterior import Known, log_likelihood
 from ldsmc_bench.mixture.shipped import find
 from ldsmc_bench.problem.measurement import Measurement
 
@@ -42,7 +42,7 @@ class ReferencePosterior:
     def log_density(self, x: Tensor) -> Tensor:
         """(n,) at the points x (n,d), up to a constant. That of task=quantise jumps, and has no score: its gradient
         here passes straight through the steps."""
-        return self.law.log_density(x) + log_likelihood(self.measurement, x)
+        return self.law.log_density(x) + log_likelihood(self.measurement, x[:, :, None, None])
 
     def responsibilities(self, x: Tensor) -> Tensor:
         """(n,K): those of the prior, as the measurement depends on x alone."""
@@ -83,13 +83,6 @@ def problems_of(kind: str, dx: int, seed: int, measurement: Measurement) -> Prob
     operator = measurement.operator
     assert isinstance(operator, Nonlinear)
     return Problems(kind, dx, seed, operator.task, operator.numbers, float(measurement.noise_std))
-
-
-def log_likelihood(measurement: Measurement, x: Tensor) -> Tensor:
-    """log p(y | x) (n,) of a measurement of one row, for vectors x (n,d)."""
-    operator = measurement.operator.select(torch.zeros(len(x), dtype=torch.long))
-    predicted = operator(x[:, :, None, None]).flatten(1)
-    return torch.distributions.Normal(predicted, measurement.noise_std).log_prob(measurement.y.flatten()).sum(dim=1)
 
 
 def reference(kind: str, dx: int, seed: int, number: int, measurement: Measurement) -> Known:

@@ -49,14 +49,16 @@ def _ordered(draws: Tensor, posterior: Posterior) -> Tensor:
 def scatter(draws: Tensor, posterior: Posterior) -> NDArray[np.uint8]:
     """A plot of the first two entries: the posterior in shades of blue, draws as red points over it, at the border if
     they lie outside."""
-    plane = posterior.sample(50_000, torch.Generator().manual_seed(0))[:, [0, -1 if draws.shape[1] == 1 else 1]].numpy()
-    middle, reach = np.median(plane, axis=0), np.abs(plane - np.median(plane, axis=0)).max() * 1.3
+    axes = [0, min(1, draws.shape[1] - 1)]
+    plane = posterior.sample(50_000, torch.Generator().manual_seed(0))[:, axes].numpy()
+    middle = np.median(plane, axis=0)
+    reach = np.abs(plane - middle).max() * 1.3
     edges = np.linspace(-reach, reach, SIDE + 1)
     across, up = (plane - middle).T
     density, _, _ = np.histogram2d(across, up, bins=[edges, edges])
     shade = np.sqrt(density / density.max())[..., None]
     picture = 255 - shade * (255 - np.array([40, 90, 170]))
-    points = draws.double()[:1000, [0, -1 if draws.shape[1] == 1 else 1]].numpy() - middle
+    points = draws.double()[:1000, axes].numpy() - middle
     places = np.clip(((points + reach) / (2 * reach) * SIDE).astype(int), 1, SIDE - 2)
     for x, y in places:
         picture[x : x + 2, y : y + 2] = 0.45 * picture[x : x + 2, y : y + 2] + 0.55 * np.array([210, 40, 20])
