@@ -36,6 +36,7 @@ from ldsmc_bench.report import frame
 from ldsmc_bench.report.figures.plot import LOOK, figure_text, save
 from ldsmc_bench.report.select import display_name, group_runs, join_label, label_runs
 from ldsmc_bench.report.sheet import ROWS, save_sheet
+from ldsmc_bench.report.statistics import standard_error
 from ldsmc_bench.report.table import with_error
 from ldsmc_bench.report.tables.__main__ import files_of, write
 from ldsmc_bench.report.tables.content import build_table
@@ -193,8 +194,7 @@ def line_of(images: Mapping[str, Judged]) -> dict[str, str]:
     cells = {"images": str(len(images))}
     for metric in OF_DRAWS:
         if values := [one[metric.name] for one in scalars if metric.name in one]:
-            error = float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else None
-            cells[metric.label] = with_error(float(np.mean(values)), error, metric.digits)
+            cells[metric.label] = with_error(float(np.mean(values)), standard_error(values), metric.digits)
     known = pooled_values(images.values())
     for name, heading in pooled_headings(next(iter(images.values())).scores.draws).items():
         if one := known.get(name):

@@ -22,6 +22,7 @@ from ldsmc_bench.commands.messages import explaining, quoted
 from ldsmc_bench.config import compose, instantiate, validate
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import CONF, replace, writing
+from ldsmc_bench.report.statistics import standard_error
 from ldsmc_bench.report.table import with_error
 from ldsmc_bench.running.progress import stoppable
 from ldsmc_bench.speed.setup import expand_sweep
@@ -197,10 +198,10 @@ def save_trials(path: Path, trials: Sequence[Trial], runs: Sequence[str], start:
 
 
 def difference(before: Trial, best: Trial, objective: Objective) -> str:
-    """By how much the best is better, over the same images."""
+    """The gain of the best trial over an earlier one, a mean over the same images."""
     apart = np.array(before.losses) - np.array(best.losses)
-    error = float(np.std(apart, ddof=1) / len(apart) ** 0.5) if len(apart) > 1 else None
-    return f"{with_error(float(apart.mean()), error, objective.digits)} (paired; other images decide if that is so)"
+    mean = with_error(float(apart.mean()), standard_error(apart), objective.digits)
+    return f"{mean} (paired; other images decide if that is so)"
 
 
 def usage(cfg: DictConfig, best: Trial, overrides: Sequence[str]) -> str:

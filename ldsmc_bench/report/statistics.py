@@ -42,6 +42,11 @@ class Estimate:
     rest: float | None = None
 
 
+def standard_error(values: Sequence[float] | np.ndarray) -> float | None:
+    """That of the mean of independent values; None of fewer than two."""
+    return float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else None
+
+
 def mean(table: pd.DataFrame) -> Estimate:
     """The mean of `table`, images by seeds, without gaps; the parts are those of a two-way analysis of variance.
 
@@ -55,7 +60,7 @@ def mean(table: pd.DataFrame) -> Estimate:
     value = math.fsum(y.ravel()) / y.size
     by_image, by_seed = y.mean(axis=1), y.mean(axis=0)
     if s == 1:
-        se = float(np.std(by_image, ddof=1) / math.sqrt(n)) if n > 1 else None
+        se = standard_error(by_image)
         return Estimate(value, se, n, 1, images=se)
     ms_seeds = n * float(np.var(by_seed, ddof=1))  # mean squares
     if n == 1:
@@ -79,7 +84,7 @@ def set_mean(values: Sequence[float], errors: Sequence[float | None], n: int) ->
     value = math.fsum(values) / seeds
     known = [error for error in errors if error is not None and math.isfinite(error)]
     images = math.sqrt(math.fsum(e * e for e in known) / len(known)) if known else None
-    of_seeds = float(np.std(values, ddof=1) / math.sqrt(seeds)) if seeds > 1 else None
+    of_seeds = standard_error(values)
     parts = [part for part in (images, of_seeds) if part is not None]
     return Estimate(value, math.hypot(*parts) if parts else None, n, seeds, images, of_seeds)
 
