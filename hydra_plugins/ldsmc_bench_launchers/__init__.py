@@ -1,9 +1,9 @@
-"""The launcher `slurm`, in the folder that Hydra searches at every start: it imports as little as it can."""
+"""The launchers `slurm` and `gpus`, in the folder that Hydra searches at every start: it imports little."""
 
 from collections.abc import Sequence
 
 from hydra.core.utils import JobReturn, JobStatus
-from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher
+from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher, SlurmLauncher
 
 
 class Slurm(SlurmLauncher):
@@ -17,3 +17,13 @@ class Slurm(SlurmLauncher):
 
         submit(self, job_overrides, initial_job_idx)
         return [JobReturn(status=JobStatus.COMPLETED) for _ in job_overrides]  # nothing for the sweeper to raise
+
+
+class Gpus(BaseSubmititLauncher):
+    """Runs a sweep on the devices of this machine, a process a device. It never raises for a job."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from ldsmc_bench.cluster.gpus import run_on_devices
+
+        run_on_devices(self, job_overrides, initial_job_idx)
+        return [JobReturn(status=JobStatus.COMPLETED) for _ in job_overrides]

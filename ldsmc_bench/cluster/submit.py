@@ -32,26 +32,22 @@ def submit(launcher: BaseSubmititLauncher, sweep: Sequence[Sequence[str]], first
     Points that mean the same work are one job. After the wait each job has its note in the launch, however it ended.
     Raises UserError where SLURM refuses the jobs.
     """
-    assert launcher.config is not None and launcher.hydra_context is not None
+    assert launcher.config is not None
     config, folder = launcher.config, Path(launch_of(launcher.config.hydra).folder)
-    loader, points = launcher.hydra_context.config_loader, dict(enumerate(sweep, start=first))
-    same: dict[str, int] = {}
-    for number, overrides in points.items():
-        same.setdefault(work(loader.load_sweep_config(config, list(overrides)), overrides), number)
+    points = distinct(launcher, sweep, first)
 
     state, executor = Singleton.get_state(), _executor(launcher.params)
-    arguments = [(list(points[n]), "hydra.sweep.dir", n, f"job_id_for_{n}", state) for n in same.values()]
+    arguments = [(overrides, "hydra.sweep.dir", n, f"job_id_for_{n}", state) for n, overrides in points.items()]
     try:
         taken = executor.map_array(launcher, *zip(*arguments, strict=True))
     except (FailedJobError, FailedSubmissionError) as error:
         reason = " ".join(str(error).replace("sbatch: error: ", "").split())
         raise UserError(f"hydra/launcher=slurm: SLURM refused the jobs ({reason})") from error
-    numbered = zip(same.values(), taken, strict=True)
-    jobs = [Job(n, list(points[n]), str(job.paths.stderr), job=str(job.job_id)) for n, job in numbered]
-    folder.mkdir(parents=True, exist_ok=True)
-    publish(folder / f"submitted-{first}.json", json.dumps([asdict(job) for job in jobs]).encode())
+    numbered = zip(points.items(), taken, strict=True)
+    jobs = [Job(n, overrides, str(job.paths.stderr), job=str(job.job_id)) for (n, overrides), job in numbered]
+    note_submitted(folder, first, jobs)
 
-    name, left_out = jobs[0].job.split("_")[0], len(points) - len(jobs)
+    name, left_out = jobs[0].job.split("_")[0], len(sweep) - len(jobs)
     span = f"job {jobs[0].job}" if len(jobs) == 1 else f"{len(jobs)} jobs, {jobs[0].job} to {jobs[-1].job}"
     _print(f"submitted {span}" + (f"; {left_out} points are the same work as others" if left_out else ""))
     if config.launch == "detached":
@@ -69,6 +65,23 @@ def submit(launcher: BaseSubmititLauncher, sweep: Sequence[Sequence[str]], first
         # Not over a note that the job itself has left in this very instant.
         why = f"the job died{f', {how[job.job]}' if job.job in how else ''} (log: {job.log})"
         keep(folder, replace(job, error=why), over=False)
+
+
+def distinct(launcher: BaseSubmititLauncher, sweep: Sequence[Sequence[str]], first: int) -> dict[int, list[str]]:
+    """The points of a sweep by their numbers from `first` on, without those of the same work as an earlier one."""
+    assert launcher.config is not None and launcher.hydra_context is not None
+    loader = launcher.hydra_context.config_loader
+    points: dict[str, tuple[int, list[str]]] = {}
+    for number, overrides in enumerate(sweep, start=first):
+        config = loader.load_sweep_config(launcher.config, list(overrides))
+        points.setdefault(work(config, overrides), (number, list(overrides)))
+    return dict(points.values())
+
+
+def note_submitted(folder: Path, first: int, jobs: Sequence[Job]) -> None:
+    """Keep the jobs of a launch, for `status` and for the report at its end, before any of them leaves its own note."""
+    folder.mkdir(parents=True, exist_ok=True)
+    publish(folder / f"submitted-{first}.json", json.dumps([asdict(job) for job in jobs]).encode())
 
 
 def work(config: DictConfig, overrides: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ ldsmc_bench: which sampler solves this inverse problem best, and can the number 
 Settings of a run (default):
 {settings}
 
-  -m                every combination of the values in comma lists; hydra/launcher=slurm submits them as jobs
+  -m                every combination of the values in comma lists; hydra/launcher=slurm submits them, gpus shares them
   --help all        every choice and every key; --cfg job shows what a command would run
   --version, --completion bash|zsh (in ~/.bashrc or ~/.zshrc: eval "$(ldsmc-bench --completion bash)", or zsh)
 
@@ -45,7 +45,7 @@ WORDS = {
     "device": ["auto", "cpu", "cuda"],
     "launch": ["attached", "detached"],
     "wandb.mode": ["auto", "online", "offline", "disabled"],
-    "hydra/launcher": ["slurm"],
+    "hydra/launcher": ["gpus", "slurm"],
 }
 # Completes the last word, without starting Python: of `task=box,fr`, the part behind the last comma. Bash has cut the
 # line at `=` already where COMP_WORDBREAKS holds it, and then takes only what follows.
