@@ -50,8 +50,8 @@ def run_on_devices(launcher: BaseSubmititLauncher, sweep: Sequence[Sequence[str]
     assert launcher.config is not None
     devices, folder = find_devices(launcher.params["devices"]), Path(launch_of(launcher.config.hydra).folder)
     points = distinct(launcher, sweep, first)
-    waiting = deque(Job(number, overrides, str(folder / f"{number}.log")) for number, overrides in points.items())
-    note_submitted(folder, first, list(waiting))
+    waiting = deque(Job(one.number, one.overrides, str(folder / f"{one.number}.log")) for one in points)
+    note_submitted(folder, list(waiting))
     state, working = Singleton.get_state(), dict[int, Working]()
     with stoppable(), View(names_of(devices), len(points)) as view:
         try:

@@ -1,4 +1,4 @@
-"""Submits a sweep to SLURM as one job array, and waits for its end."""
+"""Submits a sweep to SLURM, an array for each method with resources of its own and one for the others; waits for it."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import submitit
 from hydra.core.singleton import Singleton
@@ -19,11 +19,19 @@ from omegaconf.errors import OmegaConfBaseException
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from ldsmc_bench.cluster.jobs import ended_jobs, queued_jobs
-from ldsmc_bench.errors import UserError
+from ldsmc_bench.errors import UserError, nearest
 from ldsmc_bench.files import publish
 from ldsmc_bench.records.jobs import Job, keep, launch_of, note
 
 SHORTEST, LONGEST = 2.0, 60.0  # seconds between two looks at the queue
+
+
+class Point(NamedTuple):
+    """A point of a sweep: its number, its overrides, and the method that it chooses."""
+
+    number: int
+    overrides: list[str]
+    method: str
 
 
 def submit(launcher: BaseSubmititLauncher, sweep: Sequence[Sequence[str]], first: int) -> None:
@@ -34,20 +42,14 @@ def submit(launcher: BaseSubmititLauncher, sweep: Sequence[Sequence[str]], first
     """
     assert launcher.config is not None
     config, folder = launcher.config, Path(launch_of(launcher.config.hydra).folder)
-    points = distinct(launcher, sweep, first)
+    points, own = distinct(launcher, sweep, first), launcher.params["by_method"]
+    arrays: dict[str, list[Point]] = {}
+    for point in points:
+        arrays.setdefault(point.method if point.method in own else "", []).append(point)
+    executors = {method: _executor(parameters(launcher.params, method)) for method in arrays}
+    jobs = [job for method, its in arrays.items() for job in _submit_array(launcher, executors[method], its, folder)]
 
-    state, executor = Singleton.get_state(), _executor(launcher.params)
-    arguments = [(overrides, "hydra.sweep.dir", n, f"job_id_for_{n}", state) for n, overrides in points.items()]
-    try:
-        taken = executor.map_array(launcher, *zip(*arguments, strict=True))
-    except (FailedJobError, FailedSubmissionError) as error:
-        reason = " ".join(str(error).replace("sbatch: error: ", "").split())
-        raise UserError(f"hydra/launcher=slurm: SLURM refused the jobs ({reason})") from error
-    numbered = zip(points.items(), taken, strict=True)
-    jobs = [Job(n, overrides, str(job.paths.stderr), job=str(job.job_id)) for (n, overrides), job in numbered]
-    note_submitted(folder, first, jobs)
-
-    name, left_out = jobs[0].job.split("_")[0], len(sweep) - len(jobs)
+    name, left_out = " ".join(dict.fromkeys(job.job.split("_")[0] for job in jobs)), len(sweep) - len(jobs)
     span = f"job {jobs[0].job}" if len(jobs) == 1 else f"{len(jobs)} jobs, {jobs[0].job} to {jobs[-1].job}"
     _print(f"submitted {span}" + (f"; {left_out} points are the same work as others" if left_out else ""))
     if config.launch == "detached":
@@ -67,21 +69,49 @@ def submit(launcher: BaseSubmititLauncher, sweep: Sequence[Sequence[str]], first
         keep(folder, replace(job, error=why), over=False)
 
 
-def distinct(launcher: BaseSubmititLauncher, sweep: Sequence[Sequence[str]], first: int) -> dict[int, list[str]]:
-    """The points of a sweep by their numbers from `first` on, without those of the same work as an earlier one."""
+def distinct(launcher: BaseSubmititLauncher, sweep: Sequence[Sequence[str]], first: int) -> list[Point]:
+    """The points of a sweep, numbered from `first`, without those of the same work as an earlier one."""
     assert launcher.config is not None and launcher.hydra_context is not None
     loader = launcher.hydra_context.config_loader
-    points: dict[str, tuple[int, list[str]]] = {}
+    points: dict[str, Point] = {}
     for number, overrides in enumerate(sweep, start=first):
         config = loader.load_sweep_config(launcher.config, list(overrides))
-        points.setdefault(work(config, overrides), (number, list(overrides)))
-    return dict(points.values())
+        point = Point(number, list(overrides), str(config.hydra.runtime.choices.get("method")))
+        points.setdefault(work(config, overrides), point)
+    return list(points.values())
 
 
-def note_submitted(folder: Path, first: int, jobs: Sequence[Job]) -> None:
+def parameters(params: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """The launcher's keys for the jobs of `method`. Raises UserError for a key of its own that is none of them."""
+    common = {key: value for key, value in params.items() if key != "by_method"}
+    own = params["by_method"].get(method) or {}
+    if unknown := [key for key in own if key not in common]:
+        line = f"hydra.launcher.by_method.{method}.{unknown[0]}: no such key of the launcher"
+        raise UserError(f"{line}; {nearest(unknown[0], list(common))}")
+    return common | own
+
+
+def _submit_array(
+    launcher: BaseSubmititLauncher, executor: submitit.AutoExecutor, points: Sequence[Point], folder: Path
+) -> list[Job]:
+    """Submit points as one array, and note them."""
+    state = Singleton.get_state()
+    arguments = [(one.overrides, "hydra.sweep.dir", one.number, f"job_id_for_{one.number}", state) for one in points]
+    try:
+        taken = executor.map_array(launcher, *zip(*arguments, strict=True))
+    except (FailedJobError, FailedSubmissionError) as error:
+        reason = " ".join(str(error).replace("sbatch: error: ", "").split())
+        raise UserError(f"hydra/launcher=slurm: SLURM refused the jobs ({reason})") from error
+    pairs = zip(points, taken, strict=True)
+    jobs = [Job(one.number, one.overrides, str(job.paths.stderr), job=str(job.job_id)) for one, job in pairs]
+    note_submitted(folder, jobs)
+    return jobs
+
+
+def note_submitted(folder: Path, jobs: Sequence[Job]) -> None:
     """Keep the jobs of a launch, for `status` and for the report at its end, before any of them leaves its own note."""
     folder.mkdir(parents=True, exist_ok=True)
-    publish(folder / f"submitted-{first}.json", json.dumps([asdict(job) for job in jobs]).encode())
+    publish(folder / f"submitted-{jobs[0].number}.json", json.dumps([asdict(job) for job in jobs]).encode())
 
 
 def work(config: DictConfig, overrides: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(slurm_cluster: Cluster, folder: Path) -> Done:
     """Two runs in two shards each, two jobs at once."""
     points = ("particles=1,2", "shard=range(2)", "shards=2", "n_images=4", "hydra.launcher.array_parallelism=2")
+    points = (*points, "+hydra.launcher.by_method.gated.mem_gb=3")
     return sweep(folder, *points, *SLURM).done(900)
 
 
@@ -51,10 +52,19 @@ def test_each_job_was_granted_a_gpu(done: Done, folder: Path) -> None:
 
 
 def test_no_more_jobs_than_the_throttle_allows_ran_at_once(done: Done, folder: Path) -> None:
-    jobs = slurm("sacct", "-X", "-n", "-P", "-o", "Start,End", "-j", told(folder)[0]["job"].split("_")[0]).splitlines()
+    jobs = accounted(folder, "Start,End")
     begins, ends = zip(*(line.split("|") for line in jobs), strict=True)
     at_once = [sum(b <= begin < e for b, e in zip(begins, ends, strict=True)) for begin in begins]
     assert len(jobs) == 4 and max(at_once) == 2
+
+
+def test_a_methods_own_resources_are_asked_for(done: Done, folder: Path) -> None:
+    assert set(accounted(folder, "ReqMem")) == {"3G"}
+
+
+def accounted(folder: Path, columns: str) -> list[str]:
+    """A line of SLURM's accounting for each job of the sweep."""
+    return slurm("sacct", "-X", "-n", "-P", "-o", columns, "-j", told(folder)[0]["job"].split("_")[0]).splitlines()
 
 
 def test_failed_points_are_told_with_their_logs_and_take_nothing_from_others(
