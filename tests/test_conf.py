@@ -1,6 +1,8 @@
 """Every choice in conf/ goes with every other: methods, tasks, data sets and variants compose in pairs and exist."""
 
+import hashlib
 import math
+import re
 from itertools import combinations, cycle, product
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from ldsmc_bench.problem.measurement import measure
 from ldsmc_bench.records.identity import sampler_arguments
 from tests.commands import choices, configured
 
+CONTAINERS = ("array", "huggingface", "webdataset")
 IMAGES = [dataset for dataset in choices("dataset") if dataset != "mixture"]
 KNOWN = ("mixture", "learned")  # the priors of vectors
 # Of the deviation of y where x is 0, over the noise's: two entries say little, and those of quantise are steps.
@@ -135,7 +138,8 @@ def test_every_dataset_loads_or_says_what_it_lacks(dataset: str, tmp_path: Path)
     try:
         data = instantiate(cfg.dataset.load)
     except UserError as error:
-        assert dataset in ("ffhq", "imagenet"), error  # whose pictures have names of their own
+        # Their pictures have names of their own, or are no files.
+        assert dataset in ("ffhq", "imagenet", *CONTAINERS), error
         assert "dataset." in str(error) and len(str(error).splitlines()) == 1
         return
     assert data.name == dataset
@@ -193,3 +197,21 @@ def points(experiment: str) -> list[Settings]:
         validate(configured(f"experiment={experiment}", f"method={method}", f"task={task}"))
         for method, task in zip(methods, cycle(tasks), strict=False)
     ]
+
+
+def test_every_prior_and_data_set_has_a_card_with_the_digests_of_its_files() -> None:
+    cards = (CONF / "CARDS.md").read_text()
+    rows = {
+        name for line in cards.splitlines() if line.startswith("| `") for name in line.split("|")[1].split("`")[1::2]
+    }
+    assert rows == {*choices("prior"), *choices("dataset")}
+    named = dict(re.findall(r"`([\w-]+)` ([0-9a-f]{16})\b", cards))
+    package = CONF.parent / "ldsmc_bench"
+    kept = [
+        *(package / "toyfaces" / "weights").glob("*.safetensors"),
+        *(package / "mixture" / "networks").glob("*.safetensors"),
+    ]
+    known = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in kept}
+    assert named == {
+        name: digest for name, digest in known.items() if name not in ("toyfaces_features", "toyfaces_reference")
+    }

@@ -48,15 +48,15 @@ def folder(root: str | None, image_size: int, collection: str | None = None) -> 
     pictures in it; `load` raises it, naming the file, for one that cannot be read.
     """
     top = folder_at(root)
-    paths = {_id(name): top / name for name in sorted(_pictures(top, root))}
+    paths = {id_of(name): top / name for name in sorted(_pictures(top, root))}
     if not paths:
         raise UserError(f"dataset.root={root}: no pictures ({', '.join(SUFFIXES)}) in this folder")
     return Dataset(
         name="folder",
         ids=sorted(paths),
         load=lambda image_id: pictures.read(paths[image_id], image_size),
-        digest=digest_of(f"{pictures.TRANSFORM} {image_size}", [_collection(top, collection)]),
-        state=lambda image_id: _state(paths[image_id]),
+        digest=digest_of(f"{pictures.TRANSFORM} {image_size}", [collection_of(top, collection)]),
+        state=lambda image_id: state_of(paths[image_id]),
     )
 
 
@@ -95,8 +95,8 @@ def listed(
         )
 
     lines = [f"{image_id} {labels[image_id]}" for image_id in ids] if labels is not None else ids
-    digest = digest_of(f"{pictures.TRANSFORM} {image_size}", [_collection(top, collection), *lines])
-    return Dataset(name, ids, load, digest, labels, lambda image_id: _state(find(image_id)))
+    digest = digest_of(f"{pictures.TRANSFORM} {image_size}", [collection_of(top, collection), *lines])
+    return Dataset(name, ids, load, digest, labels, lambda image_id: state_of(find(image_id)))
 
 
 def folder_at(root: str | None) -> Path:
@@ -146,7 +146,7 @@ def _pictures(top: Path, root: str | None) -> Iterator[str]:
         warn(f"dataset.root={root}: passed over {'; '.join(counts)}")
 
 
-def _id(name: str) -> str:
+def id_of(name: str) -> str:
     """The id of the picture at this path: the path itself, without `.png`, if that is a plain name, else a safe name
     with a digest. No two paths share one, whatever the case of their letters."""
     stem = name.removesuffix(".png")
@@ -156,11 +156,12 @@ def _id(name: str) -> str:
     return f"{safe or 'image'}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
 
 
-def _collection(top: Path, collection: str | None) -> str:
+def collection_of(top: Path, collection: str | None) -> str:
+    """The name of pictures in a run's identity: what the user calls them, else their path."""
     return f"collection {collection}" if collection is not None else f"folder {os.path.abspath(top)}"
 
 
-def _state(path: Path | None) -> str | None:
+def state_of(path: Path | None) -> str | None:
     """A text that changes with a file's content: no program can set the time of a file's last change (ctime) back."""
     try:
         found = os.stat(path) if path else None

@@ -1,6 +1,7 @@
 """Picture files as the square images that a prior takes."""
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -15,19 +16,23 @@ LONGEST = 16  # times the short side; more of the long side is cut off first, fa
 Image.MAX_IMAGE_PIXELS = None
 
 
-def read(path: Path, side: int) -> Tensor:
-    """(3,side,side) float32 in [-1,1], from a picture of any size, mode and orientation.
+def read(source: Path | BinaryIO, side: int, name: str = "") -> Tensor:
+    """(3,side,side) float32 in [-1,1], from a picture of any size, mode and orientation; `name` is for messages.
 
     Its EXIF orientation is applied, transparent parts become white, grey becomes RGB, 16 bits become 8, an animation
     is its first frame. Sizes and offsets are rounded as by torchvision's Resize and CenterCrop, which the public codes
     use (LD-SMC among them). Raises UserError, naming the file, where it cannot be read.
     """
     try:
-        with Image.open(path) as picture:
-            upright = _rgb(ImageOps.exif_transpose(picture))
-        return tensor(_square(upright, side))
+        with Image.open(source) as picture:
+            return fit(ImageOps.exif_transpose(picture), side)
     except Exception as error:  # Pillow's decoders raise almost anything on a broken file
-        raise UserError(f"{path}: this image cannot be read ({error}); repair or remove it") from error
+        raise UserError(f"{name or source}: this image cannot be read ({error}); repair or remove it") from error
+
+
+def fit(picture: Image.Image, side: int) -> Tensor:
+    """A picture of any size and mode, as `read` makes it."""
+    return tensor(_square(_rgb(picture), side))
 
 
 def tensor(pixels: np.ndarray) -> Tensor:

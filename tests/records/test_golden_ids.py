@@ -21,7 +21,8 @@ from tests.commands import choices, configured
 
 WEIGHTED = [f"{name} weighted=true" for name in ("diffpir", "dps", "lgd", "mmps", "pigdm", "tmpd")]
 GOLDEN = Path(__file__).with_name("golden_ids.json")
-IMAGES = ("kde_faces", "empirical")  # whose posterior is known: one task will do
+ONE_TASK = {"kde_faces": "linear", "empirical": "linear"}  # whose posterior is known
+ONE_TASK |= {"array": "box", "huggingface": "box", "webdataset": "box"}  # pictures as those of a folder
 
 
 def ids() -> dict[str, Any]:
@@ -55,7 +56,7 @@ def ids_of(cfg: DictConfig, dataset: str, tasks: Mapping[str, Any]) -> dict[str,
     fixed = cast(Any, SimpleNamespace(digest="golden"))
     found: dict[str, str] = {}
     samples: dict[str, Any] = {}  # tasks that share a row of the tables share their arguments
-    for name in ["linear"] if dataset in IMAGES else cfg.dataset.get("task", tasks):
+    for name in [ONE_TASK[dataset]] if dataset in ONE_TASK else cfg.dataset.get("task", tasks):
         cfg.task = tasks[name]
         if cfg.task.tuning not in samples:
             samples[cfg.task.tuning] = OmegaConf.to_container(cfg.method.sample, resolve=True)

@@ -1,0 +1,178 @@
+"""Pictures that are no files of their own: NumPy arrays, tables of Hugging Face's `datasets`, tars of WebDataset."""
+
+import io
+import json
+import tarfile
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+from torch import Tensor
+
+from ldsmc_bench.errors import UserError, nearest
+from ldsmc_bench.problem import pictures
+from ldsmc_bench.problem.datasets import SUFFIXES, Dataset, collection_of, digest_of, folder_at, id_of, state_of
+
+CHANNELS = (1, 3)
+Read = Callable[[list[str] | None], pa.Table]  # these columns of a part of a table, or all
+
+
+def array(path: str | None, image_size: int, collection: str | None = None) -> Dataset:
+    """The pictures of a `.npy`, or of the entry `images` of a `.npz`, whose entry `labels` are their classes.
+
+    They are (N,H,W), (N,H,W,C) or (N,C,H,W) with C = 1 or 3, as bytes or as floats in [0,1]. An id is the place in the
+    array. Raises UserError where there is no such file, or where it holds something else.
+    """
+    file, where = path_of(path), f"dataset.path={path}"
+    try:
+        found = np.load(file, mmap_mode="r")
+        images, labels = (found, None) if isinstance(found, np.ndarray) else (found["images"], found.get("labels"))
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise UserError(f"{where}: cannot be read as pictures of NumPy ({error})") from error
+    first = images.ndim == 4 and images.shape[3] not in CHANNELS  # the channels come first
+    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[1 if first else 3] not in CHANNELS):
+        raise UserError(f"{where}: its shape is {images.shape}; give (N,H,W), (N,H,W,C) or (N,C,H,W) with C = 1 or 3")
+    if images.dtype != np.uint8 and images.dtype.kind != "f":
+        raise UserError(f"{where}: its type is {images.dtype}; give uint8, or floats in [0,1]")
+
+    def load(image_id: str) -> Tensor:
+        one = np.moveaxis(images[int(image_id)], 0, -1) if first else images[int(image_id)]
+        if one.dtype != np.uint8:
+            if not 0 <= one.min() <= one.max() <= 1:
+                raise UserError(f"{where}: picture {image_id} has values outside [0,1]; scale it, or give uint8")
+            one = np.round(255 * one.astype(np.float64)).astype(np.uint8)
+        one = one[..., 0] if one.shape[2:] == (1,) else one
+        return pictures.fit(Image.fromarray(np.ascontiguousarray(one)), image_size)
+
+    way = [pictures.TRANSFORM, image_size, collection_of(file, collection)]
+    return _numbered("array", len(images), load, way, labels, [file])
+
+
+def table(
+    root: str | None, split: str | None, image: str, label: str, image_size: int, collection: str | None = None
+) -> Dataset:
+    """The pictures of a folder that `save_to_disk` of `datasets` wrote, or of Parquet files as the hub keeps them.
+
+    `split` is a subfolder, or what the names of Parquet files begin with; None for all. `image` and `label` name the
+    columns; without a column `label` there are no classes. An id is the number of a row. Raises UserError where there
+    is no such folder, split or column.
+    """
+    top, where = folder_at(root), f"dataset.root={root}"
+    files = _table_files(top, split, where)
+    try:
+        parts = [part for file in files for part in _parts(file)]
+        names = parts[0][1](None).column_names
+        if image not in names:
+            raise UserError(f"{where}: has no column {image} (dataset.image); {nearest(image, names)}")
+        labels = [int(one) for _, read in parts for one in read([label])[label].to_pylist()] if label in names else None
+    except (OSError, ValueError, TypeError, IndexError, pa.ArrowException) as error:
+        raise UserError(f"{where}: cannot be read as a table of pictures ({error})") from error
+    begins = list(accumulate((rows for rows, _ in parts), initial=0))
+
+    @lru_cache(maxsize=2)
+    def column(part: int) -> pa.ChunkedArray:
+        return parts[part][1]([image])[image]
+
+    def load(image_id: str) -> Tensor:
+        part = bisect_right(begins, int(image_id)) - 1
+        cell = column(part)[int(image_id) - begins[part]].as_py()
+        held = cell if isinstance(cell, dict) else {"bytes": cell}
+        if held.get("bytes") is None and held.get("path") is None:
+            raise UserError(f"{where}: row {image_id} holds no picture in its column {image}")
+        source = top / held["path"] if held.get("bytes") is None else io.BytesIO(held["bytes"])
+        return pictures.read(source, image_size, f"{where}, row {image_id}")
+
+    way = [pictures.TRANSFORM, image_size, collection_of(top, collection), split, image]
+    return _numbered("huggingface", begins[-1], load, way, labels, files)
+
+
+def tars(root: str | None, image_size: int, collection: str | None = None) -> Dataset:
+    """The pictures of a tar of WebDataset, or of all tars in a folder; a `.cls` beside a picture is its class.
+
+    An id is the path in the tar, after the tar's name where there are several. Raises UserError for a tar that cannot
+    be read, and without pictures.
+    """
+    top = path_of(root, key="root")
+    files = sorted(top.glob("*.tar")) if top.is_dir() else [top]
+    places: dict[str, tuple[Path, int, int]] = {}
+    classes: dict[str, int] = {}
+    names: dict[str, str] = {}
+    for file in files:
+        prefix = f"{file.stem}/" if files[1:] else ""
+        try:
+            with tarfile.open(file, "r:") as tar:
+                for member in tar.getmembers():
+                    stem, dot, kind = (prefix + member.name).rpartition(".")
+                    if member.isfile() and f".{kind.lower()}" in SUFFIXES:
+                        image_id = id_of(prefix + member.name)
+                        places[image_id], names[image_id] = (file, member.offset_data, member.size), stem
+                    elif dot and kind == "cls" and (content := tar.extractfile(member)):
+                        classes[stem] = int(content.read())
+        except (OSError, ValueError, tarfile.TarError) as error:
+            raise UserError(f"{file}: cannot be read as a tar, not compressed, of pictures ({error})") from error
+    if not places:
+        raise UserError(f"dataset.root={root}: no tars with pictures ({', '.join(SUFFIXES)})")
+
+    def load(image_id: str) -> Tensor:
+        file, begin, size = places[image_id]
+        with file.open("rb") as opened:
+            opened.seek(begin)
+            return pictures.read(io.BytesIO(opened.read(size)), image_size, f"{file}, {names[image_id]}")
+
+    labels = {image_id: classes[name] for image_id, name in names.items() if name in classes}
+    digest = digest_of(f"{pictures.TRANSFORM} {image_size}", [collection_of(top, collection)])
+    whole = labels if len(labels) == len(places) else None
+    return Dataset("webdataset", sorted(places), load, digest, whole, lambda image_id: state_of(places[image_id][0]))
+
+
+def path_of(path: str | None, key: str = "path") -> Path:
+    """The file or folder that `dataset.<key>` names. Raises UserError where it is not set or not there."""
+    if not path:
+        raise UserError(f"dataset.{key} is not set: give dataset.{key}=/path/to/your/pictures")
+    file = Path(str(path)).expanduser()
+    if not file.exists():
+        raise UserError(f"dataset.{key}={path}: no such file")
+    return file
+
+
+def _numbered(
+    name: str, count: int, load: Callable[[str], Tensor], way: Sequence[Any], labels: Any, files: Sequence[Path]
+) -> Dataset:
+    """A data set whose ids are the numbers of its pictures, with a class for each or none."""
+    ids = [f"{number:0{len(str(count))}d}" for number in range(count)]
+    if labels is not None and len(labels) != count:
+        raise UserError(f"dataset={name}: {len(labels)} labels for {count} pictures")
+    classes = None if labels is None else {image_id: int(one) for image_id, one in zip(ids, labels, strict=True)}
+    digest = digest_of(" ".join(map(str, way)), [] if labels is None else [str(one) for one in labels])
+    return Dataset(name, ids, load, digest, classes, lambda _: "+".join(str(state_of(file)) for file in files))
+
+
+def _table_files(top: Path, split: str | None, where: str) -> list[Path]:
+    folder = top / split if split and (top / split).is_dir() else top
+    if (state := folder / "state.json").is_file():
+        return [folder / one["filename"] for one in json.loads(state.read_bytes())["_data_files"]]
+    if files := sorted(file for file in top.rglob("*.parquet") if not split or file.name.startswith(split)):
+        return files
+    splits = sorted(path.parent.name for path in top.glob("*/state.json"))
+    remedy = (
+        f"dataset.split: {nearest(str(split or ''), splits)}" if splits else "it has neither state.json nor Parquet"
+    )
+    raise UserError(f"{where}: no table of pictures here; {remedy}")
+
+
+def _parts(file: Path) -> list[tuple[int, Read]]:
+    """The parts of a file that are read at once: the number of rows of each, and the way to read columns of it."""
+    if file.suffix == ".parquet":
+        groups = pq.ParquetFile(file, memory_map=True)
+        rows = [groups.metadata.row_group(number).num_rows for number in range(groups.num_row_groups)]
+        return [(count, partial(groups.read_row_group, number)) for number, count in enumerate(rows)]
+    with pa.ipc.open_stream(pa.memory_map(str(file))) as stream:  # stays on the disk until a picture is read
+        whole = stream.read_all()
+    return [(len(whole), lambda columns: whole.select(columns) if columns else whole)]
