@@ -112,7 +112,7 @@ def environment(device: str, processes: int) -> Mapping[str, str]:
 
 
 def last_line(log: Path) -> str:
-    """What a log ends with; "" while there is nothing in it."""
+    """The last line of a log that is not empty; "" while there is none."""
     with log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - LAST))
         lines = [line.strip() for line in re.split(r"[\r\n]+", file.read().decode(errors="replace"))]
@@ -120,7 +120,7 @@ def last_line(log: Path) -> str:
 
 
 class View:
-    """A line a device that shows what its process printed last; a line every so often where there is no terminal."""
+    """Shows the last line of each device's process, in place on a terminal, elsewhere every so often."""
 
     def __init__(self, devices: Sequence[str], jobs: int) -> None:
         self.devices, self.jobs, self.done, self.bars = devices, jobs, 0, list[Any]()
