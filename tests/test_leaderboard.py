@@ -50,6 +50,18 @@ def test_methods_are_ordered_tested_and_written(results: Path, capsys: pytest.Ca
     assert {"leaderboard.png", "leaderboard-difficulty.png"} <= names
 
 
+def test_methods_with_and_without_weights_are_compared(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(results, "dps_weighted", 3.0, 100, "chain")
+    run(results, "pigdm_weighted", 2.0, 1000, "chain")
+    assert leaderboard.main(["--results-dir", str(results)]) == 0
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.split("weights off and on")[1].splitlines()[3:5]]
+    assert [(row[3], row[4]) for row in rows] == [("100", "DPS"), ("1,000", "PiGDM")]
+    assert (rows[0][6], rows[0][9], float(rows[0][12].strip("<")) < 0.01) == ("9.05", "3.05", True)
+    assert (rows[1][6], rows[1][9]) == ("1.06", "2.05")  # what is worse is shown too
+    assert "leaderboard-weights.png" in out
+
+
 def test_other_runs_are_no_leaderboard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made(tmp_path, "dps", "linear", {"problem-0": {"sw1_ratio": 1.0}}, dataset="mixture")
     assert leaderboard.main(["--results-dir", str(tmp_path)]) == 2

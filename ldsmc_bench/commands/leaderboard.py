@@ -1,8 +1,9 @@
 """`python -m ldsmc_bench leaderboard`: which methods draw from known posteriors, at equal denoiser calls?
 
 Of the runs of `experiment=leaderboard` in the results folder: a table for each world and number of denoiser calls, in
-the terminal, and all of them as results/tables/leaderboard.tex, .md and .csv; two figures in results/figures: distance
-against denoiser calls, and against the difficulty of a problem. Methods are in the order of the median over problems of
+the terminal, and all of them as results/tables/leaderboard.tex, .md and .csv; figures in results/figures: distance
+against denoiser calls, and against the difficulty of a problem. Where methods have run with weights too, a table and a
+figure compare both. Methods are in the order of the median over problems of
 the distance (SW1) over that of exact draws; in brackets is the 95 % interval of that median by a bootstrap over
 problems. `=` marks those that a paired test does not tell from the first (Wilcoxon's, Holm over the table, level 0.05).
 """
@@ -33,6 +34,7 @@ from ldsmc_bench.text import printable, text_table
 
 METRICS = [EXACT, "mode_tv", "hpd_50", "hpd_90", "spread_ratio", "mmse_gap"]
 CALLS = {"cost.denoiser_forward": "calls", "cost.denoiser_backward": "backward"}
+WEIGHTED = "_weighted"  # the end of a method's name with `weighted=true`
 KEYS = ("dataset.world", "dataset.calls", "sample.exact_for")  # columns of runs, from their configurations
 
 
@@ -45,12 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs, images = board(options.results_dir)
     for (calls, world), group in runs.groupby(["dataset.calls", "dataset.world"], sort=True):
         print(printable(f"\n{world}, {calls:,} denoiser calls a draw\n{text_of(group, images)}"))
+    if not (pairs := pairs_of_weights(runs, images)).empty:
+        print(printable(f"\nweights off and on, at equal denoiser calls\n{text_of_weights(pairs, images)}"))
     print(f"\ntable: {save_table(options.results_dir / 'tables', runs, images)}")
     with rc_context(LOOK):
-        for name, figure in (
-            ("leaderboard", figures.against_calls(runs, images)),
-            ("leaderboard-difficulty", figures.against_difficulty(runs, images)),
-        ):
+        drawn = {
+            "leaderboard": figures.against_calls(runs, images),
+            "leaderboard-difficulty": figures.against_difficulty(runs, images),
+        }
+        if not pairs.empty:
+            drawn["leaderboard-weights"] = figures.weights_off_and_on(pairs, images)
+        for name, figure in drawn.items():
             print(f"figure: {save(figure, options.results_dir / 'figures', name)}")
 
 
@@ -107,6 +114,39 @@ def text_of(runs: pd.DataFrame, images: frame.Images) -> str:
         lines.append(line | {"n": str(len(rows))})
     columns = {heading: [line[heading] for line in lines] for heading in lines[0]}
     return text_table(columns, left={"method", "exact for"}, rule=True)
+
+
+def pairs_of_weights(runs: pd.DataFrame, images: frame.Images) -> pd.DataFrame:
+    """The methods that ran as they are and `weighted=true`, a row for each world and number of calls: world, calls,
+    name, particles, the runs `off` and `on`, and the paired p-value, adjusted for the number of methods."""
+    plain = runs[(runs["variant"] == "default") & ~runs["method"].str.endswith(WEIGHTED)]
+    weighted = runs[runs["method"].str.endswith(WEIGHTED)].assign(
+        method=lambda these: these["method"].str[: -len(WEIGHTED)]
+    )
+    keys = {"dataset.world": "world", "dataset.calls": "calls"}
+    both = plain.merge(weighted, on=["method", *keys], suffixes=("", "_on")).rename(columns=keys)
+    both = both.rename(columns={"run_id": "off", "run_id_on": "on"})
+    both = both.sort_values(["world", "calls", "name"])[["world", "calls", "name", "particles_on", "off", "on"]]
+    for _, group in both.groupby(["world", "calls"]):
+        p = holm(
+            {
+                str(at): paired_p(np.log(images[row.off][EXACT]), np.log(images[row.on][EXACT]))
+                for at, row in group.iterrows()
+            }
+        )
+        both.loc[group.index, "p"] = [p[str(at)] for at in group.index]
+    return both
+
+
+def text_of_weights(pairs: pd.DataFrame, images: frame.Images) -> str:
+    """Medians of both forms with their intervals, and the p-value of their difference."""
+    columns: dict[str, list[str]] = {"world": list(pairs["world"]), "calls": [f"{calls:,}" for calls in pairs["calls"]]}
+    columns |= {"method": list(pairs["name"]), "N": [str(number) for number in pairs["particles_on"]]}
+    for heading, key in (("off", "off"), ("on", "on")):
+        found = [median(images[run_id][EXACT]) for run_id in pairs[key]]
+        columns[heading] = [f"{value:.2f} [{low:.2f}, {high:.2f}]" for value, low, high in found]
+    columns["p"] = [f"{p:.3f}" if p >= 0.001 else "<0.001" for p in pairs["p"]]
+    return text_table(columns, left={"world", "method"}, rule=True)
 
 
 def median(values: pd.Series) -> tuple[float, float, float]:

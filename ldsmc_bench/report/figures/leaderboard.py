@@ -50,6 +50,25 @@ def against_difficulty(runs: pd.DataFrame, images: Images) -> Figure:
     return figure
 
 
+def weights_off_and_on(pairs: pd.DataFrame, images: Images) -> Figure:
+    """A panel for each world and number of calls: for each method the median distance over its floor of one particle
+    without weights and of N weighted ones, joined by a line. `pairs` has a row a method, with the run of each."""
+    groups = list(pairs.groupby(["world", "calls"]))
+    figure, axes = panels([f"{world}, {calls:,} calls" for (world, calls), _ in groups], "SW1 / noise floor")
+    figure.set_size_inches(7.2, 2.3 * -(-len(groups) // 3) + 0.4)
+    for panel, (_, group) in zip(axes, groups, strict=True):
+        for place, (_, row) in enumerate(group.iterrows()):
+            off, on = (float(images[row[key]][EXACT].median()) for key in ("off", "on"))
+            panel.plot([off, on], [place, place], color="0.7", zorder=1)
+            panel.plot(off, place, marker="o", color="white", markeredgecolor="black", label="one path, no weights")
+            panel.plot(on, place, marker="o", color=style(2)["colour"], label="N particles, weighted")
+        panel.axvline(1.0, color="0.4", linewidth=5, alpha=0.35, label="exact draws", zorder=0)
+        panel.set(xscale="log", yticks=range(len(group)))
+        panel.set_yticklabels([figure_text(name) for name in group["name"]])
+    add_legend(figure)
+    return figure
+
+
 def best(runs: pd.DataFrame, images: Images) -> dict[str, int]:
     """The numbers of styles of the methods that come nearest, by the median over all their problems."""
     medians = {
