@@ -7,7 +7,8 @@ from ldsmc_bench.errors import UserError, nearest
 
 # By word, the module of its `main`, which is imported once it is asked for, and a line for --help.
 COMMANDS = {
-    "status": ("commands.status", "images of each run that are done, missing, failed; jobs in the queue"),
+    "status": ("commands.status", "images of each run that are done, missing, failed and why; time left; jobs"),
+    "doctor": ("commands.doctor", "what of GPU, weights, data, W&B, SLURM, LaTeX is there; what brings the rest"),
     "tables": ("report.tables.__main__", "the tables of a paper, as LaTeX, Markdown, CSV and Parquet"),
     "figures": ("report.figures.__main__", "curves against particles, steps and compute"),
     "page": ("report.page.__main__", "all results as one page for a browser"),

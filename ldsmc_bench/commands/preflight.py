@@ -26,6 +26,7 @@ from ldsmc_bench.cli import entry, print_error
 from ldsmc_bench.cluster.submit import work
 from ldsmc_bench.commands.messages import explaining, quoted
 from ldsmc_bench.commands.run import flags_first
+from ldsmc_bench.commands.status import duration
 from ldsmc_bench.commands.sweep import expand
 from ldsmc_bench.config import Settings, instantiate, problem_of, validate
 from ldsmc_bench.errors import Unsupported, UserError, one_line
@@ -148,7 +149,7 @@ def _plan(
     later = [one for one in draws if not record_path(replace(store, draw=one.number), one.image_id).exists()]
     missing = len(ids) - len(done) + len(later)
     names = " ".join(f"{key}={value}" for key, value in asdict(settings.labels).items())
-    time = "" if seconds is None else f", {seconds:.3g} s an image: {_time(missing * seconds)}"
+    time = "" if seconds is None else f", {seconds:.3g} s an image: {duration(missing * seconds)}"
     print(f"{names}: {missing} images missing{time}", flush=True)
     return missing, min(most(settings), len(ids)), seconds
 
@@ -179,16 +180,10 @@ def _total(config: DictConfig, jobs: int, runs: Collection[tuple[int, int, float
     total, longest = (sum(missing * s for missing, _, s in times), max(batch * s for _, batch, s in times))
     launcher = config.hydra.launcher
     at_once, limit = min(jobs, launcher.get("array_parallelism", 1)), launcher.get("timeout_min")
-    text = f"\nin all about {_time(total)} of computing, {_time(total / at_once)} with {at_once} jobs at once"
+    text = f"\nin all about {duration(total)} of computing, {duration(total / at_once)} with {at_once} jobs at once"
     if not limit or longest <= 60 * limit - launcher.signal_delay_s:
         return text
     return (
-        f"{text}\nwarning: one batch takes {_time(longest)}, longer than a job of {limit} min may: it would never get "
-        "done; raise hydra.launcher.timeout_min, or lower batch_size"
+        f"{text}\nwarning: one batch takes {duration(longest)}, longer than a job of {limit} min may: it would never "
+        "get done; raise hydra.launcher.timeout_min, or lower batch_size"
     )
-
-
-def _time(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 import traceback
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, replace
@@ -25,9 +24,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ldsmc_bench.cli import outputs, print_error
 from ldsmc_bench.commands.messages import quoted
+from ldsmc_bench.commands.status import most_frequent, reasons
 from ldsmc_bench.errors import UserError, nearest, one_line
 from ldsmc_bench.files import FULL, GROUPS
-from ldsmc_bench.records import view
 from ldsmc_bench.records.jobs import Job, Launch, keep, kept, launch_of, new_launch
 from ldsmc_bench.records.problems import ProblemStore, columns, problem_of_run, read_picture
 from ldsmc_bench.records.status import concluded, requested
@@ -253,10 +252,8 @@ def conclude(jobs: Sequence[Job]) -> list[str]:
 
 def why(draws: Iterable[Store]) -> str:
     """The most frequent reason of failures in these draws, and how many others there are."""
-    rows = [row for draw in draws for row in view.rows(draw, ["status", "error"]).to_pylist()]
-    reasons = Counter(row["error"] for row in rows if row["status"] == "failed").most_common()
-    others = f", and {len(reasons) - 1} other reasons" if reasons[1:] else ""
-    return f"{reasons[0][0]}{others}" if reasons else "unknown"
+    failed = reasons(draws).get("failed")
+    return most_frequent(failed) if failed else "unknown"
 
 
 def _images(stores: Mapping[str, Store], summaries: Sequence[Mapping[str, Any]]) -> "Images":

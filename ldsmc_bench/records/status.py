@@ -56,7 +56,7 @@ class RunStatus:
     def row(self) -> dict[str, Any]:
         """The line as flat values by name."""
         flat = {"run_id": self.run_id, **asdict(self.labels), **asdict(self)}
-        return {key: value for key, value in flat.items() if key not in ("labels", "variant")}
+        return {key: value for key, value in flat.items() if key != "labels"}
 
 
 def request(store: Store, wanted: Request, there: int = sys.maxsize) -> None:
@@ -146,8 +146,8 @@ def statuses(results_dir: str | Path) -> list[RunStatus]:
 def table(rows: Sequence[RunStatus], beside: Mapping[str, Sequence[str]]) -> str:
     """The rows for a terminal, one line a run, with further columns of text `beside`, and a line of totals."""
     flat = [row.row() for row in rows]
-    single = all(row.draws == 1 for row in rows)
-    names = [name for name in flat[0] if name not in ("complete", "images") and not (name == "draws" and single)]
+    usual = {name for name, one in {"draws": 1, "variant": "default"}.items() if all(row[name] == one for row in flat)}
+    names = [name for name in flat[0] if name not in {"complete", "images", *usual}]
     columns: dict[str, Sequence[str]] = {name: [str(line[name]) for line in flat] for name in names}
     if "draws" in columns:
         columns["draws"] = [f"{row.draws} ({row.images} images)" if row.images else f"{row.draws}" for row in rows]
@@ -155,4 +155,5 @@ def table(rows: Sequence[RunStatus], beside: Mapping[str, Sequence[str]]) -> str
     words = ("done", "missing", "failed", "skipped")
     counts = ", ".join(f"{sum(line[word] for line in flat)} {word}" for word in words)
     number = f"{len(rows)} run{'s' * (len(rows) != 1)}, {sum(row.complete for row in rows)} complete"
-    return f"{text_table(columns, left={'run_id', 'method', 'task', 'dataset', *beside})}\n\n{number}: {counts}"
+    left = {"run_id", "method", "task", "dataset", "variant", *beside}
+    return f"{text_table(columns, left=left)}\n\n{number}: {counts}"

@@ -94,12 +94,26 @@ def test_the_table(tmp_path, store, capsys):
     labels = replace(WANTED.labels, method="psld", task="sr8", dataset="faces")
     request(other, Request((1000,), labels))
     assert main(["--results-dir", str(tmp_path)]) == 0
-    head, first, second, empty, totals = capsys.readouterr().out.splitlines()
+    head, first, second, empty, totals, why = capsys.readouterr().out.splitlines()
     assert head == f"{'run_id':36}  method  task      dataset   steps  particles  seed  done  missing  failed  skipped"
     assert first == f"{RUN}  ldsmc   freeform  toyfaces    100          5     0     3        5       2        0"
     sr8 = f"{'psld-sr8-faces-00':36}  psld    sr8       faces   "
     assert second == f"{sr8}    100          5     0     0     1000       0        0"
     assert (empty, totals) == ("", "2 runs, 0 complete: 3 done, 1005 missing, 2 failed, 0 skipped")
+    assert why == f"{RUN}: failed out of memory"
+
+
+def test_variants_reasons_and_the_time_left_are_shown(tmp_path, store, capsys):
+    request(store, replace(WANTED, labels=replace(WANTED.labels, variant="paper")))
+    for name, seconds in ("a", 60.0), ("b", 180.0):
+        keep(store, {**row(name), "cost": {"seconds": seconds}}, picture(name))
+    for name, error in ("c", "out of memory"), ("d", "not finite"), ("e", "out of memory"):
+        keep(store, row(name, "failed", error=error))
+    assert main(["--results-dir", str(tmp_path)]) == 0
+    head, line, *_, why = capsys.readouterr().out.splitlines()
+    assert head.split()[7:] == ["variant", "done", "missing", "failed", "skipped", "left"]
+    assert line.split()[7:] == ["paper", "2", "5", "3", "0", "10", "min"]  # five times two minutes
+    assert why == f"{RUN}: failed out of memory (2 of 3, and 1 other reason)"
 
 
 def test_the_json_has_one_object_a_run(tmp_path, store, capsys):
@@ -115,6 +129,7 @@ def test_the_json_has_one_object_a_run(tmp_path, store, capsys):
             "particles": 5,
             "steps": 100,
             "seed": 0,
+            "variant": "default",
             "done": 2,
             "missing": 0,
             "failed": 0,
@@ -126,6 +141,8 @@ def test_the_json_has_one_object_a_run(tmp_path, store, capsys):
             "jobs": [],
             "images_per_hour": None,
             "ends": None,
+            "seconds_left": None,
+            "reasons": {},
         }
     ]
 
