@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from ldsmc_bench.errors import UserError, nearest
 from ldsmc_bench.files import CONF
 from ldsmc_bench.report.frame import COUNTS, IDENTITY, LABELS
 from ldsmc_bench.report.tables.layout import Layout
@@ -40,6 +41,12 @@ def select_runs(layout: Layout, runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
             selected &= runs[key].notna() | runs.method.isin(runs.method[runs[key].notna()])
     runs = runs[selected] if layout.sweep is None else select_sweep(runs[selected], layout.sweep)
     return select_protocol(runs, [key for key in PROTOCOL if key not in keys])
+
+
+def require_ours(ours: str | None, runs: pd.DataFrame) -> None:
+    """Raise UserError where no run is of this method."""
+    if ours and ours not in runs.method.to_list():
+        raise UserError(f"ours={ours}: no run of this method; {nearest(ours, runs.method.unique())}")
 
 
 def select_protocol(runs: pd.DataFrame, keys: Sequence[str]) -> tuple[pd.DataFrame, str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ldsmc_bench.report.figures.exactness import medians
+from ldsmc_bench.report.figures.exactness import medians, styles
 from tests.report.made import made
 
 
@@ -32,3 +32,11 @@ def test_other_problems_are_left_out_and_counted(tmp_path: Path, capsys: pytest.
     known(tmp_path, 1, 5.0, seed=1)
     assert list(medians(tmp_path)[0]) == ["LD-SMC, exact"]
     assert capsys.readouterr().err == "1 runs on other problems or with other steps are left out\n"
+
+
+def test_methods_are_told_apart_by_colour_and_their_variants_by_marks() -> None:
+    methods = ["LD-SMC, exact", "LD-SMC, paper", "LD-SMC, released", "LTDS", "LDPS", "PSLD", "PFLD", "ReSample"]
+    looks = styles([*methods, "LatentDAPS", "DPS"])
+    assert len({look["colour"] for look in looks.values()}) == 8
+    assert len({looks[name]["colour"] for name in methods[:3]}) == 1
+    assert len({looks[name]["marker"] for name in methods[:3]}) == 3

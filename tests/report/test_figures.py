@@ -1,21 +1,37 @@
+import itertools
+import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import rc_context
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from PIL import Image
-from scipy import stats
 
 from ldsmc_bench.report import frame
 from ldsmc_bench.report.figures import __main__ as figures
 from ldsmc_bench.report.figures.__main__ import main
-from ldsmc_bench.report.figures.kinds import draw_ess, draw_fronts, draw_sweep, front
-from ldsmc_bench.report.figures.plot import COLOURS, TaskRuns, figure_text, style
+from ldsmc_bench.report.figures.kinds import (
+    best_of,
+    cost_lines,
+    difficulty_lines,
+    draw_lines,
+    ess_lines,
+    front,
+    sweep_lines,
+)
+from ldsmc_bench.report.figures.plot import COLOURS, TaskRuns, figure_text, look, method_styles, style
 from ldsmc_bench.report.select import curves, join_label, label_runs
 from ldsmc_bench.report.statistics import add_costs
+from ldsmc_bench.report.tables.layout import Metric
+from tests.report.made import made, psnr
 from tests.report.stored import stored
 
+PSNR = Metric.model_validate("psnr")
 IDS = [f"test-{i:06d}" for i in range(6)]
 
 
@@ -51,23 +67,62 @@ def test_names_tell_runs_of_a_method_apart_and_say_no_more(results: Path) -> Non
     assert "ldsmc N=5 steps=20 eta=0.5" in found
 
 
-def test_points_are_means_with_student_intervals_over_the_images_that_all_have(results: Path) -> None:
+def test_points_are_those_of_tables_over_the_images_that_all_have(results: Path) -> None:
     few = stored(results, "psld", "box", IDS[:4], steps=20, pictures=False)
     stored(results, "psld", "box", IDS, steps=50, pictures=False)
-    figure = draw_sweep(problem(results), "steps")
-    assert figure is not None
-    panel = figure.axes[0]
-    assert panel.get_ylabel().startswith("PSNR")
+    [line] = [line for line in sweep_lines(problem(results), PSNR, "steps") if line.method == "psld"]
     values = frame.rows(results, [few.name])["psnr"]
-    [bar] = [container for container in panel.containers if container.get_label() == "PSLD"]
-    line, _, [whiskers] = bar.lines
-    assert line.get_xdata().tolist() == [20, 50]
-    assert line.get_ydata()[0] == pytest.approx(values.mean())
-    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert whiskers.get_segments()[0][:, 1].tolist() == pytest.approx([low, high])
+    first, second = line.points
+    assert (first.x, second.x) == (20, 50)
+    assert (first.estimate.value, first.estimate.se) == pytest.approx((values.mean(), values.sem()))
     other = frame.rows(results)
     other = other[other["run_id"].str.startswith("psld") & other["image_id"].isin(IDS[:4])]
-    assert line.get_ydata()[1] == pytest.approx(other[other["run_id"] != few.name]["psnr"].mean())
+    assert second.estimate.value == pytest.approx(other[other["run_id"] != few.name]["psnr"].mean())
+
+
+def test_seeds_are_one_point_everywhere(results: Path) -> None:
+    for particles in (5, 10):
+        stored(results, "ldsmc", "box", IDS, particles=particles, steps=20, seed=1, pictures=False)
+    of_task = problem(results)
+    runs = of_task.runs
+    two = runs[(runs["particles"] == 5) & (runs["steps"] == 20)]["run_id"]
+    value = np.mean([of_task.images[run_id]["psnr"] for run_id in two])
+    swept = [line for line in sweep_lines(of_task, PSNR, "particles") if line.settings == "steps=20"]
+    at_cost = [line for line in cost_lines(of_task, PSNR, "passes") if line.method == "ldsmc"]
+    points = [swept[0].points[1], next(point for point in at_cost[0].points if point.text == "N=5, 20")]
+    assert [(point.estimate.value, point.estimate.seeds) for point in points] == [(pytest.approx(value), 2)] * 2
+    assert len(at_cost[0].points) == 6
+    thirds = [line for line in difficulty_lines(of_task, PSNR) if line.settings == "N=5 steps=20"]
+    assert [point.estimate.seeds for point in thirds[0].points] == [2] * 3
+    assert len([line for line in ess_lines(of_task) if "steps=20" in line.settings]) == 2
+
+
+def test_the_hard_third_is_that_which_all_restore_worst(tmp_path: Path) -> None:
+    for method, shift in ("dps", 0.0), ("psld", 1.0):
+        made(tmp_path, method, "box", psnr([value + shift for value in (20, 31, 25, 30, 21, 26)]))
+    lines = difficulty_lines(problem(tmp_path), PSNR)
+    found = {line.method: [point.estimate.value for point in line.points] for line in lines}
+    assert found == {"dps": [30.5, 25.5, 20.5], "psld": [31.5, 26.5, 21.5]}
+
+
+@pytest.mark.parametrize("better", ["higher", "lower"])
+def test_the_best_of_k_draws_is_the_mean_over_all_choices(better: str) -> None:
+    values = np.random.default_rng(0).normal(size=(3, 5))
+    best = np.max if better == "higher" else np.min
+    for k in range(1, 6):
+        choices = [best(values[:, list(chosen)], axis=1) for chosen in itertools.combinations(range(5), k)]
+        assert best_of(values, k, better) == pytest.approx(np.mean(choices, axis=0))
+
+
+def test_draws_of_a_run_are_its_axis(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / made(tmp_path, "dps", "box", psnr([20.0, 30.0]))
+    shutil.copytree(run / "records", run / "draws" / "1" / "records")
+    for path, value in zip(sorted((run / "draws" / "1" / "records").iterdir()), (24.0, 28.0), strict=True):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"draw": 1, "metrics": {"psnr": value}}))
+    request = json.loads((run / "requested.json").read_text())
+    (run / "requested.json").write_text(json.dumps(request | {"images": [2, 2]}))
+    [line] = draw_lines(problem(tmp_path), PSNR)
+    assert [(point.x, point.estimate.value) for point in line.points] == [(1, 25.5), (2, 27.0)]
 
 
 def test_passes_count_a_backward_one_twice_and_know_when_nothing_was_counted() -> None:
@@ -97,24 +152,83 @@ def test_the_front_is_what_nothing_dominates(seed: int) -> None:
     assert [costs[i] for i in on_front] == sorted(costs[i] for i in on_front)
 
 
+def drawn(results: Path, key: str, wish: figures.Wish = figures.Wish()) -> Figure:  # noqa: B008 (immutable)
+    """The figure of a kind."""
+    [kind] = [kind for kind in figures.KINDS if kind.key == key]
+    return figures.make(kind, list(figures.fill(kind, problem(results), wish)), wish)
+
+
 def test_full_marks_are_on_the_front(results: Path) -> None:
-    figure = draw_fronts(problem(results), "passes")
-    assert figure is not None
-    marks = [bar.lines[0] for bar in figure.axes[0].containers]
+    marks = [bar.lines[0] for bar in drawn(results, "passes").axes[0].containers]
     places = [(float(mark.get_xdata()[0]), float(mark.get_ydata()[0])) for mark in marks]
     costs, merits = zip(*places, strict=True)
     full = [i for i, mark in enumerate(marks) if mark.get_fillstyle() == "full"]
     assert sorted(front(costs, merits)) == full and 0 < len(full) < len(marks) == 7
 
 
-def test_effective_sample_sizes_are_shares_of_the_particles(results: Path) -> None:
-    figure = draw_ess(problem(results))
-    assert figure is not None
-    assert [panel.get_ylabel() for panel in figure.axes] == ["ESS / N", "share resampled"]
-    lines = figure.axes[0].get_lines()
-    assert len(lines) == 4 and sorted({len(line.get_xdata()) for line in lines}) == [20, 50]
+def test_effective_sample_sizes_are_shares_against_the_fraction_of_the_chain(results: Path) -> None:
+    [panel] = drawn(results, "ess").axes
+    assert panel.get_ylabel() == "ESS / N" and panel.get_xlabel() == "fraction of the chain"
+    lines = panel.get_lines()
+    assert sorted(str(line.get_label()) for line in lines) == [
+        "LD-SMC N=10 steps=20", "LD-SMC N=10 steps=50", "LD-SMC N=5 steps=20", "LD-SMC N=5 steps=50",
+    ]  # fmt: skip
+    assert {tuple(line.get_xdata()[[0, -1]]) for line in lines} == {(0, 1)}
     values = np.concatenate([line.get_ydata() for line in lines])
     assert values.min() > 0 and values.max() <= 1
+
+
+def test_a_figure_for_a_paper_has_its_width_type_and_caption(results: Path, tmp_path: Path) -> None:
+    options = "metric=toyfaces_fid against=particles style=icml font=7 format=svg,pdf ours=ldsmc where=steps=20"
+    assert main([f"results_dir={results}", f"out={tmp_path / 'paper'}", *options.split()]) == 0
+    names = sorted(path.name for path in (tmp_path / "paper").iterdir())
+    assert names == [f"box-toyfaces-particles{end}" for end in (".pdf", ".svg", "_caption.tex")]
+    svg = (tmp_path / "paper" / names[1]).read_text()
+    assert re.search(r'width="([\d.]+)pt"', svg)[1] == "234"  # type: ignore[index] # 3.25 in
+    caption = (tmp_path / "paper" / names[2]).read_text()
+    assert (
+        caption.startswith("% by python -m ldsmc_bench figures results_dir=") and "\\caption{FID{*} against" in caption
+    )
+    assert "Bars: mean $\\pm$ one standard error over images (FID{*}: bootstrap over images)" in caption
+    assert "20 steps, seed 0" in caption and "not Inception-FID" in caption
+    wish = figures.Wish(width=3.25, font=7.0, layout=figures.options_of(ours="ldsmc"))
+    with rc_context(look(7, paper=True)):
+        figure = drawn(results, "particles", wish)
+    assert figure.get_figwidth() == 3.25 and figure._suptitle is None
+
+
+def test_panels_are_metrics_or_tasks_or_one_each(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for particles in (1, 5):
+        stored(results, "ldsmc", "denoise", IDS, particles=particles, pictures=False)
+    found = {}
+    for panels in ("metric", "task", "one"):
+        given = f"metric=psnr,ssim against=particles where=steps=20 format=png panels={panels} out={results / panels}"
+        assert main([f"results_dir={results}", *given.split()]) == 0
+        found[panels] = {path.name for path in (results / panels).glob("*.png")}
+    pairs = itertools.product(("box", "denoise"), ("psnr", "ssim"))
+    assert found == {
+        "metric": {"box-toyfaces-particles.png", "denoise-toyfaces-particles.png"},
+        "task": {"toyfaces-psnr-particles.png", "toyfaces-ssim-particles.png"},
+        "one": {f"{task}-toyfaces-{metric}-particles.png" for task, metric in pairs},
+    }
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ("metric=pnsr", "metric=pnsr: no such metric; did you mean psnr?"),
+        ("against=step", "against=step: no such axis; did you mean steps?, or sample.<argument>"),
+        ("format=gif", "format=gif: must be pdf, png or svg, or several of them"),
+        ("width=80", "width=80: must be from 1 to 20"),
+        ("ours=ldmsc", "ours=ldmsc: no run of this method; did you mean ldsmc?"),
+        ("where=stesp=3", "where.stesp: runs have no stesp; did you mean steps?, or sample.<argument>"),
+    ],
+)
+def test_a_mistake_in_the_options_is_one_line(
+    results: Path, option: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([f"results_dir={results}", option]) == 2
+    assert capsys.readouterr().err == f"error: {line}\n"
 
 
 def test_the_command_makes_what_varies_and_says_what_it_leaves_out(
@@ -127,12 +241,13 @@ def test_the_command_makes_what_varies_and_says_what_it_leaves_out(
     sheet.write_bytes(b"a sheet of a sweep")
     assert main(["--results-dir", str(tmp_path)]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert [line for line in said if line.startswith("left out")] == [
-        f"left out: metrics against {what}: no two runs differ in that alone" for what in ("steps", "s", "Gibbs sweeps")
-    ]
+    assert [line.split(":")[1] for line in said if line.startswith("left out")] == [
+        *(f" metrics against {what}" for what in ("steps", "s", "Gibbs sweeps")),
+        " metrics of the best of k draws", " metrics against difficulty",
+    ]  # fmt: skip
     made = [Path(line.removeprefix("figure: ")) for line in said if line.startswith("figure: ")]
     assert [path.name for path in made] == [
-        f"box-toyfaces-{end}.png" for end in ("particles", "passes", "seconds", "ess")
+        f"box-toyfaces-{end}.png" for end in ("particles", "denoiser", "passes", "seconds", "ess")
     ]
     assert all(path.with_suffix(".pdf").read_bytes().startswith(b"%PDF") for path in made)
     with Image.open(made[0]) as picture:
@@ -165,6 +280,9 @@ def test_styles_differ_in_more_than_colour_and_are_seen_on_white() -> None:
     for part in ("colour", "dash", "marker"):
         assert len({look[part] for look in looks}) == 8  # type: ignore[literal-required]
     assert len({tuple(style(i).values()) for i in range(16)}) == 16
+    shown = ["ldsmc", "dps_weighted", "mmps", "pigdm", "mine"]  # of which two would share a colour by their numbers
+    assert len({one["colour"] for one in method_styles(shown).values()}) == 5
+    assert method_styles(["psld"])["psld"] == method_styles(["psld", "ldsmc"])["psld"]
 
     def luminance(colour: str) -> float:  # relative luminance of WCAG 2
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]

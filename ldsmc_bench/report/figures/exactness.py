@@ -6,8 +6,9 @@ shortfall of the estimated log-evidence, where a method estimates it.
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib import rc_context
@@ -62,9 +63,10 @@ def draw(lines: Lines, problems: str) -> Figure:
     """The figure: a panel for the distance, one for the evidence."""
     figure, axes = panels(list(METRICS.values()), f"Is it exact? {problems}, medians")
     figure.set_size_inches(7.2, 3.6)
+    looks = styles(lines)
     for panel, metric in zip(axes, METRICS, strict=True):
-        for number, (label, line) in enumerate(lines.items()):
-            look, points = style(number), sorted((n, row[metric]) for n, row in line.items() if metric in row)
+        for label, line in lines.items():
+            look, points = looks[label], sorted((n, row[metric]) for n, row in line.items() if metric in row)
             if points:
                 marks = {"color": look["colour"], "dashes": look["dash"], "marker": look["marker"]}
                 panel.plot(*zip(*points, strict=True), label=figure_text(label), **marks)
@@ -72,6 +74,18 @@ def draw(lines: Lines, problems: str) -> Figure:
     axes[0].axhline(1.0, color="0.4", linewidth=5, alpha=0.35, label="noise floor (exact draws)", zorder=0)
     add_legend(figure)
     return figure
+
+
+def styles(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """A colour for each method, the part of a label before its first comma, and marks for each of its lines."""
+    methods: dict[str, list[str]] = {}
+    for label in labels:
+        methods.setdefault(label.partition(", ")[0], []).append(label)
+    return {
+        label: style(line) | {"colour": style(number)["colour"]}
+        for number, of_method in enumerate(methods.values())
+        for line, label in enumerate(of_method)
+    }
 
 
 def _lines(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

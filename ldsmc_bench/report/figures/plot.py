@@ -4,12 +4,14 @@ Colours are told apart by colour-blind eyes, dashes and markers in a grey print.
 """
 
 import io
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
@@ -25,7 +27,8 @@ COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#5
 DASHES: Any = ((), (5, 2), (1, 1.5), (6, 2, 1, 2), (9, 3), (3, 1, 1, 1, 1, 1), (2, 4), (12, 2, 2, 2))  # ink, gap
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 PANEL = (2.3, 1.9)  # inches
-ACROSS = 3
+FORMATS = ("pdf", "png")
+DPI = 200
 ARROWS = {"higher": "↑", "lower": "↓", "one": "→ 1"}
 LOOK: Any = {  # matplotlib's settings, under which everything is drawn
     "font.size": 8,
@@ -40,15 +43,24 @@ LOOK: Any = {  # matplotlib's settings, under which everything is drawn
 }
 
 
+def look(font: float = 8, *, paper: bool = False) -> Any:
+    """matplotlib's settings for type of so many points; for a paper, of the kind of its text, as far as Times is."""
+    family = {"font.family": "STIXGeneral", "mathtext.fontset": "stix"} if paper else {}
+    scale = {"lines.linewidth": 1.1 * font / 8, "lines.markersize": 4.5 * font / 8}
+    return LOOK | family | scale | {"font.size": font}
+
+
 @dataclass(frozen=True)
 class TaskRuns:
-    """The runs of a task on a data set (see `frame.runs`), and their images that are done (`frame.images`)."""
+    """The runs of a task on a data set (see `frame.runs`) in the order of legends, and their images that are done
+    (`frame.images`)."""
 
     task: str
     dataset: str
     runs: pd.DataFrame
     images: Images
     results_dir: Path
+    ours: str | None = None  # a method
 
     @property
     def title(self) -> str:
@@ -57,6 +69,10 @@ class TaskRuns:
     @property
     def metrics(self) -> list[Protocol]:
         return metrics_of(self.images, self.runs)
+
+    def name(self, method: str, settings: str = "") -> str:
+        """A line's name in the legend."""
+        return figure_text(f"{display_name('method', method)}{' (ours)' * (method == self.ours)} {settings}".strip())
 
 
 def figure_text(text: str) -> str:
@@ -67,9 +83,13 @@ def figure_text(text: str) -> str:
 
 
 def method_styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """The style of each method: always the same for named ones, for others in the order of their names."""
-    strangers = sorted(set(methods) - set(NAMES["method"]))
-    return {method: style(i) for i, method in enumerate([*NAMES["method"], *strangers])}
+    """The style of each method: the first eight named ones always have their own, others what is left of eight, so that
+    no colour comes twice before all are taken."""
+    shown = set(methods)
+    ordered = [*(name for name in NAMES["method"] if name in shown), *sorted(shown - set(NAMES["method"]))]
+    own = {name: i for i, name in enumerate([*NAMES["method"]][: len(COLOURS)]) if name in shown}
+    free = (i for i in itertools.count() if i not in own.values())
+    return {name: style(own[name] if name in own else next(free)) for name in ordered}
 
 
 def style(number: int) -> dict[str, Any]:
@@ -78,50 +98,62 @@ def style(number: int) -> dict[str, Any]:
     return {"colour": COLOURS[number % len(COLOURS)], "dash": DASHES[again], "marker": MARKERS[again]}
 
 
-def draw_points(panel: Axes, points: pd.DataFrame, look: dict[str, Any], **marks: Any) -> None:
-    """Draw `mean` at each place of the index, with bars from `low` to `high` where they are known."""
-    mean = points["mean"]
-    bars = [(mean - points["low"]).fillna(0), (points["high"] - mean).fillna(0)]
-    marks = {"color": look["colour"], "marker": look["marker"], "elinewidth": 0.8} | marks
-    panel.errorbar(points.index.to_numpy(dtype=float), mean, yerr=bars, **marks)
-
-
-def metric_panels(metrics: Iterable[Protocol], title: str) -> tuple[Figure, list[Axes]]:
-    """A figure with a panel for each metric, row by row; arrows point to where better is."""
-    return panels([f"{m.label}{' [dB]' * (m.unit == 'dB')} {ARROWS[m.better]}" for m in metrics], title)
-
-
-def panels(labels: Sequence[str], title: str) -> tuple[Figure, list[Axes]]:
-    """A figure with a panel for each label of a vertical axis."""
-    across = min(ACROSS, len(labels))
-    down = -(-len(labels) // across)
-    figure = Figure(figsize=(max(across, 2) * PANEL[0], down * PANEL[1] + 0.7), layout="constrained")
+def panels(labels: Sequence[str], title: str = "", width: float | None = None) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel for each label of a vertical axis, row by row, `width` inches wide."""
+    most = max(1, round((width or 3 * PANEL[0]) / PANEL[0]))
+    across = min(most, len(labels))
+    width = width or max(across, 2) * PANEL[0]
+    down, high = -(-len(labels) // across), min(PANEL[1], 0.72 * width / across)
+    figure = Figure(figsize=(width, down * high + 0.3 + 0.4 * bool(title)), layout="constrained")
     axes = [figure.add_subplot(down, across, i + 1, ylabel=label) for i, label in enumerate(labels)]
     figure.align_ylabels(axes)
-    figure.suptitle(figure_text(title), fontsize=9, fontweight="bold")
+    if title:
+        figure.suptitle(figure_text(title), fontsize=rcParams["font.size"] + 1, fontweight="bold")
     return figure, axes
 
 
+def label_lowest(axes: Sequence[Axes], label: str) -> None:
+    """Write the label of the horizontal axis under the panels that have none below."""
+    for panel in axes:
+        if (place := panel.get_subplotspec()) is not None:
+            columns = place.get_gridspec().ncols
+            if place.num1 + columns >= len(axes):
+                panel.set_xlabel(label)
+
+
 def add_legend(figure: Figure) -> None:
-    """Add one legend under all panels, each name once."""
+    """Add one legend, each name once: in the place of an absent last panel where it fits, else under all panels."""
     marks = {
         label: mark for panel in figure.axes for mark, label in zip(*panel.get_legend_handles_labels(), strict=True)
     }
-    columns = max(1, min(4, int(figure.get_figwidth() / (0.35 + 0.07 * max(map(len, marks))))))
+    size = rcParams["font.size"] - 1
+    width, height = (0.35 + 0.07 * max(map(len, marks))) * size / 7, 0.16 * size / 7
+    place = figure.axes[-1].get_subplotspec()
+    grid = place.get_gridspec() if place is not None else None
+    if grid is not None and len(figure.axes) < grid.nrows * grid.ncols:
+        room = figure.get_figwidth() / grid.ncols, figure.get_figheight() / grid.nrows
+        if width < room[0] and height * len(marks) < room[1]:
+            free = figure.add_subplot(grid[-1])
+            free.axis("off")
+            free.legend(marks.values(), marks.keys(), loc="center", frameon=False, fontsize=size)
+            return
+    columns = max(1, min(4, int(figure.get_figwidth() / width)))
     rows = -(-len(marks) // columns)
-    figure.set_figheight(figure.get_figheight() + 0.16 * (rows - 1))  # its rows take no panel's room
-    figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=7)
+    figure.set_figheight(figure.get_figheight() + height * rows)  # its rows take no panel's room
+    figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=size)
 
 
-def save(figure: Figure, folder: Path, name: str) -> Path:
-    """Write `name`.pdf and `name`.png, each whole or not at all; the same figure gives the same bytes. Returns the path
-    of the PNG. Raises UserError where they cannot be written."""
+def save(figure: Figure, folder: Path, name: str, formats: Sequence[str] = FORMATS) -> Path:
+    """Write `name` in these formats, each whole or not at all; the same figure gives the same bytes. Returns the path
+    of the last. Raises UserError where they cannot be written."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once, for both
-        for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+        figure.set_layout_engine("none")  # laid out once, for all
+        for suffix in formats:
             file = io.BytesIO()
-            figure.savefig(file, format=suffix, dpi=200, metadata=metadata)
+            with rc_context({"svg.hashsalt": name}):
+                metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}[suffix]
+                figure.savefig(file, format=suffix, dpi=DPI, metadata=metadata)
             replace(folder / f"{name}.{suffix}", file.getvalue())
-    return folder / f"{name}.png"
+    return folder / f"{name}.{formats[-1]}"

@@ -10,18 +10,15 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from ldsmc_bench.cli import NO_RUNS, Options, entry, going_on, has_no_runs
-from ldsmc_bench.errors import UserError, nearest
+from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import CONF, replace, writing
 from ldsmc_bench.report import frame
-from ldsmc_bench.report.select import select_runs
+from ldsmc_bench.report.select import require_ours, select_runs
 from ldsmc_bench.report.tables import typeset
 from ldsmc_bench.report.tables.content import Table, build_table
-from ldsmc_bench.report.tables.layout import Layout, load_layouts
+from ldsmc_bench.report.tables.layout import Layout, add_selection, load_layouts, read_filter
 from ldsmc_bench.report.tables.published import with_published
 from ldsmc_bench.text import printable
 
@@ -62,8 +59,8 @@ def make_tables(
 def fill(results_dir: Path, layouts: Sequence[Layout]) -> list[Table | None]:
     """The layouts' tables; None where no run belongs to one. Raises UserError where the results cannot be read."""
     runs = frame.runs(results_dir)
-    if unknown := [layout.ours for layout in layouts if layout.ours and layout.ours not in runs.method.to_list()]:
-        raise UserError(f"ours={unknown[0]}: no run of this method; {nearest(unknown[0], runs.method.unique())}")
+    for layout in layouts:
+        require_ours(layout.ours, runs)
     selected = [select_runs(layout, runs) for layout in layouts]
     run_ids = {run_id for shown, _ in selected for run_id in shown.run_id}
     metrics = {metric.column for layout in layouts for metric in layout.metrics if not metric.of_sets}
@@ -122,14 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Options("tables", __doc__, results_dir=True)
     parser.add_argument("--layouts", type=Path, default=CONF / "table", help="the folder of the layouts")
     parser.add_argument("--table", metavar="NAME,...", help="these layouts alone")
-    parser.add_argument(
-        "--where", action="append", default=[], metavar="KEY=VALUE,...",
-        help="runs with these values alone, rows and columns in their order; as often as needed",
-    )  # fmt: skip
-    parser.add_argument("--style", metavar="icml|neurips|plain", help="the paper's page")
+    add_selection(parser)
     parser.add_argument("--errors", metavar="none|small", help="of standard errors")
-    parser.add_argument("--ours", metavar="METHOD", help='the method that comes last, as "(ours)"')
-    parser.add_argument("--star", action="store_true", help="over both columns of the page")
     parser.add_argument("--body-only", action="store_true", help="the tabular without float, caption and footnotes")
     parser.add_argument("--published", action="store_true", help="published numbers too, in a block of their own")
     parser.add_argument("--pdf", action="store_true", help="tables.pdf of all of them too, where pdflatex is")
@@ -143,17 +134,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.pdf and paths:
         print(make_pdf(paths, layouts[0].style))
     return 2 if failed else 0
-
-
-def read_filter(text: str) -> tuple[str, list[Any]]:
-    """`("steps", [100, 1000])` of `steps=100,1000`. Raises UserError."""
-    key, _, values = text.partition("=")
-    if not key or not values:
-        raise UserError(f"where={text}: must be where=KEY=VALUE, or VALUE,VALUE, such as where=steps=1000")
-    try:
-        return key, [yaml.safe_load(value) for value in values.split(",")]
-    except yaml.YAMLError:
-        return key, values.split(",")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """The words of a table: a caption of two lines; in full its runs, the meaning of ± and of marks, power, and run ids."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ldsmc_bench.report.select import display_name, sort_key
-from ldsmc_bench.report.statistics import LEAST, LEVEL
+from ldsmc_bench.report.statistics import LEAST, LEVEL, Estimate
 from ldsmc_bench.report.tables.content import Cell, Row, Table, format_value
+from ldsmc_bench.report.tables.layout import Metric
 from ldsmc_bench.scoring.protocols import PROTOCOLS
 
 PUBLISHED = (
@@ -35,10 +36,7 @@ def details(table: Table) -> list[str]:
     facts = ", ".join([*_settings(table), _images(cells), numbers])
     sentences = [f"{table.layout.title.rstrip('.')}.", f"{facts[0].upper()}{facts[1:]}."]
     if table.has_errors:
-        over = "images and seeds" if any(estimate.seeds > 1 for estimate in estimates) else "images"
-        sets = ", ".join(metric.label for metric in table.metrics if metric.of_sets)
-        bootstrap = f" ({sets}: bootstrap over images)" if sets else ""
-        sentences.append(f"Mean ± one standard error over {over}{bootstrap}.")
+        sentences.append(f"{errors(estimates, table.metrics)}.")
     if any(cell.mark for cell in cells):
         sentences.append(f"Best in bold, second underlined, in each column{' of a block' * bool(table.layout.blocks)}.")
     if alike := [cell for cell in cells if cell.like_best]:
@@ -57,9 +55,16 @@ def details(table: Table) -> list[str]:
     return [*sentences, *([PUBLISHED] if any(row.published for row in table.rows) else [])]
 
 
-def protocols(table: Table) -> list[str]:
+def errors(estimates: Iterable[Estimate], metrics: Iterable[Metric]) -> str:
+    """What ± and bars are, of tables and of figures."""
+    over = "images and seeds" if any(estimate.seeds > 1 for estimate in estimates) else "images"
+    sets = ", ".join(metric.label for metric in metrics if metric.of_sets)
+    return f"Mean ± one standard error over {over}{f' ({sets}: bootstrap over images)' if sets else ''}"
+
+
+def protocols(metrics: Iterable[Metric]) -> list[str]:
     """The computation of each metric, a sentence each."""
-    return [f"{metric.label}: {PROTOCOLS[metric.name].how}." for metric in table.metrics if metric.name in PROTOCOLS]
+    return [f"{metric.label}: {PROTOCOLS[metric.name].how}." for metric in metrics if metric.name in PROTOCOLS]
 
 
 def choices(table: Table) -> list[str]:
@@ -77,8 +82,12 @@ def _cells(table: Table) -> list[Cell]:
 
 
 def _images(cells: Sequence[Cell]) -> str:
-    """`64 images`, `7 to 8 images` where rows have more or fewer."""
-    sizes = sorted({cell.estimate.n for cell in cells if cell.estimate})
+    return images(cell.estimate for cell in cells if cell.estimate)
+
+
+def images(estimates: Iterable[Estimate]) -> str:
+    """`64 images`, `7 to 8 images` where some are over more or fewer."""
+    sizes = sorted({estimate.n for estimate in estimates})
     return f"{_range(sizes)} image{'s' * (sizes[-1] > 1)}" if sizes else "no image"
 
 

@@ -117,7 +117,7 @@ def build_table(layout: Layout, runs: pd.DataFrame, images: Images, left_out: st
         for value, of_cell in group_runs(of_row, across):
             in_seeds = sorted((records[run_id] for run_id in of_cell.run_id), key=lambda run: run["seed"])
             for metric in layout.metrics:
-                cells[value[0] if value else None, metric.name] = _cell(metric, in_seeds, images)
+                cells[value[0] if value else None, metric.name] = fill_cell(metric, in_seeds, images)
         ours = layout.ours is not None and layout.ours in of_row.method.to_list()
         rows.append(Row(place[: len(layout.blocks)], place[len(layout.blocks) :], cells, ours))
     blocks = list(dict.fromkeys(row.block for row in rows))
@@ -133,8 +133,9 @@ def build_table(layout: Layout, runs: pd.DataFrame, images: Images, left_out: st
     return table
 
 
-def _cell(metric: Metric, runs: Sequence[Run], images: Images) -> Cell:
-    """The cell of runs that differ in their seed alone. Incomplete ones are left out where there are complete ones."""
+def fill_cell(metric: Metric, runs: Sequence[Run], images: Images) -> Cell:
+    """The cell of runs that differ in their seed alone, in tables and figures. Incomplete ones are left out where there
+    are complete ones."""
     used = [run for run in runs if run["complete"] and run["n"]] or runs
     notes = [
         f"seed {run['seed']} left out: {run['n']} of {run['n_requested']} images so far"

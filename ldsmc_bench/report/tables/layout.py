@@ -22,17 +22,20 @@ metric of conf/metrics.yaml needs its name only; `times` converts its unit, and 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
+import yaml
 from omegaconf import OmegaConf
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 
+from ldsmc_bench.cli import Options
 from ldsmc_bench.errors import UserError, nearest, one_line
 from ldsmc_bench.files import CONF
 from ldsmc_bench.report.frame import RUN
 from ldsmc_bench.scoring.protocols import PROTOCOLS
 
 COLUMNS = [*RUN, "precision", "n_images", "split"]
+Paper = Literal["plain", "icml", "neurips"]
 PARTS_OF_A_RUN = ("sample.", "task.", "dataset.", "prior.", "measurement.")
 
 
@@ -89,7 +92,7 @@ class Layout(BaseModel, frozen=True, extra="forbid"):
     blocks: list[Column] = []
     columns: Column | None = None
     sweep: Column | None = None
-    style: Literal["plain", "icml", "neurips"] = "plain"
+    style: Paper = "plain"
     errors: Literal["small", "none"] = "small"
     ours: str | None = None
     star: bool = False
@@ -133,11 +136,39 @@ def load_layout(file: Path, **options: Any) -> Layout:
     given = {key: value for key, value in values.items() if value is not None}
     if "where" in options and isinstance(given.get("where", {}), dict):
         options = {**options, "where": given.get("where", {}) | options["where"]}
+    return check_layout({**given, "name": file.stem}, options, f"{file}: ")
+
+
+def check_layout(values: dict[str, Any], options: dict[str, Any], file: str = "") -> Layout:
+    """The layout of these values, with `options` in their place. Raises UserError that names the key at fault, and the
+    file unless an option is."""
     try:
-        return Layout.model_validate({**given, **options, "name": file.stem})
+        return Layout.model_validate({**values, **options})
     except ValidationError as error:
         of_option = error.errors()[0]["loc"][0] in options
-        raise UserError(_explain(error) if of_option else f"{file}: {_explain(error)}") from error
+        raise UserError(f"{'' if of_option else file}{_explain(error)}") from error
+
+
+def add_selection(parser: Options) -> None:
+    """The options of tables, figures and samples that choose runs and the paper's page."""
+    parser.add_argument(
+        "--where", action="append", default=[], metavar="KEY=VALUE,...",
+        help="runs with these values alone, and in their order; as often as needed",
+    )  # fmt: skip
+    parser.add_argument("--style", choices=get_args(Paper), help="the paper's page")
+    parser.add_argument("--star", action="store_true", help="over both columns of the page")
+    parser.add_argument("--ours", metavar="METHOD", help='the method that comes last, as "(ours)"')
+
+
+def read_filter(text: str) -> tuple[str, list[Any]]:
+    """`("steps", [100, 1000])` of `steps=100,1000`. Raises UserError."""
+    key, _, values = text.partition("=")
+    if not key or not values:
+        raise UserError(f"where={text}: must be where=KEY=VALUE, or VALUE,VALUE, such as where=steps=1000")
+    try:
+        return key, [yaml.safe_load(value) for value in values.split(",")]
+    except yaml.YAMLError:
+        return key, values.split(",")
 
 
 def _explain(error: ValidationError) -> str:

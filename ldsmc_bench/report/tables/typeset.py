@@ -91,7 +91,7 @@ def latex(table: Table) -> str:
 
 def latex_notes(table: Table) -> str:
     """A paragraph for an appendix: all that the caption is too short for, and the footnotes."""
-    texts = [*caption.details(table), *caption.protocols(table), *caption.choices(table)]
+    texts = [*caption.details(table), *caption.protocols(table.metrics), *caption.choices(table)]
     head = rf"\paragraph{{Table~\ref{{tab:{table.layout.name}}}.}}"
     return "\n".join([f"% by {table.layout.command}", head, *map(escape_latex, texts), *_footnotes(table)]) + "\n"
 
@@ -108,7 +108,7 @@ def markdown(table: Table) -> str:
     parts.append(" ".join(sentences))
     notes = [f"<sup>{letter}</sup> {_escape_markdown(note)}." for note, letter in table.notes.items()]
     notes += map(_escape_markdown, caption.choices(table))
-    parts += ["  \n".join(notes), "  \n".join(map(_escape_markdown, caption.protocols(table)))]
+    parts += ["  \n".join(notes), "  \n".join(map(_escape_markdown, caption.protocols(table.metrics)))]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
