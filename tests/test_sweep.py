@@ -165,10 +165,10 @@ def test_a_full_disk_takes_no_report(
 @pytest.mark.parametrize(
     ("runs", "captions"),
     [
-        ([("ldsmc", 1, 100)], ["ldsmc"]),
+        ([("ldsmc", 1, 100)], ["LD-SMC"]),
         ([("ldsmc", 1, 100), ("ldsmc", 5, 100)], ["N=1", "N=5"]),
-        ([("ldsmc", 1, 100), ("psld", 1, 50)], ["ldsmc 100 steps", "psld 50 steps"]),
-        ([("ldsmc", 5, 100), ("ldsmc", 5, 100)], ["ldsmc #1", "ldsmc #2"]),
+        ([("ldsmc", 1, 100), ("psld", 1, 50)], ["LD-SMC 100 steps", "PSLD 50 steps"]),
+        ([("ldsmc", 5, 100), ("ldsmc", 5, 100)], ["LD-SMC #1", "LD-SMC #2"]),
     ],
 )
 def test_captions_tell_the_runs_apart(runs: list[tuple[str, int, int]], captions: list[str]) -> None:

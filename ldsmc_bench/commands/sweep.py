@@ -30,7 +30,7 @@ from ldsmc_bench.files import FULL, GROUPS
 from ldsmc_bench.records.jobs import Job, Launch, keep, kept, launch_of, new_launch
 from ldsmc_bench.records.problems import ProblemStore, columns, problem_of_run, read_picture
 from ldsmc_bench.records.status import concluded, requested
-from ldsmc_bench.records.store import Store, draw_stores, finished, read_image
+from ldsmc_bench.records.store import Store, draw_stores, outcomes, read_image
 from ldsmc_bench.report.sheet import ROWS, save_sheet
 from ldsmc_bench.report.table import COST, table, with_error
 from ldsmc_bench.running.progress import stoppable
@@ -283,9 +283,9 @@ def sheets(stores: Sequence[Store]) -> Iterable[Path]:
         }
         restored = False
         for store, caption in zip(runs, _captions([asdict(request.labels) for request in requests]), strict=True):
-            good = finished(store, ids)
-            shown[caption] = [read_image(store, image_id) if image_id in good else None for image_id in ids]
-            restored |= bool(good)
+            found = outcomes(store, ids)
+            shown[caption] = [read_image(store, i) if found.get(i) == "ok" else found.get(i, "missing") for i in ids]
+            restored |= "ok" in found.values()
         if restored:
             labels, hashes = requests[0].labels, [store.run_id.split("-")[-1][:6] for store in runs]
             name = "-".join([labels.task, labels.dataset, *hashes])[:100]
@@ -295,5 +295,7 @@ def sheets(stores: Sequence[Store]) -> Iterable[Path]:
 def _captions(names: list[dict[str, Any]]) -> list[str]:
     """Captions that distinguish the runs, the method where nothing does; never the same twice."""
     varying = [key for key in CAPTIONS if len({name[key] for name in names}) > 1] or ["method"]
-    captions = [" ".join(CAPTIONS[key].format(name[key]) for key in varying) for name in names]
+    from ldsmc_bench.report.select import display_name
+
+    captions = [" ".join(CAPTIONS[key].format(display_name(key, name[key])) for key in varying) for name in names]
     return [c if captions.count(c) == 1 else f"{c} #{i + 1}" for i, c in enumerate(captions)]

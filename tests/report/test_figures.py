@@ -191,7 +191,7 @@ def test_a_figure_for_a_paper_has_its_width_type_and_caption(results: Path, tmp_
     )
     assert "Bars: mean $\\pm$ one standard error over images (FID{*}: bootstrap over images)" in caption
     assert "20 steps, seed 0" in caption and "not Inception-FID" in caption
-    wish = figures.Wish(width=3.25, font=7.0, layout=figures.options_of(ours="ldsmc"))
+    wish = figures.Wish(looks=figures.Looks(3.25, 7.0), layout=figures.options_of(ours="ldsmc"))
     with rc_context(look(7, paper=True)):
         figure = drawn(results, "particles", wish)
     assert figure.get_figwidth() == 3.25 and figure._suptitle is None

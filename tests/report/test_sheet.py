@@ -47,13 +47,16 @@ def test_captions_stand_over_their_columns_and_nothing_else_is_written(tmp_path:
     assert (sheet[CAPTION : CAPTION + MARGIN] == PAPER).all()
 
 
-def test_the_first_eight_images_and_a_field_for_a_failed_one(tmp_path: Path) -> None:
+def test_the_first_eight_images_and_a_field_that_says_why_one_is_absent(tmp_path: Path) -> None:
     pictures = noise(11, 16, 0)
-    some = [None if i == 2 else picture for i, picture in enumerate(pictures)]
+    others = [["failed" if i == 2 else picture for i, picture in enumerate(pictures)], ["skipped"] * 11]
+    skipped = pixels(save_sheet(tmp_path / "skipped.png", {"truth": pictures, "N=1": others[1]}, scale=3))
+    some = others[0]
     sheet = pixels(save_sheet(tmp_path / "sheet.png", {"truth": pictures, "N=1": some}, scale=3))
     assert sheet.shape[0] == CAPTION + MARGIN + 8 * (48 + MARGIN)
     top, left = corner(2, 1, 48)
     assert tuple(sheet[top, left]) == ABSENT and (sheet[top : top + 48, left : left + 48] == INK).all(2).any()
+    assert (sheet[top : top + 48, left : left + 48] != skipped[top : top + 48, left : left + 48]).any()  # another word
 
 
 def test_columns_must_match_and_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

@@ -31,6 +31,15 @@ from ldsmc_bench.scoring.protocols import PROTOCOLS
 from ldsmc_bench.text import printable
 
 
+class Looks(NamedTuple):
+    """The width of a picture in inches, if it is for a paper; the size of its type in points, its files and folder."""
+
+    width: float | None = None
+    font: float = 8.0
+    formats: Sequence[str] = plot.FORMATS
+    folder: Path | None = None
+
+
 class Wish(NamedTuple):
     """The figures asked for: of these metrics, all that there are without any, against these axes."""
 
@@ -38,10 +47,7 @@ class Wish(NamedTuple):
     against: Sequence[Kind] = ()
     layout: Layout | None = None  # of the options that tables have too
     panels: str = "metric"
-    width: float | None = None
-    font: float = 8.0
-    formats: Sequence[str] = plot.FORMATS
-    folder: Path | None = None
+    looks: Looks = Looks()
     command: str = "python -m ldsmc_bench figures"
 
 
@@ -119,10 +125,10 @@ def arranged(panels: Sequence[Panel], by: str) -> Iterator[tuple[str, list[Panel
 
 def draw(kind: Kind, panels: Sequence[Panel], name: str, wish: Wish, results_dir: Path) -> Path:
     """Draw the panels of a figure, keep it with its caption and return the path of the picture."""
-    with rc_context(plot.look(wish.font, paper=wish.width is not None)):
+    with rc_context(plot.look(wish.looks.font, paper=wish.looks.width is not None)):
         figure = make(kind, panels, wish)
-        folder = wish.folder or results_dir / "figures"
-        path = plot.save(figure, folder, name, wish.formats)
+        folder = wish.looks.folder or results_dir / "figures"
+        path = plot.save(figure, folder, name, wish.looks.formats)
     protocols = "".join(f"% {line}\n" for line in caption.protocols({panel.metric: 0 for panel in panels}))
     text = f"% by {wish.command}\n{protocols}\\caption{{{escape_latex(' '.join(words(kind, panels)))}}}\n"
     with writing(folder):
@@ -138,8 +144,8 @@ def make(kind: Kind, panels: Sequence[Panel], wish: Wish) -> Figure:
     for metric in (panel.metric for panel in panels):
         unit = PROTOCOLS[metric.name].unit if metric.name in PROTOCOLS else ""
         labels.append(f"{metric.label}{' [dB]' * (unit == 'dB')} {ARROWS[metric.better]}".strip())
-    title = "" if several or wish.width else titles[0]  # for a paper its caption says it
-    figure, axes = plot.panels(labels, title, wish.width)
+    title = "" if several or wish.looks.width else titles[0]  # for a paper its caption says it
+    figure, axes = plot.panels(labels, title, wish.looks.width)
     keys = list(dict.fromkeys((line.method, line.settings) for panel in panels for line in panel.lines))
     by_method = plot.method_styles(method for method, _ in keys)
     one_each = len({method for method, _ in keys}) == len(keys)
@@ -152,7 +158,7 @@ def make(kind: Kind, panels: Sequence[Panel], wish: Wish) -> Figure:
             marks.append({"color": look["colour"], "dashes": dashes, "marker": look["marker"], "label": label})
         kind.draw(axis, panel.lines, marks, panel.metric)
         if several:
-            axis.set_title(plot.figure_text(display_name("task", panel.of_task.task)), fontsize=wish.font)
+            axis.set_title(plot.figure_text(display_name("task", panel.of_task.task)), fontsize=wish.looks.font)
     plot.label_lowest(axes, kind.label)
     plot.add_legend(figure)
     return figure
@@ -193,12 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "a figure for each task with a panel a metric (default), for each metric with a panel a task, or a panel each"
     )
     parser.add_argument("--panels", choices=("metric", "task", "one"), default="metric", help=panels)
-    parser.add_argument("--width", type=float, metavar="INCHES", help="of the figure (default: the style's column)")
-    parser.add_argument("--font", type=float, default=8.0, metavar="POINTS", help="size of the type (default: 8)")
-    parser.add_argument(
-        "--format", default=",".join(plot.FORMATS), metavar="pdf,png,svg", help="(default: %(default)s)"
-    )
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="(default: R/figures)")
+    add_looks(parser)
     options = parser.read(arguments)
     if has_no_runs(options.results_dir):
         raise UserError(NO_RUNS)
@@ -217,6 +218,24 @@ def wish_of(options: Any, command: str) -> Wish:
     keys = options.against.split(",") if options.against else []
     if unknown := [key for key in keys if key not in known and not key.startswith("sample.")]:
         raise UserError(f"against={unknown[0]}: no such axis; {nearest(unknown[0], known)}, or sample.<argument>")
+    kinds = [known[key] if key in known else sweep_kind(key) for key in keys]
+    metrics = [Metric.model_validate(name) for name in names]
+    layout = options_of(where=dict(map(read_filter, options.where)), ours=options.ours)
+    return Wish(metrics, kinds, layout, options.panels, read_looks(options), command)
+
+
+def add_looks(parser: Options) -> None:
+    """The options of a picture's size, type, files and folder."""
+    parser.add_argument("--width", type=float, metavar="INCHES", help="of the figure (default: the style's column)")
+    parser.add_argument("--font", type=float, default=8.0, metavar="POINTS", help="size of the type (default: 8)")
+    parser.add_argument(
+        "--format", default=",".join(plot.FORMATS), metavar="pdf,png,svg", help="(default: %(default)s)"
+    )
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="(default: R/figures)")
+
+
+def read_looks(options: Any) -> Looks:
+    """Their values. Raises UserError for a wrong one."""
     formats = options.format.split(",")
     if unknown := [one for one in formats if one not in ("pdf", "png", "svg")]:
         raise UserError(f"format={unknown[0]}: must be pdf, png or svg, or several of them")
@@ -226,10 +245,7 @@ def wish_of(options: Any, command: str) -> Wish:
     for key, value, low, high in (("width", width, 1, 20), ("font", options.font, 4, 30)):
         if value is not None and not low <= value <= high:
             raise UserError(f"{key}={value:g}: must be from {low} to {high}")
-    kinds = [known[key] if key in known else sweep_kind(key) for key in keys]
-    metrics = [Metric.model_validate(name) for name in names]
-    layout = options_of(where=dict(map(read_filter, options.where)), ours=options.ours)
-    return Wish(metrics, kinds, layout, options.panels, width, options.font, formats, options.out, command)
+    return Looks(width, options.font, formats, options.out)
 
 
 if __name__ == "__main__":
