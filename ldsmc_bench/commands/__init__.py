@@ -12,6 +12,7 @@ COMMANDS = {
     "tables": ("report.tables.__main__", "the tables of a paper, as LaTeX, Markdown, CSV and Parquet"),
     "figures": ("report.figures.__main__", "any metric against particles, steps, cost, draws or difficulty; ESS"),
     "samples": ("report.figures.samples", "chosen images as methods restored them, with zoomed details"),
+    "film": ("commands.film", "the reverse process of one image as a GIF, and its particles' family tree"),
     "page": ("report.page.__main__", "all results as one page for a browser"),
     "calibration": ("commands.calibration", "are draws those of the posterior? Of runs with draws=K"),
     "power": ("commands.power", "which differences the images detect, and how many a wished one takes"),
