@@ -9,7 +9,7 @@ problems. `=` marks those that a paired test does not tell from the first (Wilco
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from omegaconf import OmegaConf
 
 from ldsmc_bench.cli import NO_RUNS, Options, entry, has_no_runs
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.records.jobs import kept
+from ldsmc_bench.files import replace, writing
 from ldsmc_bench.report import frame
 from ldsmc_bench.report.figures import leaderboard as figures
 from ldsmc_bench.report.figures.plot import LOOK, save
+from ldsmc_bench.report.page.__main__ import MEDIANS
 from ldsmc_bench.report.select import display_name
 from ldsmc_bench.report.statistics import EXACT, LEVEL, holm, paired_p
 from ldsmc_bench.report.tables.__main__ import files_of, write
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(printable(f"\n{world}, {calls:,} denoiser calls a draw\n{text_of(group, images)}"))
     if not (pairs := pairs_of_weights(runs, images)).empty:
         print(printable(f"\nweights off and on, at equal denoiser calls\n{text_of_weights(pairs, images)}"))
+    save_medians(options.results_dir / "tables" / MEDIANS, runs, images)
     print(f"\ntable: {save_table(options.results_dir / 'tables', runs, images)}")
     with rc_context(LOOK):
         drawn = {
@@ -64,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def board(results_dir: Path) -> tuple[pd.DataFrame, frame.Images]:
     """The runs of the leaderboard, with their `KEYS` and a `name`, and their problems by run id. Raises UserError where
     there is none."""
-    known = {job.run_id: job.asked for job in jobs(results_dir) if job.run_id}
+    known = {job.run_id: job.asked for job in frame.jobs(results_dir) if job.run_id}
     runs = frame.runs(results_dir)
     runs = runs[runs["run_id"].isin(known) & (runs["n"] > 0)]
     for key in ("dataset.calls", "dataset.world"):
@@ -89,29 +91,17 @@ def board(results_dir: Path) -> tuple[pd.DataFrame, frame.Images]:
     return runs.assign(**{frame.IDENTITY: identities}), frame.images(rows)
 
 
-def jobs(results_dir: Path) -> Iterator[Any]:
-    """The jobs of all commands, the last ones last."""
-    for launch in sorted((results_dir / "launches").glob("*")):
-        yield from kept(launch)
-
-
 def text_of(runs: pd.DataFrame, images: frame.Images) -> str:
     """The table of a world and number of calls for the terminal."""
-    by_run = {run_id: images[run_id] for run_id in runs["run_id"]}
-    ratios = {run_id: rows[EXACT] for run_id, rows in by_run.items()}
-    order = sorted(ratios, key=lambda run_id: float(ratios[run_id].median()))
-    tests = holm({run_id: paired_p(np.log(ratios[run_id]), np.log(ratios[order[0]])) for run_id in order[1:]})
-    labels = runs.set_index("run_id")
     lines = []
-    for run_id in order:
-        rows, like_first = by_run[run_id], tests.get(run_id, 1.0) >= LEVEL
-        value, low, high = median(ratios[run_id])
-        line = {"": "=" if like_first else "", "method": str(labels.name[run_id])}
-        line |= {"exact for": str(labels["sample.exact_for"][run_id]), "N": str(labels.particles[run_id])}
-        line |= {"SW1/floor": f"{value:.2f} [{low:.2f}, {high:.2f}]", "worst": f"{ratios[run_id].max():.1f}"}
+    for one in medians(runs, images):
+        rows = images[one["run_id"]]
+        line = {"": "=" if one["like_best"] else "", "method": one["method"]}
+        line |= {"exact for": one["exact_for"], "N": str(one["particles"])}
+        line |= {"SW1/floor": f"{one[EXACT]:.2f} [{one['low']:.2f}, {one['high']:.2f}]", "worst": f"{one['worst']:.1f}"}
         line |= {name: f"{rows[name].median():.2f}" for name in METRICS[1:]}
         line |= {heading: f"{rows[name].mean():.0f}" for name, heading in CALLS.items()}
-        lines.append(line | {"n": str(len(rows))})
+        lines.append(line | {"n": str(one["n"])})
     columns = {heading: [line[heading] for line in lines] for heading in lines[0]}
     return text_table(columns, left={"method", "exact for"}, rule=True)
 
@@ -147,6 +137,30 @@ def text_of_weights(pairs: pd.DataFrame, images: frame.Images) -> str:
         columns[heading] = [f"{value:.2f} [{low:.2f}, {high:.2f}]" for value, low, high in found]
     columns["p"] = [f"{p:.3f}" if p >= 0.001 else "<0.001" for p in pairs["p"]]
     return text_table(columns, left={"world", "method"}, rule=True)
+
+
+def medians(runs: pd.DataFrame, images: frame.Images) -> list[dict[str, Any]]:
+    """The runs of a world and number of calls, best first, with the median of their distance and its interval."""
+    ratios = {run_id: images[run_id][EXACT] for run_id in runs["run_id"]}
+    order = sorted(ratios, key=lambda run_id: float(ratios[run_id].median()))
+    tests = holm({run_id: paired_p(np.log(ratios[run_id]), np.log(ratios[order[0]])) for run_id in order[1:]})
+    labels, lines = runs.set_index("run_id"), []
+    for run_id in order:
+        label, (value, low, high) = labels.loc[run_id], median(ratios[run_id])
+        line = {"run_id": run_id, "method": str(label["name"]), "exact_for": str(label["sample.exact_for"])}
+        line |= {"particles": int(label["particles"]), EXACT: value, "low": low, "high": high}
+        line |= {"worst": float(ratios[run_id].max()), "like_best": int(tests.get(run_id, 1.0) >= LEVEL)}
+        lines.append(line | {"n": len(ratios[run_id])})
+    return lines
+
+
+def save_medians(path: Path, runs: pd.DataFrame, images: frame.Images) -> None:
+    """Write the `medians` of all worlds and numbers of calls as CSV, for the page."""
+    groups = runs.groupby(["dataset.calls", "dataset.world"], sort=True)
+    lines = [{"world": world, "calls": n} | one for (n, world), group in groups for one in medians(group, images)]
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, pd.DataFrame(lines).to_csv(index=False).encode())
 
 
 def median(values: pd.Series) -> tuple[float, float, float]:

@@ -12,6 +12,7 @@ import yaml
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.records import view
+from ldsmc_bench.records.jobs import Job, kept
 from ldsmc_bench.records.status import Request, asked, complete
 from ldsmc_bench.records.store import Store, draw_stores, read_summary
 from ldsmc_bench.records.store import runs as stores
@@ -96,6 +97,12 @@ def diagnostics(results_dir: str | Path, run_id: str) -> pd.DataFrame:
         of_steps = {"step": values.columns, "n": values.count(), "mean": values.mean(), **quantiles}
         parts.append(pd.DataFrame({"name": column.removeprefix("steps."), **of_steps}))
     return pd.concat(parts[1:] or parts, ignore_index=True)
+
+
+def jobs(results_dir: str | Path) -> Iterator[Job]:
+    """The jobs of all commands, the last ones last."""
+    for launch in sorted((Path(results_dir) / "launches").glob("*")):
+        yield from kept(launch)
 
 
 def config_of(store: Store) -> dict[str, Any]:

@@ -161,7 +161,11 @@ def interval(name: str, runs: pd.DataFrame, images: Images, among: pd.DataFrame 
     table = table[[run_id for run_id in runs["run_id"] if run_id in table]]
     if table.empty:
         return UNKNOWN
-    estimate = mean(table)
+    return estimate_interval(mean(table))
+
+
+def estimate_interval(estimate: Estimate) -> Interval:
+    """The mean of images with its 95 % interval (Student's t)."""
     half = math.nan if estimate.se is None else float(stats.t.ppf(0.975, max(estimate.n, 2) - 1)) * estimate.se
     return estimate.value, estimate.value - half, estimate.value + half
 

@@ -83,13 +83,17 @@ def figure_text(text: str) -> str:
 
 
 def method_styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """The style of each method: the first eight named ones always have their own, others what is left of eight, so that
-    no colour comes twice before all are taken."""
-    shown = set(methods)
-    ordered = [*(name for name in NAMES["method"] if name in shown), *sorted(shown - set(NAMES["method"]))]
-    own = {name: i for i, name in enumerate([*NAMES["method"]][: len(COLOURS)]) if name in shown}
-    free = (i for i in itertools.count() if i not in own.values())
-    return {name: style(own[name] if name in own else next(free)) for name in ordered}
+    """The style of each of these methods. A method has a style of its own, by its place in conf/names.yaml, unless one
+    before it has that colour; so up to eight differ in colour, and sixty-four in colour or marks."""
+    named, shown = list(NAMES["method"]), set(methods)
+    order = [*(name for name in named if name in shown), *sorted(shown - set(named))]
+    taken: dict[int, str] = {}
+    for method in order:
+        home = named.index(method) if method in named else len(named) + order.index(method)
+        turn = len(taken) // len(COLOURS) * len(COLOURS)  # all colours once more, with other marks
+        places = (turn + (home + i) % len(COLOURS) for i in range(len(COLOURS)))
+        taken[next(place for place in places if place not in taken)] = method
+    return {method: style(number) for number, method in taken.items()}
 
 
 def style(number: int) -> dict[str, Any]:

@@ -21,13 +21,14 @@ from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import replace
 from ldsmc_bench.records.pictures import is_truth
 from ldsmc_bench.records.problems import ProblemStore, columns, problem_of_run, read_picture
-from ldsmc_bench.records.store import Store, image_path, read_image
+from ldsmc_bench.records.store import Store, draw_stores, image_path, read_image, read_spread, spread_path
 from ldsmc_bench.report.frame import config_of
 
 Picture = NDArray[np.uint8]  # (H,W,3)
 ACROSS, BLOCK = 8, 64  # small pictures in a row of a sheet, and in a sheet
 LARGEST = 128  # side of a small picture, pixels
 FORMAT = "1"  # raise it when the making of a sheet changes
+GAIN = 4  # of a spread, which seldom reaches a quarter of the range
 LOSSY, NEARLY_EXACT = 90, 95  # quality of a run's pictures, which the store has in full, and of a problem's
 
 
@@ -69,21 +70,38 @@ def problems(stores: Iterable[Store], sides: Mapping[str, int]) -> list[Problem]
     return list(by_key.values())
 
 
-def run_pictures(folder: Path, store: Store, ids: Iterable[str], side: int) -> dict[str, Any]:
-    """Make the sheets of a run's reconstructions; returns their place: `ids`, `folder`, `files`."""
-    entries = {entry.name: entry.stat() for entry in os.scandir(store.root / "images")}
+def run_pictures(folder: Path, store: Store, ids: Iterable[str], side: int, kind: str = "images") -> dict[str, Any]:
+    """Make the sheets of `images` or `spread` of a run's draw; returns their place: `ids`, `folder`, `files`."""
+    entries = {entry.name: entry.stat() for entry in os.scandir(store.folder / kind)}
     stats = {image_id: entries.get(image_path(store, image_id).name) for image_id in ids}
+    name = store.run_id + (f"-draw{store.draw}" if store.draw else "") + ("-spread" if kind == "spread" else "")
     states = {image_id: f"{stat.st_size} {stat.st_mtime_ns}" if stat else "absent" for image_id, stat in stats.items()}
 
     def read(image_id: str) -> Picture | None:
         try:
-            return read_image(store, image_id)
+            if kind == "images":
+                return read_image(store, image_id)
         except UserError as error:
             _warn(str(error))
             return None
+        spread = read_spread(store, image_id)
+        return None if spread is None else np.dstack([np.minimum(spread, 255 // GAIN) * GAIN] * 3)
 
-    files = _make_sheets(folder / store.run_id, states, min(side, LARGEST), LOSSY, read)
-    return {"ids": list(states), "folder": store.run_id, "files": files}
+    files = _make_sheets(folder / name, states, min(side, LARGEST), LOSSY, read)
+    return {"ids": list(states), "folder": name, "files": files}
+
+
+def layers(folder: Path, store: Store, ids: Iterable[str], side: int) -> dict[str, Any]:
+    """The places of what else a run shows of an image, by its name: the particles' `spread`, four times enlarged, and
+    `draw 1`, `draw 2`, … of the first 64 images."""
+    found = {}
+    good = list(ids)
+    if spread := [image_id for image_id in good if spread_path(store, image_id).exists()]:
+        found["spread"] = run_pictures(folder, store, spread, side, "spread")
+    for draw in draw_stores(store)[1:]:
+        if shown := [image_id for image_id in good[:BLOCK] if image_path(draw, image_id).exists()]:
+            found[f"draw {draw.draw}"] = run_pictures(folder, draw, shown, side)
+    return found
 
 
 def problem_pictures(folder: Path, problem: Problem, truths: Mapping[str, str | None]) -> dict[str, Any]:
@@ -117,7 +135,10 @@ def problem_pictures(folder: Path, problem: Problem, truths: Mapping[str, str | 
 
 def clean(folder: Path, contents: Iterable[Mapping[str, Any]]) -> None:
     """Remove the sheets under `folder` that no script names, and the folders that are empty then."""
-    places = [content[key] for content in contents for key in ("pictures", "truth", "measurement") if key in content]
+    places = []
+    for content in contents:
+        places += [content[key] for key in ("pictures", "truth", "measurement") if key in content]
+        places += content.get("layers", {}).values()
     used = {folder / one["folder"] / name for one in places for name in (*one["files"], *one.get("full", ()))}
     for path in set(folder.glob("*/*.webp")) - used:
         path.unlink(missing_ok=True)

@@ -22,14 +22,15 @@ Run = Mapping[str, Any]  # a row of `frame.runs`
 @dataclass
 class Cell:
     """`estimate` is None where there is no number; then `notes` say why, unless there is no run. `mark` is `best`,
-    `second` or empty; `like_best` where no test distinguishes the cell from the best of its column; `power` of the
-    comparison with it, image by image."""
+    `second` or empty; `rank` counts from 1, where two or more are ranked; `like_best` where no test distinguishes the
+    cell from the best of its column; `power` of the comparison with it, image by image."""
 
     estimate: Estimate | None = None
     run_ids: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     by_image: pd.Series | None = field(default=None, repr=False)  # mean over seeds, for paired tests
     mark: str = ""
+    rank: int | None = None
     like_best: bool = False
     power: Power | None = None
 
@@ -197,7 +198,7 @@ def rank(metric: Metric, column: Sequence[Cell]) -> None:
     tested = [i for i in range(len(cells)) if i != best and not metric.name.startswith("cost.")]
     p = statistics.holm({str(i): _p_value(*cells[i], *cells[best]) for i in tested})
     for i, (cell, _) in enumerate(cells):
-        cell.mark = {1.0: "best", 2.0: "second"}.get(ranks[i], "")
+        cell.rank, cell.mark = int(ranks[i]), {1.0: "best", 2.0: "second"}.get(ranks[i], "")
         cell.like_best = ranks[i] > 1 and p.get(str(i), math.nan) >= LEVEL
         if i in tested and cell.by_image is not None:
             cell.power = statistics.paired_power(cell.by_image - cells[best][0].by_image)

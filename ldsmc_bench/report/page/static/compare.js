@@ -2,17 +2,24 @@
 
 const comparison = { problem: null, image: null, columns: [], ids: [] };
 
-async function openCompare(problemKey, imageId, columnKey) {
+/** Columns are named by `truth`, `measurement`, a run's id, or that with a layer: `<run id>~error`. */
+async function openCompare(problemKey, imageId, columnKey, leftKey) {
   const runs = ordered.filter((run) => run.problem === problemKey).slice(0, WIDEST);
-  if (!runs.some((run) => run.run_id === columnKey) && RUN.has(columnKey)) runs.unshift(RUN.get(columnKey));
-  const { columns, ids } = await columnsOf(problemKey, runs);
+  for (const key of [leftKey, columnKey]) {
+    const run = RUN.get(key?.split("~")[0]);
+    if (run && !runs.includes(run)) runs.unshift(run);
+  }
+  const found = await columnsOf(problemKey, runs);
+  const columns = [...found.columns, ...found.columns.filter((column) => column.run).flatMap((column) =>
+    found.layers.map((layer) => layered(column, layer, found.truth)).filter((one) => one.pictures))];
+  const ids = found.ids;
   Object.assign(comparison, { problem: problemKey, image: imageId, columns, ids });
   const options = columns.map((column) => [column.key, column.name]);
   const [left, right] = ["compare-left", "compare-right"].map((id) => document.getElementById(id));
   choices(left, options);
   choices(right, options);
   const others = columns.map((column) => column.key).filter((key) => key !== columnKey);
-  left.value = columnKey === "measurement" ? "truth" : others.find((key) => key === "measurement") ?? others[0] ?? columnKey;
+  left.value = leftKey ?? (columnKey === "truth" ? "measurement" : others.find((key) => key === "truth") ?? others[0] ?? columnKey);
   right.value = columnKey;
   document.getElementById("slider").value = 50;
   drawCompare();
@@ -34,6 +41,11 @@ function makeCompare() {
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   for (const id of ["compare-left", "compare-right"]) document.getElementById(id).addEventListener("change", drawCompare);
   document.getElementById("slider").addEventListener("input", slide);
+  const sides = () => ["compare-left", "compare-right"].map((id) => document.getElementById(id).value);
+  addressDialog("image", dialog, () => [comparison.problem, comparison.image, ...sides()].join("*"), (text) => {
+    const [problem, image, leftKey, rightKey] = text.split("*");
+    if (PROBLEM.has(problem)) openCompare(problem, image, rightKey, leftKey);
+  });
 }
 
 function drawCompare() {
@@ -45,7 +57,7 @@ function drawCompare() {
     document.getElementById(`layer-${side}`).replaceChildren(large(column, image));
   }
   const shown = PAGE.columns.filter((column) => !column.set && columns.some((one) => one.rows?.values[column.key]));
-  const runs = columns.filter((column) => column.run);
+  const runs = columns.filter((column) => column.run && !column.layer);
   document.getElementById("compare-numbers").replaceChildren(
     element("caption", {}, `Scores of ${image}`),
     element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "run"),
@@ -61,11 +73,11 @@ function large(column, image) {
   const label = `${image}: ${column.name}`;
   const fallback = () => {
     const node = element("span", { class: "picture large", role: "img", "aria-label": label });
-    if (column.pictures?.place.has(image)) crop(node, column.pictures, image, true);
+    if (pictured(column, image)) crop(node, column, image, true);
     else node.append(element("span", { class: "absent" }, "not there"));
     return node;
   };
-  if (!column.run || !column.pictures?.place.has(image)) return fallback();
+  if (!column.run || column.layer || !pictured(column, image)) return fallback();
   const kept = element("img", { class: "large", alt: label, draggable: "false",
     src: `../runs/${encodeURIComponent(column.key)}/images/${encodeURIComponent(image)}.png` });
   kept.addEventListener("error", () => kept.replaceWith(fallback()));

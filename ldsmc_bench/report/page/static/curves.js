@@ -9,6 +9,8 @@ function makeCurves() {
   choices(metric, PAGE.columns.filter((column) => !column.cost).map((column) => [column.key, column.label]));
   const swept = Object.entries(PAGE.axes).filter(([key]) => PAGE.runs.some((run) => run.curve[key]));
   choices(axis, [...swept.map(([key, label]) => [key, label.replaceAll("$", "")]), ...COSTS.map((c) => [c.key, c.label])]);
+  addressControl("metric", "curve-metric");
+  addressControl("axis", "curve-axis");
   for (const control of [metric, axis]) control.addEventListener("change", () => drawCurves(visible()));
   whenSeen("curves", () => showCurves(visible()));
 }
@@ -38,9 +40,11 @@ function drawCurves(runs) {
     ? `${cost.how}. Filled points are on the Pareto front: no other run shown is both cheaper and better. Bars: 95 % intervals over images.`
     : "Runs that differ in nothing else are joined. Bars: 95 % intervals over images (set metrics: by bootstrap).";
   if (!metric || !axis) return place.replaceChildren();
+  const drawnRuns = new Set();
   const figures = [...byTask(runs)].sort(([a], [b]) => a.localeCompare(b)).map(([, some]) => {
     const series = cost ? fronts(some, metric, cost) : swept(some, metric, axis);
     if (!series.length) return null;
+    for (const run of some) if (run.values[metric.key] && (cost ? run.values[axis] : run.curve[axis])) drawnRuns.add(run);
     const label = cost ? cost.label : PAGE.axes[axis].replaceAll("$", "");
     const values = [...new Set(series.flatMap((one) => one.points.map((p) => p.x)))];
     const log = Math.min(...values) > 0 && Math.max(...values) / Math.min(...values) > 4;
@@ -49,7 +53,7 @@ function drawCurves(runs) {
       y: { label: metric.label + (metric.unit ? ` [${metric.unit}]` : "") },
     });
   }).filter(Boolean);
-  return place.replaceChildren(...(figures.length ? [...figures, legend(runs)]
+  return place.replaceChildren(...(figures.length ? [...figures, legend(runs.filter((run) => drawnRuns.has(run)))]
     : [element("p", { class: "note" }, "Among the runs shown nothing varies along this axis.")]));
 }
 

@@ -21,6 +21,7 @@ function described(run) {
 function filtered() {
   const runs = visible();
   document.getElementById("count").textContent = `${runs.length} of ${PAGE.runs.length} runs`;
+  showBoard(runs);
   showRuns(runs);
   showWall(runs);
   showCurves(runs);
@@ -43,6 +44,15 @@ function makeFilters() {
     return element("fieldset", {}, element("legend", {}, facet), ...chips);
   });
   document.getElementById("facets").append(...groups.filter(Boolean));
+  for (const facet of FACETS) {
+    address(facet, () => [...chosen[facet]].map(encodeURIComponent).join(","), (text) => {
+      const wanted = text.split(",").filter(Boolean).map(decodeURIComponent);
+      chosen[facet] = new Set(wanted.filter((value) => PAGE.runs.some((run) => String(run[facet]) === value)));
+      for (const box of document.querySelectorAll(`#facets input[name="${facet}"]`)) box.checked = chosen[facet].has(box.value);
+    });
+  }
+  addressControl("search", "words");
+  document.getElementById("facet-box").open = !matchMedia("(max-width: 40rem)").matches;
   const form = document.getElementById("filters");
   document.getElementById("words").addEventListener("input", filtered);
   form.addEventListener("submit", (event) => event.preventDefault());

@@ -21,14 +21,21 @@ function makeText() {
     words.map(([n, word]) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`).join(" · ");
   document.getElementById("made").textContent = `Made ${PAGE.made} from the store beside it.`;
   document.getElementById("protocols").append(...PAGE.columns.flatMap((column) => [
-    element("dt", {}, column.label), element("dd", {}, `${column.how}; ${goodness(column)}`)]));
+    element("dt", {}, column.label), element("dd", {}, protocolOf(column))]));
 }
 
 makeText();
 makeFilters();
+makeBoard();
 makeRuns();
 makeWall();
 makeCompare();
+makeDrawer();
+makePair();
 makeCurves();
 makeImages();
+makeExactness();
+readAddress();
 filtered();
+keepAddress(filtered);
+if (section) goTo(section, "instant");

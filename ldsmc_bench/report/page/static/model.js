@@ -85,13 +85,17 @@ function element(name, properties = {}, ...children) {
   return node;
 }
 
+/** The method's marker in its colour: beyond eight methods colours come twice, with other markers. */
 function dot(method) {
-  return element("span", { class: "dot", style: `background:${colourOf(method)}`, "aria-hidden": "true" });
+  const sample = svg("svg", { class: "dot", viewBox: "-6 -6 12 12", "aria-hidden": "true", style: `--colour:${colourOf(method)}` });
+  sample.append(svg("path", { class: "marker", d: SHAPES[PAGE.styles[method].marker] }));
+  return sample;
 }
 
-/** Fill a <select>, keeping what was chosen where it is still there. */
+/** Fill a <select>, keeping what was chosen, or what a link asks for, where it is there. */
 function choices(select, options) {
-  const before = select.value;
+  const kept = [select.dataset.wanted, select.value].find((wanted) => options.some(([value]) => value === wanted));
   select.replaceChildren(...options.map(([value, label]) => element("option", { value }, label)));
-  if (options.some(([value]) => value === before)) select.value = before;
+  if (kept !== undefined) select.value = kept;
+  if (kept === select.dataset.wanted) delete select.dataset.wanted;
 }

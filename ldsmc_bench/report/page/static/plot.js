@@ -32,7 +32,9 @@ function plot(title, series, axes) {
     svg("text", { class: "axis", x: 13, y: (TOP + HEIGHT - BOTTOM) / 2, "text-anchor": "middle",
       transform: `rotate(-90 13 ${(TOP + HEIGHT - BOTTOM) / 2})` }, axes.y.label));
   for (const one of series) drawing.append(drawn(one, x, y));
-  return element("figure", {}, element("figcaption", {}, title), drawing);
+  const file = element("button", { type: "button", class: "file", title: `${title} as SVG`,
+    onclick: () => save(`${fileName(`${title} ${axes.y.label} ${axes.x.label}`)}.svg`, "image/svg+xml", drawingText(drawing)) }, "SVG");
+  return element("figure", {}, element("figcaption", {}, title, file), drawing);
 }
 
 function drawn(one, x, y) {

@@ -1,15 +1,18 @@
 // A table whose headings sort it, a page at a time.
 
 /**
- * columns: {label, title, value(row) to sort by, cell(row) a node or text, numeric, head (row heading)}
- * Returns {show(rows)}, which returns them in order; `change(rows in order)` is called when the reader sorts them.
+ * columns: {key, label, title, value(row) to sort by, cell(row) a node or text, numeric, head (row heading), wide (not on
+ * a phone), optional (left out where no row has a value)}; `attributes(row)` of its line. Returns {show(rows), rows(), csv(more columns), order(key), sort(key)}; `show`
+ * returns the rows in order, and `change(rows in order)` is called when the reader sorts them, after `before(key, descending)`.
  */
-function sortable(parent, { caption, columns, sorted, descending = false, size = 100, change = () => {} }) {
+function sortable(parent, { caption, columns, sorted, descending = false, size = 100, change = () => {}, before = () => {},
+  attributes = () => ({}) }) {
   const state = { rows: [], page: 0, column: sorted ?? null, descending };
   const body = element("tbody");
+  const look = (column) => [column.numeric ? "numeric" : "", column.wide ? "wide" : ""].filter(Boolean).join(" ") || null;
   const headings = columns.map((column, index) => {
     const button = element("button", { type: "button", title: column.title, onclick: () => sortBy(index) }, column.label);
-    return element("th", { scope: "col", class: column.numeric ? "numeric" : null }, button);
+    return element("th", { scope: "col", class: look(column) }, button);
   });
   const table = element("table", {}, element("caption", {}, caption),
     element("thead", {}, element("tr", {}, ...headings)), body);
@@ -22,6 +25,7 @@ function sortable(parent, { caption, columns, sorted, descending = false, size =
     state.descending = same ? !state.descending : Boolean(columns[index].descending);
     state.column = index;
     state.page = 0;
+    before(columns[index].key, state.descending);
     change(order());
   }
 
@@ -40,13 +44,27 @@ function sortable(parent, { caption, columns, sorted, descending = false, size =
 
   function draw() {
     const start = state.page * size;
-    body.replaceChildren(...state.rows.slice(start, start + size).map((row) => element("tr", {},
-      ...columns.map((column) => element(column.head ? "th" : "td",
-        { scope: column.head ? "row" : null, class: column.numeric ? "numeric" : null }, column.cell(row))))));
+    const there = columns.map((column) => !column.optional || state.rows.some((row) => (column.value(row) ?? null) !== null));
+    headings.forEach((heading, i) => { heading.hidden = !there[i]; });
+    body.replaceChildren(...state.rows.slice(start, start + size).map((row) => element("tr", attributes(row),
+      ...columns.filter((_, i) => there[i]).map((column) => element(column.head ? "th" : "td",
+        { scope: column.head ? "row" : null, class: look(column) }, column.cell(row))))));
     pager.show(state.page, state.rows.length, size);
   }
 
-  return { show(rows) { state.rows = rows; state.page = 0; return order(); } };
+  return {
+    show(rows) { state.rows = rows; state.page = 0; return order(); },
+    rows: () => state.rows,
+    csv: (more = []) => csv([[...more, ...columns].map((column) => column.label),
+      ...state.rows.map((row) => [...more, ...columns].map((column) => column.value(row)))]),
+    /** The order as a word for the address, "" while it is the first one. */
+    order: () => (state.column === (sorted ?? null) && state.descending === descending ? ""
+      : `${state.descending ? "-" : ""}${columns[state.column].key}`),
+    sort(word) {
+      const column = columns.findIndex((one) => one.key === word.replace(/^-/, ""));
+      Object.assign(state, column < 0 ? { column: sorted ?? null, descending } : { column, descending: word.startsWith("-") });
+    },
+  };
 }
 
 /** Numbers by size, words by the alphabet, what is missing last either way. */

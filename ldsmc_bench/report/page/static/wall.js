@@ -18,26 +18,55 @@ function sheetOf(pictures) {
   return pictures ?? null;
 }
 
-/** Show an image's part of its sheet as the background of a node, once that is near the window. */
-function crop(node, pictures, imageId, full = false) {
+/** An image's part of its sheet, as the parts of a background. */
+function part(pictures, imageId, full) {
   const i = pictures.place.get(imageId);
   const block = Math.floor(i / PAGE.block), at = i % PAGE.block;
   const rows = Math.ceil(Math.min(PAGE.block, pictures.ids.length - block * PAGE.block) / PAGE.across);
   const files = full && pictures.full?.length ? pictures.full : pictures.files;
-  const part = (place, count) => (count > 1 ? (100 * place) / (count - 1) : 0);
-  node.dataset.sheet = `url("pictures/${pictures.folder}/${files[block]}")`;
-  node.style.backgroundSize = `${100 * PAGE.across}% ${100 * rows}%`;
-  node.style.backgroundPosition =
-    `${part(at % PAGE.across, PAGE.across)}% ${part(Math.floor(at / PAGE.across), rows)}%`;
+  const share = (place, count) => (count > 1 ? (100 * place) / (count - 1) : 0);
+  return { sheet: `url("pictures/${pictures.folder}/${files[block]}")`, size: `${100 * PAGE.across}% ${100 * rows}%`,
+    position: `${share(at % PAGE.across, PAGE.across)}% ${share(Math.floor(at / PAGE.across), rows)}%` };
+}
+
+/** Show an image of a column in a node once that is near the window: with `over` its grey difference from that, times 4. */
+function crop(node, { pictures, over }, imageId, full = false) {
+  const layers = (over ? [pictures, over] : [pictures]).map((one) => part(one, imageId, full));
+  node.dataset.sheet = layers.map((layer) => layer.sheet).join(", ");
+  node.style.backgroundSize = layers.map((layer) => layer.size).join(", ");
+  node.style.backgroundPosition = layers.map((layer) => layer.position).join(", ");
+  node.classList.toggle("difference", Boolean(over));
   loading.observe(node);
 }
 
+/** Whether a column has a picture of an image. */
+function pictured({ pictures, over }, imageId) {
+  return Boolean(pictures?.place.has(imageId) && (!over || over.place.has(imageId)));
+}
+
 /** A small picture for the eye only: its text stands beside it. */
-function picture(pictures, imageId, kind) {
+function picture(column, imageId, kind) {
   const node = element("span", { class: `picture ${kind}`, "aria-hidden": "true" });
-  if (pictures?.place.has(imageId)) crop(node, pictures, imageId);
+  if (pictured(column, imageId)) crop(node, column, imageId);
   return node;
 }
+
+const LAYERS = { error: "|x̂ − x| × 4", spread: "spread of the particles × 4" };
+
+/** A run's column as another layer shows it: its error, the particles' spread, another draw. */
+function layered(column, layer, truth) {
+  if (!layer || !column.run) return column;
+  const shown = layer === "error" ? { pictures: truth && column.pictures, over: truth }
+    : { pictures: sheetOf(column.rows.layers?.[layer]) };
+  return { ...column, over: null, ...shown, key: `${column.key}~${layer}`, name: `${column.name}, ${LAYERS[layer] ?? layer}`, layer };
+}
+
+function layersOf(columns, truth) {
+  const found = new Set(columns.flatMap((column) => Object.keys(column.rows?.layers ?? {})));
+  return [...(truth && columns.some((column) => column.run && column.pictures) ? ["error"] : []), ...[...found].sort(
+    (a, b) => (b === "spread") - (a === "spread") || a.localeCompare(b, "en", { numeric: true }))];
+}
+
 
 /** What the wall shows of a problem: the columns with their pictures and rows, and all image ids. */
 async function columnsOf(problemKey, runs) {
@@ -47,7 +76,8 @@ async function columnsOf(problemKey, runs) {
   const restored = runs.map((run, i) => (
     { key: run.run_id, name: run.short, run, rows: told[i], pictures: sheetOf(told[i].pictures) }));
   const ids = [...new Set(told.flatMap((rows) => rows.ids))].sort();
-  return { problem, columns: [...posed, ...restored], ids };
+  const columns = [...posed, ...restored], truth = posed[0]?.pictures;
+  return { problem, columns, ids, truth, layers: layersOf(columns, truth) };
 }
 
 function valueOf(column, imageId, key) {
@@ -56,10 +86,11 @@ function valueOf(column, imageId, key) {
 }
 
 function makeWall() {
-  const problem = document.getElementById("wall-problem");
   const metric = document.getElementById("wall-metric");
   choices(metric, PAGE.columns.filter((c) => !c.set && !c.cost).map((c) => [c.key, c.label]));
-  for (const control of [problem, metric, document.getElementById("wall-order")]) {
+  const names = { problem: "wall-problem", under: "wall-metric", order: "wall-order", layer: "wall-layer" };
+  for (const [name, id] of Object.entries(names)) addressControl(name, id);
+  for (const control of Object.values(names).map((id) => document.getElementById(id))) {
     control.addEventListener("change", () => { wallPage = 0; drawWall(); });
   }
   whenSeen("pictures", drawWall);
@@ -84,8 +115,12 @@ function drawWall() {
       document.getElementById("wall-note").textContent = "";
       return place.replaceChildren(element("p", { class: "note" }, "No run with pictures is shown."));
     }
-    const { problem, columns, ids } = found;
+    const { problem, ids, truth } = found;
+    choices(document.getElementById("wall-layer"), [["", "restored"], ...found.layers.map((layer) => [layer, LAYERS[layer] ?? layer])]);
+    const layer = document.getElementById("wall-layer").value;
+    const columns = found.columns.map((column) => layered(column, layer, truth));
     const notes = ["Any picture opens a comparison. Arrow keys move between pictures."];
+    if (layer === "error") notes.push("Errors are of these small pictures, whose compression is in them.");
     if (problem.missing) notes.unshift(`Truth and measurement cannot be shown: ${problem.missing}.`);
     if (all.length > runs.length) notes.push(`The first ${runs.length} of ${all.length} runs: filter to see others.`);
     document.getElementById("wall-note").textContent = notes.join(" ");
@@ -118,18 +153,18 @@ function inOrder(ids, columns, metric, order) {
   return [...ids].sort((a, b) => score.get(b) - score.get(a));
 }
 
-function tile(problemKey, column, id, metric) {
+function tile(problemKey, column, id, metric, open = null) {
   const value = metric ? valueOf(column, id, metric.key) : null;
   const score = value === null ? "" : number(value, metric.digits);
-  if (!column.pictures?.place.has(id)) {
+  if (!pictured(column, id)) {
     const place = column.rows?.place.get(id);
     const reason = column.rows?.lost[place]?.join(": ");
     return element("span", { class: "absent", title: reason }, reason ? reason.split(":")[0] : "not there");
   }
   const label = `${id}, ${column.name}${score ? `, ${metric.label} ${score}` : ""}`;
-  return element("button", { type: "button", class: "tile", tabindex: "-1", "aria-label": label, title: label,
-    onclick: () => openCompare(problemKey, id, column.key) },
-  picture(column.pictures, id, "small"), score ? element("small", { "aria-hidden": "true" }, score) : null);
+  return element("button", { type: "button", class: "tile", tabindex: open === null ? "-1" : "0", "aria-label": label, title: label,
+    onclick: open ?? (() => openCompare(problemKey, id, column.key)) },
+  picture(column, id, "small"), score ? element("small", { "aria-hidden": "true" }, score) : null);
 }
 
 /** One stop for the tab key; arrow keys, Home and End move between the pictures. */
