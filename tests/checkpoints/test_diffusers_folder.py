@@ -18,7 +18,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ldsmc_bench.checkpoints import compvis, stable_diffusion
+from ldsmc_bench.checkpoints import compvis, diffusers_folder, stable_diffusion
 from ldsmc_bench.checkpoints.clip import TextShape
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.prior import schedule
@@ -319,7 +319,7 @@ def test_an_index_that_leads_out_of_its_folder_or_to_nothing_is_one_line(folder)
     for content in ({"weight_map": {"a": "../../x.safetensors"}}, {"weight_map": {}}, {}, [], {"weight_map": {"a": 1}}):
         index.write_text(json.dumps(content))
         with pytest.raises(UserError, match=r"index\.json: is no index of files of weights") as refusal:
-            stable_diffusion.parts_of(index)
+            diffusers_folder.parts_of(index)
         assert "\n" not in str(refusal.value)
     write_json(index, {"weight_map": {"a": "gone.safetensors"}})
     with pytest.raises(UserError, match=r"unet/gone\.safetensors: no such file"):

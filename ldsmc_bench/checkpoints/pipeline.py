@@ -1,0 +1,277 @@
+"""Any pipeline that diffusers saved in a folder as a prior: DDPM, LDM, Stable Diffusion 1, 2, XL and 3, FLUX.
+
+diffusers builds and reads its own networks. Settings are read strictly: a key that the class does not take, or one that
+asks for more than latents, a time and a text, is refused in one line.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.vq_model import VQModel
+from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
+from diffusers.models.unets.unet_2d import UNet2DModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor
+
+from ldsmc_bench.checkpoints import prompts
+from ldsmc_bench.checkpoints.cache import known_digest
+from ldsmc_bench.checkpoints.config import tables
+from ldsmc_bench.checkpoints.diffusers_folder import (
+    find_weights,
+    from_pretrained,
+    parts_of,
+    read_settings,
+    try_network,
+)
+from ldsmc_bench.checkpoints.levels import Levels, read_levels
+from ldsmc_bench.checkpoints.network_prior import (
+    Call,
+    Condition,
+    NetworkPrior,
+    cross_attending,
+    joint,
+    network_input,
+    packed,
+    plain,
+)
+from ldsmc_bench.checkpoints.read import read_weights
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.prior.codec import wrap_autoencoder
+from ldsmc_bench.prior.digests import digest_of
+
+# The pipelines that encode texts, with the network that goes with each; others have UNet2DModel.
+TEXTS: dict[str, tuple[Any, Call]] = {
+    "StableDiffusionPipeline": (UNet2DConditionModel, cross_attending),
+    "StableDiffusionXLPipeline": (UNet2DConditionModel, cross_attending),
+    "StableDiffusion3Pipeline": (SD3Transformer2DModel, joint),
+    "FluxPipeline": (FluxTransformer2DModel, packed),
+}
+PIPELINES = ("DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "LDMPipeline", *TEXTS)
+CODECS = ("vae", "vqvae")
+TRAINED = 128  # latents on a side where a network's settings do not say, as diffusers' pipelines have it
+
+
+@dataclass(frozen=True)
+class Part:
+    """A network of a folder: its place, diffusers' class, the arguments in its file, and itself without weights."""
+
+    folder: Path
+    kind: Any
+    settings: dict[str, Any]
+    network: Any
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "config.json"
+
+
+def load(
+    path: str | None,
+    image_size: int | Sequence[int] | None = None,
+    prompt: str = "",
+    guidance_scale: float = 1.0,
+) -> NetworkPrior:
+    """The prior of the pipeline in the folder `path`, for images of `image_size` pixels, or of (height, width).
+
+    `guidance_scale`: 1 is the model as it is; with a prompt, guidance is away from none. A FLUX that was distilled with
+    guidance is given it as a number. Raises UserError where a file is absent or unreadable, a setting is not known, the
+    weights are not exactly those of the settings, or the networks do not take images of this size.
+    """
+    folder, index = _folder(path), _read_index(path)
+    kind, call = TEXTS.get(index["_class_name"], (UNet2DModel, plain))
+    denoiser = _describe(folder, "transformer" if (folder / "transformer").is_dir() else "unet", [kind])
+    named = [part for part in CODECS if (folder / part).is_dir()]
+    codec = _describe(folder, named[0], [AutoencoderKL, VQModel]) if named else None
+    halvings = len(codec.network.config.block_out_channels) - 1 if codec else 0
+    size = _require_size(image_size, denoiser, 2**halvings)
+    channels = _image_channels(denoiser, codec)
+    latents = _latent_channels(codec) if codec else channels
+    shape = (latents, *(side // 2**halvings for side in size))
+
+    levels = read_levels(folder / "scheduler" / "scheduler_config.json", shape[1] * shape[2] // 4)
+    condition, unconditional, files = _conditions(folder, index, prompt, denoiser, guidance_scale, size)
+    _try(denoiser, codec, call, levels, condition, shape, (channels, *size))
+    network, own = _read(denoiser)
+    files += own
+    if codec:
+        autoencoder, own = _read(codec)
+        files += own
+    config = codec.network.config if codec else {}
+    scale = float(config.get("scaling_factor", 1.0))
+    digest = digest_of(
+        "diffusers",
+        settings=[denoiser.settings, codec.settings if codec else None],
+        levels=[hashlib.sha256(levels.alpha_bar.numpy().tobytes()).hexdigest(), levels.prediction, levels.times],
+        scaled=[levels.sigma_data, levels.learned_variance],
+        text=[index["_class_name"], prompt.strip(), guidance_scale],
+        image_size=list(size),
+        weights=[known_digest(file) for file in files],
+    )
+    return NetworkPrior(
+        network=network,
+        levels=levels,
+        shape=shape,
+        image_size=size[0] if size[0] == size[1] else size,
+        digest=digest,
+        call=call,
+        channels=channels,
+        codec=wrap_autoencoder(autoencoder, scale) if codec else None,
+        mean=scale * _per_channel(config, "latents_mean", config.get("shift_factor") or 0.0),
+        std=_per_channel(config, "latents_std", 1.0),
+        condition=condition,
+        unconditional=unconditional,
+        guidance_scale=guidance_scale if prompt.strip() else 1.0,
+    )
+
+
+def _folder(path: str | None) -> Path:
+    if not path:
+        raise UserError(
+            "prior.path is not set: give the folder of a pipeline that diffusers saved, prior.path=/my/folder"
+        )
+    return Path(str(path)).expanduser()
+
+
+def _read_index(path: str | None) -> dict[str, Any]:
+    file = _folder(path) / "model_index.json"
+    try:
+        index = json.loads(file.read_bytes())
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{file}: no such file; prior.path must be a folder that diffusers saved a pipeline in"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: is not a JSON file; fetch it anew") from error
+    name = index.get("_class_name") if isinstance(index, dict) else None
+    if name not in PIPELINES:
+        raise UserError(f"{file}: _class_name is {name}, but this loader reads {' or '.join(PIPELINES)} only")
+    return index
+
+
+def _describe(folder: Path, part: str, classes: Sequence[Any]) -> Part:
+    """A network as its file describes it, without memory. Raises UserError for settings that cannot be."""
+    file = folder / part / "config.json"
+    fixed = tables()["pipeline codec" if part in CODECS else "pipeline denoiser"]
+    kind, settings = read_settings(file, classes, fixed)
+    try:
+        with torch.device("meta"):
+            return Part(folder / part, kind, settings, kind.from_config(settings))
+    except Exception as error:  # whatever a library raises where settings make no sense to it
+        raise UserError(
+            f"{file}: describes no network ({' '.join(str(error).split())[:200]}); fetch it anew"
+        ) from error
+
+
+def _require_size(image_size: int | Sequence[int] | None, denoiser: Part, factor: int) -> tuple[int, int]:
+    """Height and width. Raises UserError, with the size that the network was trained for, unless they are whole numbers
+    of its latents."""
+    trained = denoiser.network.config.get("sample_size") or TRAINED
+    height, width = (side * factor for side in ((trained,) * 2 if isinstance(trained, int) else trained))
+    written = str(height) if height == width else f"[{height},{width}]"
+    if image_size is None:
+        raise UserError(
+            f"prior.image_size is not set: {denoiser.folder.parent} is for {written}; set prior.image_size={written}"
+        )
+    sides = (image_size,) * 2 if isinstance(image_size, int) else tuple(image_size)
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 and side % factor == 0 for side in sides):
+        raise UserError(
+            f"prior.image_size={image_size}: must be a multiple of {factor}, or two of them, height and width; "
+            f"{denoiser.folder.parent} was trained for {written}"
+        )
+    return sides[0], sides[1]
+
+
+def _image_channels(denoiser: Part, codec: Part | None) -> int:
+    """The channels of images. Raises UserError where input and output of a network, or latents, do not go together."""
+    config = denoiser.network.config
+    given, made = config.in_channels, config.out_channels
+    patch = 4 if denoiser.kind is FluxTransformer2DModel else 1
+    wanted = patch * _latent_channels(codec) if codec else given
+    pairs = {given, 2 * given} if codec is None else {given, None}
+    if given != wanted or made not in pairs:
+        raise UserError(
+            f"{denoiser.file}: in_channels is {given} and out_channels is {made}, but a network of {wanted} channels "
+            "and nothing else is wanted (that of an inpainting model takes more)"
+        )
+    if codec is None:
+        return given
+    if codec.network.config.in_channels != codec.network.config.out_channels:
+        raise UserError(f"{codec.file}: in_channels and out_channels differ, and images have one number of channels")
+    return codec.network.config.in_channels
+
+
+def _latent_channels(codec: Part) -> int:
+    config = codec.network.config
+    return config.get("vq_embed_dim") or config.latent_channels
+
+
+def _per_channel(config: Mapping[str, Any], key: str, otherwise: float) -> Tensor:
+    values = config.get(key)
+    return torch.tensor([otherwise] if values is None else list(values), dtype=torch.float32).reshape(-1, 1, 1)
+
+
+@torch.no_grad()
+def _conditions(
+    folder: Path, index: Mapping[str, Any], prompt: str, denoiser: Part, guidance: float, size: tuple[int, int]
+) -> tuple[dict[str, Tensor], dict[str, Tensor], list[Path]]:
+    """What the network attends to, for the prompt and for none; an empty prompt is none."""
+    if type(guidance) not in (int, float) or not guidance >= 0:
+        raise UserError(f"prior.guidance_scale={guidance}: must be a number from 0 on; 1 is without guidance")
+    if index["_class_name"] not in TEXTS:
+        if prompt.strip():
+            raise UserError(f"prior.prompt={prompt}: {index['_class_name']} reads no texts; leave it empty")
+        return {}, {}, []
+    bound, free, files = prompts.encode(folder, index, prompt, denoiser.network)
+    more: dict[str, Tensor] = {}
+    if denoiser.network.config.get("addition_embed_type") == "text_time":  # of SDXL: size, crop and size again
+        more = {"time_ids": torch.tensor([[*size, 0, 0, *size]], dtype=torch.float32)}
+    if denoiser.network.config.get("guidance_embeds"):
+        more = {"guidance": torch.tensor([float(guidance)])}
+    if not free:
+        return bound | more, {}, files
+    return (bound if prompt.strip() else free) | more, free | more, files
+
+
+def _try(
+    denoiser: Part,
+    codec: Part | None,
+    call: Call,
+    levels: Levels,
+    condition: Condition,
+    shape: tuple[int, ...],
+    image: tuple[int, ...],
+) -> None:
+    """Raises UserError unless the networks take these shapes, before anything is read."""
+    on_meta = {key: value.to("meta") for key, value in condition.items()}
+
+    def predict(z: Tensor) -> Tensor:
+        a = torch.full((1, 1, 1, 1), 0.5, dtype=torch.float64, device="meta")
+        x, time = network_input(levels, z, a, torch.zeros(1))
+        return call(denoiser.network, x, time, on_meta)[:, : shape[0]]
+
+    z, x = (1, *shape), (1, *image)
+    try_network(denoiser.file, denoiser.network, predict, z, z)
+    if codec:
+        autoencoder = codec.network
+        vq = isinstance(autoencoder, VQModel)
+        try_network(
+            codec.file, autoencoder, lambda x: autoencoder.encode(x)[0] if vq else autoencoder.encode(x)[0].mean, x, z
+        )
+        inside = autoencoder.post_quant_conv if vq else lambda latent: latent
+        decode = autoencoder.decoder if vq else lambda latent: autoencoder.decode(latent).sample
+        try_network(codec.file, autoencoder, lambda latent: decode(inside(latent)), z, x)
+
+
+def _read(part: Part) -> tuple[Any, list[Path]]:
+    """The network with its weights, frozen and in float32, and the files that they are in."""
+    file, variant = find_weights(part.folder)
+    for one in parts_of(file):
+        read_weights(one)  # refuses what is no weights in one line; memory-mapped
+    return from_pretrained(part.kind, file, variant), parts_of(file)

@@ -1,0 +1,275 @@
+"""A pipeline of each kind, saved by diffusers with random weights: what its own networks compute is computed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline, schedulers
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ldsmc_bench.checkpoints.levels import LEAST, Levels, read_levels
+from ldsmc_bench.checkpoints.network_prior import NetworkPrior
+from ldsmc_bench.checkpoints.pipeline import load
+from ldsmc_bench.errors import UserError
+from tests.checkpoints import tiny_pipelines as tiny
+from tests.commands import tiny as tiny_run
+
+close = torch.testing.assert_close
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+KINDS: dict[str, tuple[Callable[[], Any], int]] = {
+    "ddpm": (tiny.ddpm, 16),
+    "ldm vq": (lambda: tiny.ldm("vq"), 16),
+    "ldm kl": (lambda: tiny.ldm("kl"), 16),
+    "sd": (tiny.sd, 16),
+    "sd v": (lambda: tiny.sd(prediction_type="v_prediction", rescale_betas_zero_snr=True), 16),
+}
+TEXTS = ("sd", "sd v")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One folder of each kind, made when it is asked for."""
+
+    class Made(dict[str, Path]):
+        def __missing__(self, kind: str) -> Path:
+            if kind in TEXTS:
+                pytest.importorskip("transformers", reason="needs the extra [text]")
+            self[kind] = tiny.saved(KINDS[kind][0](), tmp_path_factory.mktemp(kind.replace(" ", "_")))
+            return self[kind]
+
+    return Made()
+
+
+def network_outputs(pipeline: Any, z: Tensor, t: Tensor, prompt: str) -> Tensor:
+    """What the pipeline's network returns, called as its own `__call__` does."""
+    if not hasattr(pipeline, "text_encoder"):
+        return pipeline.unet(z, t).sample
+    bound, _ = pipeline.encode_prompt(prompt, "cpu", 1, True)
+    return pipeline.unet(z, t, bound.expand(len(z), -1, -1)).sample
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("t", [0, 400, 998])
+def test_eps_is_what_the_pipelines_own_scheduler_makes_of_its_network(folders, kind, t):
+    theirs = DiffusionPipeline.from_pretrained(folders[kind])
+    ours = load(str(folders[kind]), KINDS[kind][1])
+    z = normal(2, *ours.shape)
+    out = network_outputs(theirs, z, torch.tensor([t, t]), "")
+    scheduler = schedulers.DDIMScheduler.from_config(theirs.scheduler.config, clip_sample=False)
+    scheduler.set_timesteps(1000)
+    x_0 = scheduler.step(out, t, z).pred_original_sample
+    a = scheduler.alphas_cumprod[t]
+    close(ours.alpha_bar[t].float(), a, rtol=1e-4, atol=1e-6)
+    eps = ours.eps(z, torch.tensor([t, t]))
+    close(eps, (z - a.sqrt() * x_0) / (1 - a).sqrt(), rtol=1e-4, atol=1e-4 if t else 2e-3)
+    if kind != "sd v":
+        close(eps, out, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_encode_and_decode_are_those_of_the_pipelines_autoencoder(folders, kind):
+    theirs, ours = DiffusionPipeline.from_pretrained(folders[kind]), load(str(folders[kind]), KINDS[kind][1])
+    x, z = normal(2, 3, 16, 16).clamp(-1, 1), normal(2, *ours.shape, seed=1)
+    if kind == "ddpm":
+        assert ours.decode(z) is z and ours.encode(x) is x
+        return
+    codec = theirs.vqvae if "ldm" in kind else theirs.vae
+    scale = codec.config.scaling_factor
+    encoded = codec.encode(x)
+    close(ours.encode(x), (encoded[0] if kind == "ldm vq" else encoded.latent_dist.mean) * scale, rtol=0, atol=1e-4)
+    close(ours.decode(z), codec.decode(z / scale).sample, rtol=0, atol=1e-4)
+
+
+def test_a_prompt_and_guidance_are_those_of_the_pipeline(folders):
+    theirs, t = DiffusionPipeline.from_pretrained(folders["sd"]), torch.tensor([500])
+    ours = load(str(folders["sd"]), 16, prompt="cat", guidance_scale=3.0)
+    z = normal(1, *ours.shape)
+    bound, free = theirs.encode_prompt("cat", "cpu", 1, True)
+    one, other = (theirs.unet(z, t, states).sample for states in (free, bound))
+    close(ours.eps(z, t), one + 3 * (other - one), rtol=0, atol=1e-4)
+    assert load(str(folders["sd"]), 16, guidance_scale=3.0).guidance_scale == 1.0  # away from none, towards none
+
+
+@pytest.mark.parametrize("kind", ["sd", "ldm vq"])
+@pytest.mark.parametrize(
+    "how",
+    [{"variant": "fp16"}, {"safe_serialization": False}, {"max_shard_size": "20KB"}],
+    ids=lambda how: next(iter(how)),
+)
+def test_weights_are_read_in_every_form_that_diffusers_writes(folders, tmp_path, kind, how):
+    plain = load(str(folders[kind]), 16)
+    folder = tiny.saved(DiffusionPipeline.from_pretrained(folders[kind]), tmp_path, **how)
+    if "safe_serialization" in how:
+        for file in folder.glob("text_encoder/*.safetensors"):  # which transformers itself writes no longer
+            torch.save(load_file(file), file.with_name("pytorch_model.bin"))
+            file.unlink()
+        assert list(folder.glob("*/*.safetensors")) == []
+    ours = load(str(folder), 16)
+    z, t = normal(2, *plain.shape), torch.tensor([3, 700])
+    close(ours.eps(z, t), plain.eps(z, t), rtol=0, atol=1e-5)
+    close(ours.decode(z), plain.decode(z), rtol=0, atol=1e-5)
+    assert ours.digest != plain.digest or how == {"variant": "fp16"}  # the same bytes under another name
+
+
+SCHEDULES: list[dict[str, Any]] = [
+    {},
+    {"beta_schedule": "squaredcos_cap_v2"},
+    {"trained_betas": np.linspace(1e-3, 2e-2, 1000).tolist()},
+    {"rescale_betas_zero_snr": True, "beta_schedule": "scaled_linear"},
+    {"num_train_timesteps": 100, "beta_start": 1e-3, "beta_end": 0.2},
+]
+ZERO_SNR = ("DDIMScheduler", "DDPMScheduler", "EulerDiscreteScheduler", "UniPCMultistepScheduler")
+KINDS_OF_SCHEDULER = (*ZERO_SNR, "PNDMScheduler", "DPMSolverSinglestepScheduler", "HeunDiscreteScheduler")
+
+
+def written(path: Path, **content: Any) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_SCHEDULER)
+@pytest.mark.parametrize("settings", SCHEDULES, ids=str)
+def test_levels_are_those_of_diffusers_own_scheduler(tmp_path, kind, settings):
+    path = written(tmp_path / "scheduler_config.json", _class_name=kind, **settings)
+    if settings.get("rescale_betas_zero_snr") and kind not in ZERO_SNR:
+        with pytest.raises(UserError, match=r"rescale_betas_zero_snr is True, but .* does not take it"):
+            read_levels(path)
+        return
+    theirs = getattr(schedulers, kind)(**settings).alphas_cumprod
+    ours = read_levels(path).alpha_bar
+    close(ours.float()[:-1], theirs[:-1], rtol=1e-4, atol=1e-7)
+    if settings.get("rescale_betas_zero_snr"):
+        assert ours[-1] == LEAST and float(theirs[-1]) in (0.0, LEAST)
+
+
+@pytest.mark.parametrize(
+    ("named", "changed"),
+    [
+        ("_class_name", {"_class_name": "LCMScheduler"}),
+        ("beta_schedule", {"beta_schedule": "steep"}),
+        ("prediction_type", {"prediction_type": "score"}),
+        ("trained_betas", {"trained_betas": [0.1, 0.2]}),
+        ("no_such_key", {"no_such_key": 1}),
+        ("use_flow_sigmas", {"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True}),
+        ("timestep_type", {"_class_name": "EulerDiscreteScheduler", "timestep_type": "continuous"}),
+        ("num_train_timesteps", {"num_train_timesteps": 1}),
+        ("no schedule", {"beta_start": 0.5, "beta_end": 1.5}),
+        ("beta_start", {"beta_start": "0.1"}),
+        ("shift", {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": "3"}),
+        ("invert_sigmas", {"_class_name": "FlowMatchEulerDiscreteScheduler", "invert_sigmas": True}),
+        ("use_dynamic_shifting", {"_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": True}),
+        ("sigma_data", {"_class_name": "EDMEulerScheduler", "sigma_data": "x"}),
+    ],
+)
+def test_another_schedule_is_refused_in_one_line(tmp_path, named, changed):
+    path = written(tmp_path / "scheduler_config.json", **{"_class_name": "DDIMScheduler"} | changed)
+    with pytest.raises(UserError, match=named) as refusal:
+        read_levels(path)
+    assert str(path) in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample", "flow", "edm", "edm_v"])
+@pytest.mark.parametrize("t", [0.0, 200.5, 999.0])
+def test_every_view_of_the_exact_network_of_a_gaussian_gives_its_exact_noise(prediction, t):
+    """x_0 ~ N(0, 0.3 I): the best prediction of anything is a number times the input, in closed form."""
+    a_all = 1 - torch.linspace(1e-4, 1 - 1e-4, 1000, dtype=torch.float64)
+    levels, variance, data = Levels(a_all, prediction, sigma_data=0.6), 0.3, 0.6
+
+    def network(x: Tensor, time: Tensor) -> Tensor:
+        if prediction == "flow":
+            s = (time / 1000).reshape(-1, 1, 1, 1)
+            return (s - (1 - s) * variance) / ((1 - s) ** 2 * variance + s**2) * x
+        if prediction.startswith("edm"):
+            sigma = (4 * time).exp().reshape(-1, 1, 1, 1)
+            given = x * (sigma**2 + data**2).sqrt()
+            denoised, skip = given * variance / (variance + sigma**2), given * data**2 / (sigma**2 + data**2)
+            scale = sigma * data / (sigma**2 + data**2).sqrt() * (1 if prediction == "edm" else -1)
+            return (denoised - skip) / scale
+        a = torch.lerp(*a_all[[int(t), min(int(t) + 1, 999)]], t % 1)
+        total = a * variance + 1 - a
+        noise, clean = (1 - a).sqrt() / total * x, a.sqrt() * variance / total * x
+        return {"epsilon": noise, "sample": clean, "v_prediction": a.sqrt() * noise - (1 - a).sqrt() * clean}[
+            prediction
+        ]
+
+    module = torch.nn.Module()
+    module.register_parameter("dtype", torch.nn.Parameter(torch.zeros(1, dtype=torch.float64)))
+    module.forward = network  # type: ignore[method-assign]
+    prior = NetworkPrior(module, levels, (3, 4, 4), 4, "gaussian")
+    z = normal(2, 3, 4, 4).double()
+    a = torch.lerp(*a_all[[int(t), min(int(t) + 1, 999)]], t % 1)
+    close(prior.eps(z, torch.full((2,), t)), (1 - a).sqrt() / (a * variance + 1 - a) * z, rtol=1e-8, atol=1e-8)
+
+
+def edited(folder: Path, name: str, **changes: object) -> None:
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "named"),
+    [
+        ("model_index.json", {"_class_name": "StableVideoDiffusionPipeline"}, "_class_name"),
+        ("model_index.json", {"text_encoder": ["transformers", "BertModel"]}, "text_encoder is BertModel"),
+        ("unet/config.json", {"in_channels": 9}, "in_channels is 9"),
+        ("unet/config.json", {"sharpen": 1}, "sharpen"),
+        ("unet/config.json", {"class_embed_type": "timestep"}, "class_embed_type"),
+        ("unet/config.json", {"norm_num_groups": 3}, "unet/config.json"),
+        ("vae/config.json", {"scaling_factor": "0.2"}, "scaling_factor"),
+        ("scheduler/scheduler_config.json", {"prediction_type": "score"}, "prediction_type"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line_that_names_the_file(folders, tmp_path, file, changes, named):
+    folder = tiny.saved(DiffusionPipeline.from_pretrained(folders["sd"]), tmp_path / "copy")
+    edited(folder, file, **changes)
+    with pytest.raises(UserError, match=named) as refusal:
+        load(str(folder), 16)
+    assert str(folder / file) in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_a_folder_or_a_size_that_is_absent_or_wrong_is_one_line(folders, tmp_path):
+    for path, size, named in (
+        (None, 16, "prior.path is not set"),
+        (str(tmp_path), 16, "model_index.json: no such file"),
+        (str(folders["sd"]), None, "set prior.image_size=16"),
+        (str(folders["sd"]), 17, "prior.image_size=17: must be a multiple of 2"),
+    ):
+        with pytest.raises(UserError, match=named):
+            load(path, size)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="reads no texts"):
+        load(str(folders["ddpm"]), 16, prompt="a cat")
+
+
+METHODS = {
+    "ddpm": ("dps", "diffpir", "daps", "tmpd", "flowdps"),
+    "sd v": ("ldsmc", "latent_dps", "resample", "psld", "flowdps"),
+}
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_five_methods_run_on_it(folders, tmp_path, kind):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    from PIL import Image
+
+    for i in range(2):
+        Image.fromarray(np.random.default_rng(i).integers(0, 255, (20, 16, 3), dtype=np.uint8)).save(
+            pictures / f"{i}.png"
+        )
+    chosen = (f"prior.path={folders[kind]}", "prior.image_size=16", "dataset=folder", f"dataset.root={pictures}")
+    done = tiny_run(
+        tmp_path, "-m", f"method={','.join(METHODS[kind])}", "prior=diffusers", "task=box", "particles=1", *chosen
+    )
+    assert done.code == 0, done.err
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("results/runs/*/records/*.json")]
+    assert len(records) == 10 and {one["status"] for one in records} == {"ok"}
