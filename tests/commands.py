@@ -210,8 +210,8 @@ def choice(group: str, name: str) -> DictConfig:
 
 
 def choices(group: str) -> list[str]:
-    """The names of a configuration group."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    """The names of a configuration group, but for those of which the user names the operator or the network."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if path.stem not in ("deepinv", "diffusers"))
 
 
 def runs(folder: Path) -> list[Path]:

@@ -27,7 +27,7 @@ CORE = (
     "running",
 )
 CORE += ("cli", "run")
-WORLDS = ("toyfaces", "mixture", "photos", "checkpoints", "calibration", "baselines")
+WORLDS = ("toyfaces", "mixture", "photos", "checkpoints", "physics", "calibration", "baselines")
 FREE = ("__main__", "__init__", "commands", "shims")  # the command line knows every room
 EXTRAS = ("report", "tracking", "progress", "cluster", "fetch", "replay", "speed", "tuning")
 LINES, CORE_CODE, FUNCTION, PARAMETERS, TOP = 26_700, 4_000, 110, 20, 10

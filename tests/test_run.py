@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ldsmc_bench.checkpoints.latent import LatentPrior
 from ldsmc_bench.config import instantiate, problem_of, validate
 from ldsmc_bench.noise import Noise
-from ldsmc_bench.prior.latent import LatentPrior
 from ldsmc_bench.problem.draws import first_draws
 from ldsmc_bench.problem.problem import load_batch
 from ldsmc_bench.sampling.trace import Trace

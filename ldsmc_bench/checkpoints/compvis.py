@@ -15,12 +15,12 @@ from ldsmc_bench.checkpoints.cache import known_digest, require_bool, require_fi
 from ldsmc_bench.checkpoints.clip import EMPTY, TextShape, tokenize
 from ldsmc_bench.checkpoints.config import ForeignConfig
 from ldsmc_bench.checkpoints.convert import convert_networks, load_networks, random_networks, strip_prefix
+from ldsmc_bench.checkpoints.latent import LatentPrior
 from ldsmc_bench.checkpoints.model import ClassShape, Model, assemble
 from ldsmc_bench.checkpoints.read import read_weights
 from ldsmc_bench.checkpoints.unet import SpatialUnetShape, UnetShape
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.prior.digests import digest_of, random_digest
-from ldsmc_bench.prior.latent import LatentPrior
 
 _VQ_F4 = VqShape(width=128, mult=(1, 2, 4), res_blocks=2, z_channels=3, codes=8192, code_channels=3)
 # CompVis/latent-diffusion, models/ldm/{ffhq256,celeba256}/config.yaml: the published archives hold weights alone

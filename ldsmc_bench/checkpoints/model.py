@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from ldsmc_bench.checkpoints.clip import EMPTY, TextShape
 from ldsmc_bench.checkpoints.convert import Shape
+from ldsmc_bench.checkpoints.latent import LatentPrior
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.prior import schedule
 from ldsmc_bench.prior.codec import wrap_autoencoder
-from ldsmc_bench.prior.latent import LatentPrior
 
 
 @dataclass(frozen=True)

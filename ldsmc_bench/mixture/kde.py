@@ -21,8 +21,8 @@ from ldsmc_bench.mixture.exact import ExactPrior
 from ldsmc_bench.mixture.kde_posterior import given
 from ldsmc_bench.mixture.law import PROBLEMS, generator_of, name_of
 from ldsmc_bench.mixture.posterior import Known
+from ldsmc_bench.mixture.schedule import karras
 from ldsmc_bench.prior.digests import digest_of
-from ldsmc_bench.prior.schedule import karras
 from ldsmc_bench.problem import pictures
 from ldsmc_bench.problem.datasets import Dataset
 from ldsmc_bench.problem.linear import Linear

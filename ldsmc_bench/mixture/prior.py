@@ -14,8 +14,8 @@ from ldsmc_bench.mixture.law import law_of
 from ldsmc_bench.mixture.nonlinear import Nonlinear
 from ldsmc_bench.mixture.posterior import Known
 from ldsmc_bench.mixture.reference import reference
+from ldsmc_bench.mixture.schedule import karras
 from ldsmc_bench.prior.digests import digest_of
-from ldsmc_bench.prior.schedule import karras
 from ldsmc_bench.problem.linear import Linear, runs
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.operators import Operator

@@ -11,9 +11,10 @@ from torch import Tensor
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.problem.linear import Linear
-from ldsmc_bench.problem.operators import Operator, PhaseRetrieval
+from ldsmc_bench.problem.operators import Operator
 
-NOISES = ("gaussian", "poisson")
+NOISES = ("gaussian", "uniform", "poisson", "salt_and_pepper")
+OF_BRIGHTNESS = ("poisson", "salt_and_pepper")  # and of nothing else
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +22,7 @@ class Measurement:
     """`y` (B,c,h,w), its operator and the noise's standard deviation, in units of images in [-1,1].
 
     `noise_std` is what samplers take for the level of Gaussian noise: one for all images, or one each, (B,1,1,1). Of
-    Poisson noise, whose level follows the brightness, it is that of mid-grey.
+    noise whose level follows the brightness, Poisson's and salt and pepper, it is that of mid-grey.
     """
 
     y: Tensor
@@ -57,19 +58,24 @@ def measure(
 
     A row depends on its image, its id and the seed alone, bit for bit: a convolution may round differently in another
     batch, so each image is measured by itself. Noise falls on the pixels that `operator.observed()` names; with
-    `noise_in_hole` on all of y, as the public codes of DPS, PSLD, ReSample and LD-SMC have it. `kind`: "gaussian", or
-    "poisson" (`count_photons`), which has no use for `noise_std`; UserError is raised for that on Fourier magnitudes.
+    `noise_in_hole` on all of y, as the public codes of DPS, PSLD, ReSample and LD-SMC have it. `kind`: "gaussian";
+    "uniform" of the same standard deviation; "salt_and_pepper" (`blacken_and_whiten`); or "poisson" (`count_photons`),
+    which has no use for `noise_std`. UserError is raised for the last two where y is no brightness.
     """
     operator = make_operator(x.shape[-1], noise)
-    if kind == "poisson" and isinstance(operator, PhaseRetrieval):
-        raise UserError("task.noise=poisson: phase retrieval measures magnitudes, not brightness; use gaussian")
+    if kind in OF_BRIGHTNESS and not getattr(operator, "brightness", True):
+        raise UserError(f"task.noise={kind}: this task does not measure brightness in [-1,1]; use gaussian")
     images = [image.clone(memory_format=torch.contiguous_format) for image in x.split(1)]  # whatever the batch's layout
     clean = torch.cat([operator.select(torch.tensor([row]))(image) for row, image in enumerate(images)])
+    level: float | Tensor = noise_std * operator.noise_level if isinstance(operator, Linear) else noise_std
     if kind == "poisson":
-        level: float | Tensor = 2 * math.sqrt(255 * poisson_rate / 2) / (255 * poisson_rate)  # of mid-grey
+        level = 2 * math.sqrt(255 * poisson_rate / 2) / (255 * poisson_rate)  # of mid-grey
         error = count_photons(clean, noise, poisson_rate) - clean
+    elif kind == "salt_and_pepper":
+        error = blacken_and_whiten(clean, noise, noise_std) - clean
+    elif kind == "uniform":
+        error = level * (12**0.5 * (noise.uniform("measurement", clean.shape[1:]) - 0.5)).to(clean)
     else:
-        level = noise_std * operator.noise_level if isinstance(operator, Linear) else noise_std
         error = level * noise.normal("measurement", clean.shape[1:])
     observed = operator.observed()
     if observed is not None and not noise_in_hole:
@@ -83,3 +89,12 @@ def count_photons(clean: Tensor, noise: Noise, rate: float) -> Tensor:
     photons = 255 * rate * ((clean.double() + 1) / 2).clamp(0, 1)
     counts = noise.poisson("measurement", photons)
     return (2 * counts / (255 * rate) - 1).clamp(-1, 1).to(clean.dtype)
+
+
+def blacken_and_whiten(clean: Tensor, noise: Noise, level: float) -> Tensor:
+    """`clean` (B,c,h,w) with a share `level`^2 of its entries at -1 or 1, either as often: for mid-grey the error's
+    standard deviation is `level`. Raises UserError for a share above 1."""
+    if (share := level**2) > 1:
+        raise UserError(f"task.noise_std={level}: its square is the share of salt_and_pepper; at most 1")
+    drawn = noise.uniform("measurement", clean.shape[1:])
+    return torch.where(drawn < share, torch.where(drawn < share / 2, -1.0, 1.0), clean)

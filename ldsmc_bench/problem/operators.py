@@ -77,9 +77,10 @@ def spectral(operator: Operator, like: Tensor, *, method: str) -> Spectral:
 
 @dataclass(frozen=True, eq=False)
 class SharedOperator:
-    """Base class: linear, the same for every image, and observing all of y."""
+    """Base class: linear, the same for every image, and observing all of y, which is on the scale of images."""
 
     linear: ClassVar[bool] = True
+    brightness: ClassVar[bool] = True
 
     def observed(self) -> Tensor | None:
         return None
@@ -187,6 +188,7 @@ class PhaseRetrieval(SharedOperator):
 
     padding: int
     linear: ClassVar[bool] = False
+    brightness: ClassVar[bool] = False
 
     def __call__(self, x: Tensor) -> Tensor:
         framed = torch.fft.ifftshift(F.pad(x, [self.padding] * 4), dim=(-2, -1))

@@ -100,20 +100,27 @@ def to_uint8(x: Tensor) -> Tensor:
 
 
 def measurement_pictures(measurement: Measurement) -> Tensor:
-    """uint8 pictures (B,3,h,w) of y: clipped to [-1,1], mid grey where it carries no information, one channel as grey.
-    Magnitudes, which span orders, are shown by their logarithm, from the noise level (or a thousandth of the largest)
-    in black to the largest of an image in white."""
+    """uint8 pictures (B,3,h,w) of y: clipped to [-1,1], mid grey where it carries no information; what is no picture is
+    scaled to its largest. Magnitudes, which span orders, are shown by their logarithm, from the noise level (or a
+    thousandth of the largest) in black to the largest of an image in white."""
     y = measurement.y.float().cpu()
+    largest = y.abs().amax(dim=(1, 2, 3), keepdim=True)
     if isinstance(measurement.operator, PhaseRetrieval):
-        largest = y.amax(dim=(1, 2, 3), keepdim=True)
         floor = torch.clamp(largest / 1000, min=max(float(measurement.noise_std), 1e-6)).minimum(largest / 2)
         y = 2 * torch.log(y.clamp(min=1e-12) / floor) / torch.log(largest / floor) - 1
+    elif not is_picture(measurement):
+        y = y / largest.clamp(min=1e-12)
     observed = measurement.operator.observed()
     if observed is not None:
         y = torch.where(observed.cpu().expand_as(y) > 0, y, 0.0)
-    return to_uint8(y).expand(-1, 3, -1, -1)
+    return preview(to_uint8(y))
+
+
+def preview(x: Tensor) -> Tensor:
+    """Red, green and blue (B,3,H,W) of any number of channels: their first, middle and last."""
+    return x[:, [0, x.shape[1] // 2, -1]]
 
 
 def is_picture(measurement: Measurement) -> bool:
     """True if y is an image of grey levels or colours: its picture then shows all but the noise beyond [-1,1]."""
-    return measurement.y.shape[1] in (1, 3) and not isinstance(measurement.operator, PhaseRetrieval)
+    return measurement.y.shape[1] in (1, 3) and getattr(measurement.operator, "brightness", True)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ldsmc_bench.checkpoints.latent import LatentPrior
 from ldsmc_bench.prior.codec import VqCodec
 from ldsmc_bench.prior.interface import Prior
-from ldsmc_bench.prior.latent import LatentPrior
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.replay import compare
 from ldsmc_bench.replay.recording import RecordedNoise, Recording, latent_problem, of, released, require_shape, under

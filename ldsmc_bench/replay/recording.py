@@ -10,10 +10,10 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ldsmc_bench.checkpoints import compvis
+from ldsmc_bench.checkpoints.latent import LatentPrior
 from ldsmc_bench.config import compose, validate
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
-from ldsmc_bench.prior.latent import LatentPrior
 from ldsmc_bench.problem.blur import Blur
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.operators import Mask

@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ldsmc_bench.checkpoints import compvis, guided_diffusion
+from ldsmc_bench.checkpoints.latent import LatentPrior
 from ldsmc_bench.checkpoints.read import read_weights
 from ldsmc_bench.cli import Options, entry
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.codec import KlCodec, VqCodec, quantise
-from ldsmc_bench.prior.latent import LatentPrior
 from ldsmc_bench.problem import tasks
 
 TOLERANCE = 1e-4

@@ -13,13 +13,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 from torch import Tensor
 
+from ldsmc_bench.checkpoints.latent import LatentPrior
 from ldsmc_bench.config import PRECISIONS, Settings, compose, instantiate, problem_of, validate
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import CONF
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.compiled import networks_of, to_device_and_compile
 from ldsmc_bench.prior.interface import Prior
-from ldsmc_bench.prior.latent import LatentPrior
 from ldsmc_bench.problem.datasets import Dataset
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.problem import measure_batch

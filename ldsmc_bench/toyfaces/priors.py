@@ -6,11 +6,11 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ldsmc_bench.checkpoints.latent import LatentPrior
 from ldsmc_bench.files import file_digest
 from ldsmc_bench.prior import schedule
 from ldsmc_bench.prior.codec import wrap_autoencoder
 from ldsmc_bench.prior.digests import digest_of
-from ldsmc_bench.prior.latent import LatentPrior
 from ldsmc_bench.prior.pixel import PixelPrior
 from ldsmc_bench.toyfaces.assets import ASSETS, load, training_facts
 

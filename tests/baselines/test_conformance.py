@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ldsmc_bench.checkpoints.autoencoder import VqShape
+from ldsmc_bench.checkpoints.latent import LatentPrior
 from ldsmc_bench.config import Settings, compose, instantiate, problem_of, validate
 from ldsmc_bench.errors import Unsupported
 from ldsmc_bench.mixture.scores import exactness
@@ -24,7 +25,6 @@ from ldsmc_bench.prior import schedule
 from ldsmc_bench.prior.codec import VqCodec
 from ldsmc_bench.prior.counting import CallCounter
 from ldsmc_bench.prior.interface import Prior
-from ldsmc_bench.prior.latent import LatentPrior
 from ldsmc_bench.prior.pixel import PixelPrior
 from ldsmc_bench.problem.draws import first_draws
 from ldsmc_bench.problem.measurement import Measurement, measure

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from ldsmc_bench.checkpoints import compvis
 from ldsmc_bench.checkpoints.convert import build_on_meta, convert_networks
+from ldsmc_bench.checkpoints.latent import LatentPrior
 from ldsmc_bench.config import instantiate, validate
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.prior.latent import LatentPrior
 from tests.checkpoints import compvis_reference as reference
 from tests.checkpoints.conditional_files import Written, class_conditional
 from tests.commands import configured

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ldsmc_bench.checkpoints import compvis
+from ldsmc_bench.checkpoints.latent import LatentPrior
 from ldsmc_bench.checkpoints.read import read_checkpoint
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.prior.codec import quantise
-from ldsmc_bench.prior.latent import LatentPrior
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "compvis_ldm_vq4_unconditional"
 FIRST = "model.diffusion_model.input_blocks.1.0.in_layers.0.weight"

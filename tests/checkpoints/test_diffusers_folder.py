@@ -20,9 +20,9 @@ from torch import Tensor
 
 from ldsmc_bench.checkpoints import compvis, diffusers_folder, stable_diffusion
 from ldsmc_bench.checkpoints.clip import TextShape
+from ldsmc_bench.checkpoints.latent import LatentPrior
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.prior import schedule
-from ldsmc_bench.prior.latent import LatentPrior
 
 pytest.importorskip("transformers", reason="needs the extra [text]")
 load = partial(compvis.load, published="sd15")

@@ -11,9 +11,10 @@ from diffusers.models.autoencoders.vq_model import VQModel
 from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor, nn
 
+from ldsmc_bench.checkpoints import latent
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.mixture import prior
-from ldsmc_bench.prior import latent, pixel
+from ldsmc_bench.prior import pixel
 from ldsmc_bench.prior.codec import wrap_autoencoder
 from ldsmc_bench.prior.compiled import compile_networks, networks_of, to_device_and_compile
 from ldsmc_bench.toyfaces import priors

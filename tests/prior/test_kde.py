@@ -11,8 +11,8 @@ from ldsmc_bench.errors import Unsupported, UserError
 from ldsmc_bench.mixture import kde
 from ldsmc_bench.mixture.kde import ImageMixture
 from ldsmc_bench.mixture.posterior import Known
+from ldsmc_bench.mixture.schedule import karras
 from ldsmc_bench.noise import Noise
-from ldsmc_bench.prior.schedule import karras
 from ldsmc_bench.problem import tasks
 from ldsmc_bench.problem.measurement import Measurement, measure
 from ldsmc_bench.problem.operators import Operator

@@ -12,8 +12,8 @@ from ldsmc_bench.mixture.law import KINDS, GaussianMixture, law_of
 from ldsmc_bench.mixture.law import mixture as problems
 from ldsmc_bench.mixture.nonlinear import Nonlinear, clip, phase, quantise
 from ldsmc_bench.mixture.prior import MixturePrior, mixture
+from ldsmc_bench.mixture.schedule import karras
 from ldsmc_bench.noise import Noise
-from ldsmc_bench.prior.schedule import karras
 from ldsmc_bench.problem.linear import Linear
 from ldsmc_bench.problem.operators import Identity
 from ldsmc_bench.sampling.chain import grid

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ldsmc_bench import toyfaces
+from ldsmc_bench.checkpoints import latent
 from ldsmc_bench.noise import Noise
-from ldsmc_bench.prior import latent
 from ldsmc_bench.prior.codec import codes_of
 from ldsmc_bench.sampling.chain import paper_chain
 from ldsmc_bench.scoring.distances import frechet_distance, moments

@@ -14,7 +14,9 @@ from ldsmc_bench.problem.operators import Operator
 
 CONF = Path(__file__).parents[2] / "conf/task"
 TASKS: dict[str, Callable[[int, Noise], Operator]] = {
-    path.stem: instantiate(OmegaConf.load(path).operator) for path in sorted(CONF.glob("*.yaml"))
+    path.stem: instantiate(OmegaConf.load(path).operator)
+    for path in sorted(CONF.glob("*.yaml"))
+    if path.stem != "deepinv"  # of which the user names the operator
 }
 LINEAR = [name for name, task in TASKS.items() if task(32, Noise(0, ["a"], "test")).linear]
 LEAST = {"sr8": 16, "sr16": 32}  # pixels of a side

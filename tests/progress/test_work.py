@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from ldsmc_bench.checkpoints.latent import LatentPrior
 from ldsmc_bench.prior.counting import CallCounter
-from ldsmc_bench.prior.latent import LatentPrior
 from ldsmc_bench.progress.work import Meter
 from ldsmc_bench.running import progress
 

@@ -6,8 +6,8 @@ from scipy.stats import wasserstein_distance
 
 from ldsmc_bench.mixture.distances import project, sliced
 from ldsmc_bench.mixture.law import GaussianMixture, law_of
+from ldsmc_bench.mixture.schedule import karras
 from ldsmc_bench.mixture.scores import exactness
-from ldsmc_bench.prior.schedule import karras
 from ldsmc_bench.sampling.chain import paper_chain
 from tests.sampling.known import chain_law
 

@@ -5,9 +5,9 @@ import torch
 from diffusers.models.autoencoders.vq_model import VQModel
 from diffusers.models.unets.unet_2d import UNet2DModel
 
+from ldsmc_bench.checkpoints.latent import LatentPrior
 from ldsmc_bench.prior import schedule
 from ldsmc_bench.prior.codec import VqCodec
-from ldsmc_bench.prior.latent import LatentPrior
 
 
 @pytest.fixture(scope="session")
