@@ -32,8 +32,16 @@ KINDS: dict[str, tuple[Callable[[], Any], int]] = {
     "ldm kl": (lambda: tiny.ldm("kl"), 16),
     "sd": (tiny.sd, 16),
     "sd v": (lambda: tiny.sd(prediction_type="v_prediction", rescale_betas_zero_snr=True), 16),
+    "sdxl": (tiny.sdxl, 16),
+    "playground": (tiny.playground, 16),
+    "sd3": (tiny.sd3, 16),
+    "sd3 without t5": (lambda: tiny.sd3(third=False), 16),
+    "flux": (tiny.flux, 16),
+    "flux distilled": (lambda: tiny.flux(distilled=True), 16),
 }
-TEXTS = ("sd", "sd v")
+PLAIN = ("ddpm", "ldm vq", "ldm kl")  # without texts
+BETAS = (*PLAIN, "sd", "sd v", "sdxl")
+FLOWS = ("sd3", "sd3 without t5", "flux", "flux distilled")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +50,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     class Made(dict[str, Path]):
         def __missing__(self, kind: str) -> Path:
-            if kind in TEXTS:
+            if kind not in PLAIN:
                 pytest.importorskip("transformers", reason="needs the extra [text]")
             self[kind] = tiny.saved(KINDS[kind][0](), tmp_path_factory.mktemp(kind.replace(" ", "_")))
             return self[kind]
@@ -50,18 +58,43 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return Made()
 
 
+def reloaded(folders: dict[str, Path], kind: str) -> Any:
+    """The pipeline as diffusers itself loads it; a part that was left out must be named."""
+    absent = {"text_encoder_3": None, "tokenizer_3": None} if kind == "sd3 without t5" else {}
+    return DiffusionPipeline.from_pretrained(folders[kind], **absent)
+
+
 def network_outputs(pipeline: Any, z: Tensor, t: Tensor, prompt: str) -> Tensor:
     """What the pipeline's network returns, called as its own `__call__` does."""
+    rows, name = len(z), type(pipeline).__name__
     if not hasattr(pipeline, "text_encoder"):
         return pipeline.unet(z, t).sample
-    bound, _ = pipeline.encode_prompt(prompt, "cpu", 1, True)
-    return pipeline.unet(z, t, bound.expand(len(z), -1, -1)).sample
+    if name == "StableDiffusionPipeline":
+        bound, _ = pipeline.encode_prompt(prompt, "cpu", 1, True)
+        return pipeline.unet(z, t, bound.expand(rows, -1, -1)).sample
+    if name == "FluxPipeline":
+        bound, pooled, texts = pipeline.encode_prompt(prompt, device="cpu")
+        packed = pipeline._pack_latents(z, rows, *z.shape[1:])
+        places = pipeline._prepare_latent_image_ids(1, z.shape[2] // 2, z.shape[3] // 2, "cpu", torch.float32)
+        guidance = torch.ones(rows) if pipeline.transformer.config.guidance_embeds else None
+        out = pipeline.transformer(
+            packed, bound.expand(rows, -1, -1), pooled.expand(rows, -1), t / 1000, places, texts, guidance
+        ).sample
+        return pipeline._unpack_latents(out, 16, 16, pipeline.vae_scale_factor)
+    if name == "StableDiffusion3Pipeline":
+        _, free, _, pooled = pipeline.encode_prompt(prompt, None, None, device="cpu")
+        return pipeline.transformer(z, free.expand(rows, -1, -1), pooled.expand(rows, -1), t).sample
+    _, free, _, pooled = pipeline.encode_prompt(prompt, device="cpu")
+    assert not free.any()  # zeros, as force_zeros_for_empty_prompt has it
+    times = pipeline._get_add_time_ids((16, 16), (0, 0), (16, 16), free.dtype, pooled.shape[-1])
+    added = {"text_embeds": pooled.expand(rows, -1), "time_ids": times.expand(rows, -1)}
+    return pipeline.unet(z, t, free.expand(rows, -1, -1), added_cond_kwargs=added).sample
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BETAS)
 @pytest.mark.parametrize("t", [0, 400, 998])
 def test_eps_is_what_the_pipelines_own_scheduler_makes_of_its_network(folders, kind, t):
-    theirs = DiffusionPipeline.from_pretrained(folders[kind])
+    theirs = reloaded(folders, kind)
     ours = load(str(folders[kind]), KINDS[kind][1])
     z = normal(2, *ours.shape)
     out = network_outputs(theirs, z, torch.tensor([t, t]), "")
@@ -76,18 +109,58 @@ def test_eps_is_what_the_pipelines_own_scheduler_makes_of_its_network(folders, k
         close(eps, out, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", FLOWS)
+@pytest.mark.parametrize("step", [0, 500, 998])
+def test_a_flow_is_seen_at_the_levels_of_its_own_scheduler(folders, kind, step):
+    """x = (1 - s) x_0 + s n, and the network gives n - x_0: the scheduler's shifted s, steps counted from the data."""
+    theirs = reloaded(folders, kind)
+    ours = load(str(folders[kind]), KINDS[kind][1])
+    mu = 0.5 + (16 - 256) * (1.15 - 0.5) / (4096 - 256) if kind == "flux distilled" else None  # 16 tokens
+    theirs.scheduler.set_timesteps(sigmas=np.linspace(1, 1e-3, 1000), mu=mu)
+    s = theirs.scheduler.sigmas[999 - step]
+    z = normal(2, *ours.shape)
+    x = z * ((1 - s) ** 2 + s**2).sqrt()
+    v = network_outputs(theirs, x, (1000 * s).expand(2), "")
+    eps = ours.eps(z, torch.tensor([step, step]))
+    close(eps, x + (1 - s) * v, rtol=1e-4, atol=1e-4)
+    a = ours.alpha_bar[step].float()
+    close((z - (1 - a).sqrt() * eps) / a.sqrt(), x - s * v, rtol=1e-3, atol=1e-3)
+
+
+def test_an_edm_pipeline_is_seen_as_its_scheduler_scales_it(folders):
+    theirs = reloaded(folders, "playground")
+    ours = load(str(folders["playground"]), 16)
+    for step in (0, 500, 998):
+        sigma = theirs.scheduler.sigmas[:-1].flip(0)[step]
+        z = normal(2, *ours.shape)
+        x = z * (1 + sigma**2).sqrt()
+        given, time = theirs.scheduler.precondition_inputs(x, sigma), theirs.scheduler.precondition_noise(sigma)
+        denoised = theirs.scheduler.precondition_outputs(x, network_outputs(theirs, given, time.expand(2), ""), sigma)
+        close(ours.eps(z, torch.tensor([step, step])), (x - denoised) / sigma, rtol=1e-4, atol=1e-4 if step else 2e-3)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_encode_and_decode_are_those_of_the_pipelines_autoencoder(folders, kind):
-    theirs, ours = DiffusionPipeline.from_pretrained(folders[kind]), load(str(folders[kind]), KINDS[kind][1])
+    theirs, ours = reloaded(folders, kind), load(str(folders[kind]), KINDS[kind][1])
     x, z = normal(2, 3, 16, 16).clamp(-1, 1), normal(2, *ours.shape, seed=1)
     if kind == "ddpm":
         assert ours.decode(z) is z and ours.encode(x) is x
         return
     codec = theirs.vqvae if "ldm" in kind else theirs.vae
-    scale = codec.config.scaling_factor
+    scale, shift = codec.config.scaling_factor, codec.config.get("shift_factor") or 0.0
+    if kind == "playground":
+        mean, std = (torch.tensor(codec.config[key]).reshape(1, 4, 1, 1) for key in ("latents_mean", "latents_std"))
+        close(ours.encode(x), (codec.encode(x).latent_dist.mean - mean) * scale / std, rtol=0, atol=1e-4)
+        close(ours.decode(z), codec.decode(z * std / scale + mean).sample, rtol=0, atol=1e-4)
+        return
     encoded = codec.encode(x)
-    close(ours.encode(x), (encoded[0] if kind == "ldm vq" else encoded.latent_dist.mean) * scale, rtol=0, atol=1e-4)
-    close(ours.decode(z), codec.decode(z / scale).sample, rtol=0, atol=1e-4)
+    close(
+        ours.encode(x),
+        ((encoded[0] if kind == "ldm vq" else encoded.latent_dist.mean) - shift) * scale,
+        rtol=0,
+        atol=1e-4,
+    )
+    close(ours.decode(z), codec.decode(z / scale + shift).sample, rtol=0, atol=1e-4)
 
 
 def test_a_prompt_and_guidance_are_those_of_the_pipeline(folders):
@@ -108,7 +181,7 @@ def test_a_prompt_and_guidance_are_those_of_the_pipeline(folders):
 )
 def test_weights_are_read_in_every_form_that_diffusers_writes(folders, tmp_path, kind, how):
     plain = load(str(folders[kind]), 16)
-    folder = tiny.saved(DiffusionPipeline.from_pretrained(folders[kind]), tmp_path, **how)
+    folder = tiny.saved(reloaded(folders, kind), tmp_path, **how)
     if "safe_serialization" in how:
         for file in folder.glob("text_encoder/*.safetensors"):  # which transformers itself writes no longer
             torch.save(load_file(file), file.with_name("pytorch_model.bin"))
@@ -253,6 +326,10 @@ def test_a_folder_or_a_size_that_is_absent_or_wrong_is_one_line(folders, tmp_pat
 METHODS = {
     "ddpm": ("dps", "diffpir", "daps", "tmpd", "flowdps"),
     "sd v": ("ldsmc", "latent_dps", "resample", "psld", "flowdps"),
+    "flux": ("ldsmc", "latent_dps", "latent_daps", "pnpflow", "flowdps"),
+    "sd3": ("ldsmc", "latent_dps", "latent_daps", "psld", "flowdps"),
+    "sdxl": ("ldsmc", "latent_dps", "resample", "psld", "flowdps"),
+    "ldm vq": ("ldsmc", "latent_dps", "resample", "psld", "latent_daps"),
 }
 
 

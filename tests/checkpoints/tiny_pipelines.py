@@ -108,6 +108,12 @@ def sdxl(vae: Any = None, scheduler: Any = None) -> Any:
     )
 
 
+def playground() -> Any:
+    """SDXL with EDM's scaling and latents of another mean and scale."""
+    vae = kl(latents_mean=[0.1, 0.2, -0.3, 0.4], latents_std=[1.5, 2.0, 0.7, 1.1], scaling_factor=0.5)
+    return sdxl(vae, schedulers.EDMEulerScheduler())
+
+
 def sd3(third: bool = True) -> Any:
     sizes = {"sample_size": 8, "patch_size": 2, "in_channels": 16, "num_layers": 1, "attention_head_dim": 4}
     sizes |= {"num_attention_heads": 2, "joint_attention_dim": 32, "caption_projection_dim": 8, "out_channels": 16}
