@@ -63,7 +63,7 @@ def read_settings(path: Path, classes: Sequence[Any], fixed: Mapping[str, Any]) 
 
 
 def _fits(value: object, argument: inspect.Parameter) -> bool:
-    """Whether a value, or each entry of a list, is of a type that the argument's annotation or default names."""
+    """True if a value, or each entry of a list, is of a type that the argument's annotation or default names."""
     named = set(re.findall(r"\w+", f"{argument.annotation} {type(argument.default).__name__}"))
     if isinstance(value, list):
         return bool(named & {"list", "tuple"}) and all(_fits(item, argument) for item in value)

@@ -221,7 +221,7 @@ def _per_channel(config: Mapping[str, Any], key: str, otherwise: float) -> Tenso
 def _conditions(
     folder: Path, index: Mapping[str, Any], prompt: str, denoiser: Part, guidance: float, size: tuple[int, int]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], list[Path]]:
-    """What the network attends to, for the prompt and for none; an empty prompt is none."""
+    """The network's context for the prompt, and for none; an empty prompt is none."""
     if type(guidance) not in (int, float) or not guidance >= 0:
         raise UserError(f"prior.guidance_scale={guidance}: must be a number from 0 on; 1 is without guidance")
     if index["_class_name"] not in TEXTS:

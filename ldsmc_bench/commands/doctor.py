@@ -1,4 +1,4 @@
-"""What is there of GPU, weights, data, W&B, SLURM and LaTeX, and the command that brings the rest.
+"""A look at GPU, weights, data, W&B, SLURM and LaTeX: is each there, and which command brings it?
 
 Nothing is downloaded, and nothing but this program's own weights has to be there: the exit code is 1 without these.
 """
@@ -106,7 +106,7 @@ def embedded_weights() -> Finding:
 
 
 def wandb_key() -> Finding:
-    """Whether W&B has a key, so that wandb.mode=online can work."""
+    """The finding: has W&B a key, so that wandb.mode=online can work?"""
     import wandb
 
     from ldsmc_bench.tracking.follow import quiet
@@ -121,7 +121,7 @@ def wandb_key() -> Finding:
 
 
 def slurm() -> Finding:
-    """Whether jobs can be submitted from this machine."""
+    """The finding: can jobs be submitted from this machine?"""
     sbatch = shutil.which("sbatch")
     state = sbatch or "no sbatch: runs stay on this machine"
     return Finding(bool(sbatch), "SLURM", state, "" if sbatch else "log in to a cluster's head node")

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def reasons(draws: Iterable[Store]) -> dict[str, dict[str, int]]:
-    """How many of these draws failed or were skipped for each reason, the most frequent first, by status."""
+    """The numbers of these draws that failed or were skipped for each reason, the most frequent first, by status."""
     rows = [row for draw in draws for row in view.rows(draw, ["status", "error"]).to_pylist() if row["status"] != "ok"]
     found = {
         kind: Counter(str(row["error"]) for row in rows if row["status"] == kind) for kind in ("failed", "skipped")

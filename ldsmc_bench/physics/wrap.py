@@ -223,7 +223,7 @@ def _measure(name: str, physics: Any, shape: tuple[int, ...]) -> tuple[Tensor, b
 
 @torch.no_grad()
 def _doubles(operator: Wrapped, shape: tuple[int, ...]) -> bool:
-    """Whether its tensors are all where `to` finds them, so that it can compute in float64."""
+    """True if `to` finds all of its tensors, so that it can compute in float64."""
     one = operator.to("cpu", torch.float64).select(torch.zeros(1, dtype=torch.long))
     try:
         y = one(torch.zeros(1, *shape, dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""What a metric is drawn against: arguments of runs, their cost, draws, difficulty of images, the sampler's steps.
+"""Axes that a metric is drawn against: arguments of runs, their cost, draws, difficulty of images, the sampler's steps.
 
 Runs in several seeds are one line. Its points are cells of a table: means with the same standard errors.
 """

@@ -4,7 +4,6 @@ Colours are told apart by colour-blind eyes, dashes and markers in a grey print.
 """
 
 import io
-import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -58,7 +58,7 @@ class Column(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What is shown: images by id or place, draws, details, and a metric's value in each picture."""
+    """The choice of what to show: images by id or place, draws, details, and a metric's value in each picture."""
 
     images: Sequence[str]
     draws: Sequence[int]

@@ -1,4 +1,4 @@
-"""What the page knows of a run beside its numbers: its configuration, command, code, machine and W&B run."""
+"""Facts of a run for the page, beside its numbers: its configuration, command, code, machine and W&B run."""
 
 import shlex
 from collections.abc import Hashable, Mapping

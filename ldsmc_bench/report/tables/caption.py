@@ -56,7 +56,7 @@ def details(table: Table) -> list[str]:
 
 
 def errors(estimates: Iterable[Estimate], metrics: Iterable[Metric]) -> str:
-    """What ± and bars are, of tables and of figures."""
+    """The meaning of ± and of bars, in tables and in figures."""
     over = "images and seeds" if any(estimate.seeds > 1 for estimate in estimates) else "images"
     sets = ", ".join(metric.label for metric in metrics if metric.of_sets)
     return f"Mean ± one standard error over {over}{f' ({sets}: bootstrap over images)' if sets else ''}"
