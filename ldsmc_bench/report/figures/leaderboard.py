@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from ldsmc_bench.report.figures.plot import add_legend, figure_text, panels, style
 from ldsmc_bench.report.frame import Images
@@ -12,6 +13,7 @@ from ldsmc_bench.report.statistics import EXACT
 
 SHOWN = 8  # methods with a colour: the best; others are grey
 CALLS = "cost.denoiser_forward"
+TICKS = (1, 2, 5, 10, 20)
 
 
 def against_calls(runs: pd.DataFrame, images: Images) -> Figure:
@@ -63,7 +65,9 @@ def weights_off_and_on(pairs: pd.DataFrame, images: Images) -> Figure:
             panel.plot(off, place, marker="o", color="white", markeredgecolor="black", label="one path, no weights")
             panel.plot(on, place, marker="o", color=style(2)["colour"], label="N particles, weighted")
         panel.axvline(1.0, color="0.4", linewidth=5, alpha=0.35, label="exact draws", zorder=0)
-        panel.set(xscale="log", yticks=range(len(group)))
+        panel.set(xscale="log", yticks=range(len(group)), xticks=TICKS)
+        panel.set_xticklabels(map(str, TICKS))
+        panel.xaxis.set_minor_formatter(NullFormatter())
         panel.set_yticklabels([figure_text(name) for name in group["name"]])
     add_legend(figure)
     return figure
