@@ -1,5 +1,6 @@
 """The report that a command ends with, made from what its jobs left behind."""
 
+import json
 import re
 import sys
 from dataclasses import replace
@@ -8,13 +9,14 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from ldsmc_bench.commands.sweep import _captions, _row, conclude
+from ldsmc_bench.commands.sweep import _captions, _row, conclude, sheets
 from ldsmc_bench.config import validate
 from ldsmc_bench.records.jobs import Job, kept
 from ldsmc_bench.records.record import RunLabels
 from ldsmc_bench.records.status import Request, request
 from ldsmc_bench.records.store import Store, open_store, write_summary
 from tests.commands import LIGHT, TINY, here
+from tests.report.stored import stored
 
 WORK = (*TINY, *LIGHT, "task=box", "n_images=1", "particles=1")
 
@@ -174,3 +176,19 @@ def test_a_full_disk_takes_no_report(
 def test_captions_tell_the_runs_apart(runs: list[tuple[str, int, int]], captions: list[str]) -> None:
     names = [{"method": method, "particles": particles, "steps": steps} for method, particles, steps in runs]
     assert _captions(names) == captions
+
+
+def test_a_sheet_says_of_an_absent_picture_whether_it_failed_or_was_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [f"test-{i:06d}" for i in range(4)]
+    root = stored(tmp_path, "dps", "box", ids, lost={ids[1]: "not finite", ids[2]: "no such task"})
+    request = json.loads((root / "requested.json").read_text())
+    (root / "requested.json").write_text(json.dumps(request | {"first": ids}))
+    skipped = root / "records" / f"{ids[2]}.json"
+    skipped.write_text(skipped.read_text().replace('"failed"', '"skipped"'))
+    (root / "records" / f"{ids[3]}.json").unlink()
+    columns: list[dict[str, list[object]]] = []
+    monkeypatch.setattr("ldsmc_bench.commands.sweep.save_sheet", lambda path, shown: columns.append(shown) or path)
+    assert len([*sheets([Store(root, root.name)])]) == 1
+    assert columns[0]["DPS"][1:] == ["failed", "skipped", "missing"]

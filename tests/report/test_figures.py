@@ -152,7 +152,7 @@ def test_the_front_is_what_nothing_dominates(seed: int) -> None:
     assert [costs[i] for i in on_front] == sorted(costs[i] for i in on_front)
 
 
-def drawn(results: Path, key: str, wish: figures.Wish = figures.Wish()) -> Figure:  # noqa: B008 (immutable)
+def drawn(results: Path, key: str, wish: figures.Wish = figures.ALL) -> Figure:
     """The figure of a kind."""
     [kind] = [kind for kind in figures.KINDS if kind.key == key]
     return figures.make(kind, list(figures.fill(kind, problem(results), wish)), wish)
@@ -282,6 +282,7 @@ def test_styles_differ_in_more_than_colour_and_are_seen_on_white() -> None:
     assert len({tuple(style(i).values()) for i in range(16)}) == 16
     shown = ["ldsmc", "dps_weighted", "mmps", "pigdm", "mine"]  # of which two would share a colour by their numbers
     assert len({one["colour"] for one in method_styles(shown).values()}) == 5
+    assert method_styles(["pigdm"])["pigdm"]["colour"] != method_styles(["ldsmc"])["ldsmc"]["colour"]
     assert method_styles(["psld"])["psld"] == method_styles(["psld", "ldsmc"])["psld"]
 
     def luminance(colour: str) -> float:  # relative luminance of WCAG 2

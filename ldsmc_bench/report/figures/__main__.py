@@ -51,6 +51,9 @@ class Wish(NamedTuple):
     command: str = "python -m ldsmc_bench figures"
 
 
+ALL = Wish()
+
+
 class Panel(NamedTuple):
     """The lines of a metric for a task."""
 
@@ -59,7 +62,7 @@ class Panel(NamedTuple):
     lines: list[Line]
 
 
-def figures(results_dir: Path, wish: Wish = Wish()) -> Iterator[str]:  # noqa: B008 (immutable)
+def figures(results_dir: Path, wish: Wish = ALL) -> Iterator[str]:
     """Make the figures one by one; yields a line for each, for runs left out, and for each kind of which there is none.
 
     Raises UserError if the results cannot be read or a figure cannot be written.

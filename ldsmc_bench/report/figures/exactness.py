@@ -6,7 +6,7 @@ shortfall of the estimated log-evidence, where a method estimates it.
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,16 +76,12 @@ def draw(lines: Lines, problems: str) -> Figure:
     return figure
 
 
-def styles(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """A colour for each method, the part of a label before its first comma, and marks for each of its lines."""
-    methods: dict[str, list[str]] = {}
-    for label in labels:
-        methods.setdefault(label.partition(", ")[0], []).append(label)
-    return {
-        label: style(line) | {"colour": style(number)["colour"]}
-        for number, of_method in enumerate(methods.values())
-        for line, label in enumerate(of_method)
-    }
+def styles(labels: Collection[str]) -> dict[str, dict[str, Any]]:
+    """A colour for each method, the part of a label before its first comma, and marks for each line."""
+    methods = [label.partition(", ")[0] for label in labels]
+    places = list(dict.fromkeys(methods))
+    looks = [style(i) | {"colour": style(places.index(method))["colour"]} for i, method in enumerate(methods)]
+    return dict(zip(labels, looks, strict=True))
 
 
 def _lines(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

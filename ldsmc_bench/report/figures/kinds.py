@@ -232,7 +232,7 @@ def draw_costs(panel: Axes, lines: list[Line], looks: list[Marks], metric: Metri
     panel.margins(x=0.15)
     decades = math.log10(max(point.x for point in points) / min(point.x for point in points))
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.5 else (1,)))
-    panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+    panel.xaxis.set_major_formatter(lambda x, _: f"{x:g}" if x < 1000 else EngFormatter(sep="")(x))
     panel.xaxis.set_minor_formatter(NullFormatter())  # its own labels would overlap
 
 

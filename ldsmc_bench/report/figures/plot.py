@@ -4,6 +4,7 @@ Colours are told apart by colour-blind eyes, dashes and markers in a grey print.
 """
 
 import io
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,17 +83,17 @@ def figure_text(text: str) -> str:
 
 
 def method_styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """The style of each of these methods. A method has a style of its own, by its place in conf/names.yaml, unless one
-    before it has that colour; so up to eight differ in colour, and sixty-four in colour or marks."""
-    named, shown = list(NAMES["method"]), set(methods)
-    order = [*(name for name in named if name in shown), *sorted(shown - set(named))]
-    taken: dict[int, str] = {}
-    for method in order:
-        home = named.index(method) if method in named else len(named) + order.index(method)
-        turn = len(taken) // len(COLOURS) * len(COLOURS)  # all colours once more, with other marks
-        places = (turn + (home + i) % len(COLOURS) for i in range(len(COLOURS)))
-        taken[next(place for place in places if place not in taken)] = method
-    return {method: style(number) for number, method in taken.items()}
+    """The style of each method: the first eight named ones always have their own, others what is left of eight, the
+    first method's last, so that no colour comes twice before all are taken."""
+    named, shown = [*NAMES["method"]], set(methods)
+    known = [*named, *sorted(shown - set(named))]
+    size = len(COLOURS)
+    taken = {name: i for i, name in enumerate(named[:size]) if name in shown}
+    for number, name in enumerate(known):
+        if name in shown and name not in taken:
+            places = [*(i % size for i in range(number, number + size) if i % size), 0]
+            taken[name] = next(i for i in itertools.chain(places, itertools.count(size)) if i not in taken.values())
+    return {name: style(taken[name]) for name in known if name in shown}
 
 
 def style(number: int) -> dict[str, Any]:
