@@ -44,7 +44,13 @@ def test_methods_are_ordered_tested_and_written(results: Path, capsys: pytest.Ca
     assert "chain" in rows[1] and "TMPD" not in hundred
     assert thousand.splitlines()[2].split()[4] == "1.06"
     written = {path.name for path in (results / "tables").iterdir()}
-    assert written == {"leaderboard_notes.tex", *(f"leaderboard.{end}" for end in ("tex", "md", "csv", "parquet"))}
+    assert written == {
+        "leaderboard_notes.tex",
+        "leaderboard-medians.csv",
+        *(f"leaderboard.{end}" for end in ("tex", "md", "csv", "parquet")),
+    }
+    medians = (results / "tables" / "leaderboard-medians.csv").read_text().splitlines()
+    assert len(medians) == 1 + 6 and medians[1].startswith("lattice d=8 m=4,100,pigdm-") and ",1.955," in medians[1]
     assert "lattice d=8 m=4, 1000" in (results / "tables" / "leaderboard.md").read_text()
     names = {path.name for path in (results / "figures").iterdir()}
     assert {"leaderboard.png", "leaderboard-difficulty.png"} <= names

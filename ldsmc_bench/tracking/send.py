@@ -100,8 +100,8 @@ def send(upload: Upload, is_over: Callable[[], bool] = lambda: True) -> str:
         log(END, {"rows": _table(view.rows(store))})
         run.summary.update(summary_values(summary))
     where = run.url if upload.mode == "online" else str(Path(run.dir).parent)
-    if upload.mode == "online":
-        files.replace(store.results_dir / "wandb" / f"{upload.name}.url", str(run.url).encode())  # for the page
+    if upload.mode == "online" and run.url:
+        files.replace(store.results_dir / "wandb" / f"{upload.name}.url", run.url.encode())  # for the page
     run.finish(exit_code=0 if summary or (upload.images and set(upload.images) <= {*_present(upload)}) else 1)
     for folder in older:
         shutil.rmtree(folder, ignore_errors=True)

@@ -2,13 +2,16 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.chrome.webdriver import WebDriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.wait import WebDriverWait
 
 QUIET = (
     "--headless=new",
@@ -52,3 +55,15 @@ def requested(driver: WebDriver) -> list[str]:
     """The addresses that the browser asked for since the last call."""
     messages = (json.loads(line["message"])["message"] for line in driver.get_log("performance"))
     return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+
+
+def wait(page: WebDriver, condition: Callable[[WebDriver], object]) -> None:
+    WebDriverWait(page, 20).until(condition)
+
+
+def one(page: WebDriver, selector: str) -> WebElement:
+    return page.find_element(By.CSS_SELECTOR, selector)
+
+
+def texts(page: WebDriver, selector: str) -> list[str]:
+    return page.execute_script("return [...document.querySelectorAll(arguments[0])].map(e => e.innerText)", selector)

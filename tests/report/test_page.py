@@ -94,13 +94,9 @@ def test_a_second_build_makes_only_what_is_new_and_forgets_what_is_gone(tmp_path
     new = stored(tmp_path, "dps", "box", IDS)
     build(tmp_path)
     after = sheets()
-    kept = {
-        path
-        for path in before
-        if old.name in path.parts or path.parent.name.startswith(("measurement-box", "truth-box"))
-    }
-    assert len(kept) == 3 and all(after[path] == before[path] for path in kept)
-    assert {path.parent.name for path in after.keys() - kept} == {new.name}
+    kept = {path for path in before if path.parent.name.startswith((old.name, "measurement-box", "truth-box"))}
+    assert len(kept) == 4 and all(after[path] == before[path] for path in kept)
+    assert {path.parent.name for path in after.keys() - kept} == {new.name, f"{new.name}-error"}
     assert not (tmp_path / "page" / "data" / f"{gone.name}.js").exists()
 
 

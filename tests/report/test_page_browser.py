@@ -1,7 +1,7 @@
 """The page in a real browser: what a reader sees, sorts, filters and compares."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
-from selenium.webdriver.support.wait import WebDriverWait
 
 from ldsmc_bench import toyfaces
 from ldsmc_bench.report.page.__main__ import build
-from tests.report.browser import ABSENT, browser, complaints, installed, requested
+from tests.report.browser import ABSENT, complaints, installed, one, requested, texts, wait
 from tests.report.stored import stored
 
 pytestmark = pytest.mark.skipif(not installed(), reason=ABSENT)
@@ -35,12 +34,6 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return results
 
 
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
-    with browser(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
-
-
 @pytest.fixture
 def page(driver: WebDriver, results: Path) -> Iterator[WebDriver]:
     """The page, freshly opened. Whatever a test does with it, the console stays silent and no network is asked."""
@@ -52,18 +45,6 @@ def page(driver: WebDriver, results: Path) -> Iterator[WebDriver]:
     addresses = requested(driver)
     assert addresses and {address.partition(":")[0] for address in addresses} <= {"file", "data"}
     assert all(results.name in address for address in addresses if address.startswith("file"))
-
-
-def wait(page: WebDriver, condition: Callable[[WebDriver], object]) -> None:
-    WebDriverWait(page, 20).until(condition)
-
-
-def one(page: WebDriver, selector: str) -> WebElement:
-    return page.find_element(By.CSS_SELECTOR, selector)
-
-
-def texts(page: WebDriver, selector: str) -> list[str]:
-    return page.execute_script("return [...document.querySelectorAll(arguments[0])].map(e => e.innerText)", selector)
 
 
 def column(page: WebDriver, heading: str) -> list[float]:

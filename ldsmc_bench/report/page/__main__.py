@@ -48,20 +48,8 @@ EXACTNESS = """<section id="exactness" aria-labelledby="exactness-title">
 MEDIANS = "leaderboard-medians.csv"  # in tables/, by `python -m ldsmc_bench leaderboard`
 PAIRS = "pairs"  # the script with the differences of any two rows of the leaderboard
 SETS = ("draws", "particles")
-SCRIPTS: tuple[str, ...] = (
-    "model",
-    "address",
-    "export",
-    "table",
-    "filters",
-    "board",
-    "runs",
-    "drawer",
-    "wall",
-    "compare",
-    "pair",
-)
-SCRIPTS += ("plot", "curves", "exactness", "main")
+SCRIPTS = ["model", "address", "export", "table", "filters", "board", "runs", "drawer", "wall", "compare", "pair"]
+SCRIPTS += ["plot", "curves", "exactness", "main"]
 
 
 def build(results_dir: Path) -> Path:
@@ -79,18 +67,19 @@ def build(results_dir: Path) -> Path:
     with writing(page):
         scripts[PAIRS] = board.differences(entries, images, columns)
         of_runs = pictures.problems(kept, sides := pictures.sides(kept))
+        of_run = {run_id: problem for problem in of_runs for run_id in problem.runs}
         for problem in tqdm(of_runs, desc="page", unit="problem", leave=False, disable=None):
-            truths = data.truths([images[run_id] for run_id in problem.runs if run_id in images])
-            scripts[problem.key] = pictures.problem_pictures(page / "pictures", problem, truths)
+            problem.truths.update(data.truths([images[run_id] for run_id in problem.runs if run_id in images]))
+            scripts[problem.key] = pictures.problem_pictures(page / "pictures", problem)
         for store in tqdm(kept, desc="page", unit="run", leave=False, disable=None):
             mine = by_run.get(store.run_id, rows.iloc[:0])
             content = data.image_columns(mine, [column["key"] for column in columns])
             content["about"] = about(store, by_id[store.run_id], known.get(store.run_id))
             content["steps"] = data.steps(frame.diagnostics(results_dir, store.run_id))
             if store.run_id in sides and store.run_id in images:
-                good = images[store.run_id].index
-                content["pictures"] = pictures.run_pictures(page / "pictures", store, good, sides[store.run_id])
-                content["layers"] = pictures.layers(page / "pictures", store, good, sides[store.run_id])
+                good, side = images[store.run_id].index.tolist(), sides[store.run_id]
+                content["pictures"] = pictures.run_pictures(page / "pictures", store, good, side)
+                content["layers"] = pictures.layers(page / "pictures", store, good, side, of_run.get(store.run_id))
             scripts[store.run_id] = content
         for name, content in scripts.items():
             _write(page / "data" / f"{name}.js", f"receive({data.script(name)},{data.script(content)});\n")
@@ -108,7 +97,7 @@ def build(results_dir: Path) -> Path:
             "exactness": medians,
             "boards": labels,
             "entries": board.lines(entries),
-            "runs": data.run_lines(runs, images, {run_id: one.key for one in of_runs for run_id in one.runs}),
+            "runs": data.run_lines(runs, images, {run_id: problem.key for run_id, problem in of_run.items()}),
         }
         _write(page / "index.html", html(index, sections))
         pictures.clean(page / "pictures", scripts.values())

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ldsmc_bench.report.frame import IDENTITY, Images
 from ldsmc_bench.report.page.data import plain
@@ -95,29 +97,33 @@ def differences(entries: Sequence[Entry], images: Images, metrics: Sequence[Mapp
     found: dict[str, Any] = defaultdict(dict)
     for metric in (one for one in metrics if not one["set"] and not one.get("cost") and one["better"] != "none"):
         for numbers in by_problem.values():
-            tables = {number: _by_seed(entries[number], images, metric["key"]) for number in numbers[:MOST]}
+            tables = _by_seed({number: entries[number] for number in numbers[:MOST]}, images, metric["key"])
             for (a, first), (b, second) in combinations(tables.items(), 2):
-                common = (first - second).dropna(axis=1, how="all").dropna()
-                if not common.empty:
-                    merits = [
-                        _merit(metric["better"], table.loc[common.index, common.columns]) for table in (first, second)
-                    ]
+                difference = first - second
+                seeds = ~np.isnan(difference).all(axis=0)
+                common = ~np.isnan(difference[:, seeds]).any(axis=1)
+                if seeds.any() and common.any():
+                    estimate = mean(pd.DataFrame(difference[common][:, seeds]))
+                    merits = [_merit(metric["better"], one[common][:, seeds].mean(axis=1)) for one in (first, second)]
                     better = [int((merits[0] > merits[1]).sum()), int((merits[0] < merits[1]).sum())]
-                    estimate = mean(common)
                     ends = [plain(end) for end in estimate_interval(estimate)]
                     found[f"{a} {b}"][metric["key"]] = [*ends, estimate.n, estimate.seeds, *better]
     return found
 
 
-def _merit(better: str, table: pd.DataFrame) -> pd.Series:
-    values = table.mean(axis=1)
-    return {"higher": values, "lower": -values, "one": -(values - 1).abs()}[better]
+def _merit(better: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values if better == "higher" else -values if better == "lower" else -np.abs(values - 1)
 
 
-def _by_seed(entry: Entry, images: Images, name: str) -> pd.DataFrame:
-    """The values of a metric, images by seeds."""
-    seeds = dict(zip(entry.runs["run_id"], entry.runs["seed"], strict=True))
-    return by_image(entry.counted, images, name).rename(columns=seeds)
+def _by_seed(entries: Mapping[int, Entry], images: Images, name: str) -> dict[int, NDArray[np.float64]]:
+    """The values of a metric of each row, the same images by the same seeds, NaN where there is none."""
+    tables = {}
+    for number, entry in entries.items():
+        seeds = dict(zip(entry.runs["run_id"], entry.runs["seed"], strict=True))
+        tables[number] = by_image(entry.counted, images, name).rename(columns=seeds)
+    ids = sorted({image_id for table in tables.values() for image_id in table.index})
+    columns = sorted({seed for table in tables.values() for seed in table.columns})
+    return {number: table.reindex(index=ids, columns=columns).to_numpy(float) for number, table in tables.items()}
 
 
 def _with_runs(table: Table) -> Iterator[tuple[Row, pd.DataFrame]]:

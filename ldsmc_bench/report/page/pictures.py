@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import replace
-from ldsmc_bench.records.pictures import is_truth
+from ldsmc_bench.records.pictures import is_truth, read_png
 from ldsmc_bench.records.problems import ProblemStore, columns, problem_of_run, read_picture
 from ldsmc_bench.records.store import Store, draw_stores, image_path, read_image, read_spread, spread_path
 from ldsmc_bench.report.frame import config_of
@@ -34,12 +34,14 @@ LOSSY, NEARLY_EXACT = 90, 95  # quality of a run's pictures, which the store has
 
 @dataclass(frozen=True)
 class Problem:
-    """Runs that restored the same measurements; `config` is the config.yaml of one of them, `side` that of pictures."""
+    """Runs that restored the same measurements; `config` is the config.yaml of one of them, `side` that of pictures,
+    and `truths` has the digest of each image's truth in the records (see `data.truths`)."""
 
     store: ProblemStore
     config: Mapping[str, Any]
     side: int
     runs: list[str] = field(default_factory=list)
+    truths: dict[str, str | None] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -70,49 +72,81 @@ def problems(stores: Iterable[Store], sides: Mapping[str, int]) -> list[Problem]
     return list(by_key.values())
 
 
-def run_pictures(folder: Path, store: Store, ids: Iterable[str], side: int, kind: str = "images") -> dict[str, Any]:
-    """Make the sheets of `images` or `spread` of a run's draw; returns their place: `ids`, `folder`, `files`."""
-    entries = {entry.name: entry.stat() for entry in os.scandir(store.folder / kind)}
-    stats = {image_id: entries.get(image_path(store, image_id).name) for image_id in ids}
-    name = store.run_id + (f"-draw{store.draw}" if store.draw else "") + ("-spread" if kind == "spread" else "")
-    states = {image_id: f"{stat.st_size} {stat.st_mtime_ns}" if stat else "absent" for image_id, stat in stats.items()}
+def run_pictures(folder: Path, store: Store, ids: Iterable[str], side: int) -> dict[str, Any]:
+    """Make the sheets of the reconstructions of a run's draw; returns their place: `ids`, `folder`, `files`."""
+    name = f"{store.run_id}-draw{store.draw}" if store.draw else store.run_id
 
     def read(image_id: str) -> Picture | None:
         try:
-            if kind == "images":
-                return read_image(store, image_id)
+            return read_image(store, image_id)
         except UserError as error:
             _warn(str(error))
             return None
-        spread = read_spread(store, image_id)
-        return None if spread is None else np.dstack([np.minimum(spread, 255 // GAIN) * GAIN] * 3)
 
+    return _make_place(folder, name, _states(store, "images", ids), side, read)
+
+
+def layers(folder: Path, store: Store, ids: Sequence[str], side: int, problem: Problem | None) -> dict[str, Any]:
+    """The places of what else a run shows of an image, by its name: `error`, the mean over channels of the distance to
+    the truth, and `spread`, that of its particles, both four times enlarged, and `draw 1`, `draw 2`, … of the first 64
+    images. An error is grey where the truth is another picture now."""
+
+    def error(image_id: str) -> Picture | None:
+        restored = read_png(image_path(store, image_id))
+        truth = read_truth(problem, image_id) if problem else None
+        if restored is None or truth is None:
+            return restored if restored is None else np.full_like(restored, 128)
+        return _amplified(np.abs(restored.astype(int) - truth).mean(axis=2))
+
+    def spread(image_id: str) -> Picture | None:
+        return None if (picture := read_spread(store, image_id)) is None else _amplified(picture)
+
+    found = {}
+    if problem and "truth" in columns(problem.store):
+        of_image = _states(store, "images", ids)
+        states = {image_id: f"{of_image[image_id]} {problem.truths.get(image_id)}" for image_id in of_image}
+        found["error"] = _make_place(folder, f"{store.run_id}-error", states, side, error)
+    if there := [image_id for image_id in ids if spread_path(store, image_id).exists()]:
+        states = _states(store, "spread", there)
+        found["spread"] = _make_place(folder, f"{store.run_id}-spread", states, side, spread)
+    for draw in draw_stores(store)[1:]:
+        if there := [image_id for image_id in ids[:BLOCK] if image_path(draw, image_id).exists()]:
+            found[f"draw {draw.draw}"] = run_pictures(folder, draw, there, side)
+    return found
+
+
+def _states(store: Store, kind: str, ids: Iterable[str]) -> dict[str, str]:
+    """A text for each image, that is another for each other content of its picture in `images` or `spread`."""
+    entries = {entry.name: entry.stat() for entry in os.scandir(store.folder / kind)}
+    stats = {image_id: entries.get(image_path(store, image_id).name) for image_id in ids}
+    return {image_id: f"{stat.st_size} {stat.st_mtime_ns}" if stat else "absent" for image_id, stat in stats.items()}
+
+
+def _make_place(
+    folder: Path, name: str, states: Mapping[str, str], side: int, read: Callable[[str], Picture | None]
+) -> dict[str, Any]:
     files = _make_sheets(folder / name, states, min(side, LARGEST), LOSSY, read)
     return {"ids": list(states), "folder": name, "files": files}
 
 
-def layers(folder: Path, store: Store, ids: Iterable[str], side: int) -> dict[str, Any]:
-    """The places of what else a run shows of an image, by its name: the particles' `spread`, four times enlarged, and
-    `draw 1`, `draw 2`, … of the first 64 images."""
-    found = {}
-    good = list(ids)
-    if spread := [image_id for image_id in good if spread_path(store, image_id).exists()]:
-        found["spread"] = run_pictures(folder, store, spread, side, "spread")
-    for draw in draw_stores(store)[1:]:
-        if shown := [image_id for image_id in good[:BLOCK] if image_path(draw, image_id).exists()]:
-            found[f"draw {draw.draw}"] = run_pictures(folder, draw, shown, side)
-    return found
+def _amplified(values: NDArray[Any]) -> Picture:
+    return np.dstack([np.minimum(GAIN * values.astype(float), 255).astype(np.uint8)] * 3)
 
 
-def problem_pictures(folder: Path, problem: Problem, truths: Mapping[str, str | None]) -> dict[str, Any]:
+def read_truth(problem: Problem, image_id: str) -> Picture | None:
+    """The truth of an image; None where it was not kept, or is not that of the records."""
+    truth = read_picture(problem.store, "truth", image_id)
+    return truth if truth is not None and is_truth(truth, problem.truths.get(image_id)) else None
+
+
+def problem_pictures(folder: Path, problem: Problem) -> dict[str, Any]:
     """Make the sheets of `truth` and `measurement`; returns their places, or `missing`, the reason why there are none.
 
-    `truths` has the images' ids with the digests that their records have. Where the pictures are larger than small
-    ones, `full` are sheets of their own size.
+    Where the pictures are larger than small ones, `full` are sheets of their own size.
     """
     if not {"truth", "measurement"} <= set(columns(problem.store)):
         return {"missing": "its truths and measurements were not kept (keep_problems=false)"}
-    changed, places = set[str](), {}
+    truths, changed, places = problem.truths, set[str](), {}
     for column in ("truth", "measurement"):
 
         def read(image_id: str, column: str = column) -> Picture | None:

@@ -49,7 +49,7 @@ function makeBoard() {
   document.getElementById("board-choice").addEventListener("change", () => { boardOrder = ""; drawBoard(); });
   document.getElementById("board-csv").addEventListener("click", saveBoardCsv);
   document.getElementById("board-latex").addEventListener("click", saveBoardLatex);
-  document.getElementById("board-pair").addEventListener("click", () => openPair(...boardShown.slice(0, 2)));
+  document.getElementById("board-pair").addEventListener("click", () => openPair(...boardTable.rows().slice(0, 2)));
 }
 
 /** The rows of which a run is shown. A row's numbers are of all its seeds, also of those that are filtered out. */
@@ -98,7 +98,6 @@ function drawBoard() {
       noteRank(rankBy);
     } });
   noteRank(rankBy);
-  boardShown.sort((a, b) => (a.board === b.board ? 0 : String(a.board) === chosenBoard ? -1 : 1));
   boardTable.show(entries);
 }
 

@@ -11,7 +11,7 @@ async function openCompare(problemKey, imageId, columnKey, leftKey) {
   }
   const found = await columnsOf(problemKey, runs);
   const columns = [...found.columns, ...found.columns.filter((column) => column.run).flatMap((column) =>
-    found.layers.map((layer) => layered(column, layer, found.truth)).filter((one) => one.pictures))];
+    found.layers.map((layer) => layered(column, layer)).filter((one) => one.pictures))];
   const ids = found.ids;
   Object.assign(comparison, { problem: problemKey, image: imageId, columns, ids });
   const options = columns.map((column) => [column.key, column.name]);

@@ -44,7 +44,7 @@ function drawPair(second) {
   const b = PAGE.entries[select.value];
   const place = document.getElementById("pair-numbers");
   document.getElementById("pair-none").hidden = Boolean(b);
-  if (!b) return place.replaceChildren();
+  if (!b) return [place, document.getElementById("pair-images")].forEach((node) => node.replaceChildren());
   const { found, turned } = differenceOf(a.place, b.place);
   const mean = (entry, column) => element("td", { class: "numeric" }, valueCell(entry, column));
   place.replaceChildren(

@@ -54,17 +54,15 @@ function picture(column, imageId, kind) {
 const LAYERS = { error: "|x̂ − x| × 4", spread: "spread of the particles × 4" };
 
 /** A run's column as another layer shows it: its error, the particles' spread, another draw. */
-function layered(column, layer, truth) {
+function layered(column, layer) {
   if (!layer || !column.run) return column;
-  const shown = layer === "error" ? { pictures: truth && column.pictures, over: truth }
-    : { pictures: sheetOf(column.rows.layers?.[layer]) };
-  return { ...column, over: null, ...shown, key: `${column.key}~${layer}`, name: `${column.name}, ${LAYERS[layer] ?? layer}`, layer };
+  return { ...column, pictures: sheetOf(column.rows.layers?.[layer]), key: `${column.key}~${layer}`,
+    name: `${column.name}, ${LAYERS[layer] ?? layer}`, layer };
 }
 
-function layersOf(columns, truth) {
+function layersOf(columns) {
   const found = new Set(columns.flatMap((column) => Object.keys(column.rows?.layers ?? {})));
-  return [...(truth && columns.some((column) => column.run && column.pictures) ? ["error"] : []), ...[...found].sort(
-    (a, b) => (b === "spread") - (a === "spread") || a.localeCompare(b, "en", { numeric: true }))];
+  return [...found].sort((a, b) => (b in LAYERS) - (a in LAYERS) || a.localeCompare(b, "en", { numeric: true }));
 }
 
 
@@ -76,8 +74,8 @@ async function columnsOf(problemKey, runs) {
   const restored = runs.map((run, i) => (
     { key: run.run_id, name: run.short, run, rows: told[i], pictures: sheetOf(told[i].pictures) }));
   const ids = [...new Set(told.flatMap((rows) => rows.ids))].sort();
-  const columns = [...posed, ...restored], truth = posed[0]?.pictures;
-  return { problem, columns, ids, truth, layers: layersOf(columns, truth) };
+  const columns = [...posed, ...restored];
+  return { problem, columns, ids, layers: layersOf(columns) };
 }
 
 function valueOf(column, imageId, key) {
@@ -115,12 +113,11 @@ function drawWall() {
       document.getElementById("wall-note").textContent = "";
       return place.replaceChildren(element("p", { class: "note" }, "No run with pictures is shown."));
     }
-    const { problem, ids, truth } = found;
+    const { problem, ids } = found;
     choices(document.getElementById("wall-layer"), [["", "restored"], ...found.layers.map((layer) => [layer, LAYERS[layer] ?? layer])]);
     const layer = document.getElementById("wall-layer").value;
-    const columns = found.columns.map((column) => layered(column, layer, truth));
+    const columns = found.columns.map((column) => layered(column, layer));
     const notes = ["Any picture opens a comparison. Arrow keys move between pictures."];
-    if (layer === "error") notes.push("Errors are of these small pictures, whose compression is in them.");
     if (problem.missing) notes.unshift(`Truth and measurement cannot be shown: ${problem.missing}.`);
     if (all.length > runs.length) notes.push(`The first ${runs.length} of ${all.length} runs: filter to see others.`);
     document.getElementById("wall-note").textContent = notes.join(" ");
