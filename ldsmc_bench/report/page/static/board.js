@@ -88,9 +88,10 @@ function drawBoard() {
       cell: (entry) => (entry.counted < entry.runs.length ? `${entry.counted} of ${entry.runs.length}` : String(entry.counted)) },
     { key: "images", label: "Images", numeric: true, value: (entry) => entry.n, cell: (entry) => String(entry.n) },
   ];
-  const start = columns.findIndex((column) => column.key === (asked || first));
-  boardTable = sortable(place, { caption: `Leaderboard: ${PAGE.boards[chosenBoard]}`, columns, sorted: Math.max(0, start),
-    descending: boardOrder ? boardOrder.startsWith("-") : Boolean(columns[Math.max(0, start)].descending),
+  const wanted = columns.findIndex((column) => column.key === asked);
+  const start = wanted < 0 ? Math.max(0, columns.findIndex((column) => column.key === first)) : wanted;
+  boardTable = sortable(place, { caption: `Leaderboard: ${PAGE.boards[chosenBoard]}`, columns, sorted: start,
+    descending: wanted < 0 ? Boolean(columns[start].descending) : boardOrder.startsWith("-"),
     attributes: (entry) => (lacking(entry) ? { class: "unfinished" } : {}),
     before: (key, descending) => {
       boardOrder = `${descending ? "-" : ""}${key}`;
