@@ -176,6 +176,8 @@ def test_a_plot_is_saved_as_a_drawing_by_itself(page: WebDriver) -> None:
     name, text = saved(page, "#curve-plots .file")
     drawing = ElementTree.fromstring(text)
     assert name.endswith(".svg") and "var(" not in text and "class=" not in text
+    assert {"LD-SMC", "LDPS", "DPS"} <= {text.text for text in drawing.findall(".//{*}text")}  # its legend
+    assert not page.find_elements("css selector", "#curve-plots .taken")
     assert len(drawing.findall(".//{*}path")) >= 5 and "rgb(" in drawing.find(".//{*}path").get("stroke", "")
 
 

@@ -25,8 +25,18 @@ function latex(comment, headings, rows) {
 
 const DRAWN = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linejoin", "opacity", "font-size", "font-family", "text-anchor", "paint-order"];
 
-/** The drawing by itself, with its style in it, on the page's ground. */
-function drawingText(drawing) {
+/** The drawing by itself under its title and over its legend, with its style in it, on the page's ground. */
+function drawingText(drawing, title, series) {
+  const { width, height } = drawing.viewBox.baseVal;
+  const [above, line, across] = [22, 18, 3];
+  const named = [...new Map(series.map((one) => [one.name, one])).values()];
+  const whole = above + height + line * Math.ceil(named.length / across) + 6;
+  drawing.append(svg("g", { class: "taken" }, svg("text", { class: "axis", x: 8, y: -8 }, title), ...named.map((one, i) => {
+    const [x, y] = [14 + (i % across) * (width / across), height + 6 + line * Math.floor(i / across)];
+    const at = { at: (value) => value };
+    const sample = drawn({ ...one, label: null, band: null, line: Boolean(one.line), points: one.line ? [{ x: x - 6, y }, { x: x + 10, y }] : [{ x: x + 2, y }] }, at, at);
+    return svg("g", {}, sample, svg("text", { x: x + 18, y: y + 4 }, one.name));
+  })));
   const copy = drawing.cloneNode(true);
   const [from, to] = [drawing, copy].map((node) => [...node.querySelectorAll("*")]);
   from.forEach((node, i) => {
@@ -35,11 +45,11 @@ function drawingText(drawing) {
     to[i].removeAttribute("class");
     for (const name of DRAWN) to[i].setAttribute(name, style.getPropertyValue(name));
   });
-  const { width, height } = drawing.viewBox.baseVal;
-  copy.setAttribute("xmlns", SVG);
+  drawing.querySelector(".taken").remove();
+  copy.setAttribute("viewBox", `0 ${-above} ${width} ${whole}`);
   copy.setAttribute("width", width);
-  copy.setAttribute("height", height);
-  copy.prepend(svg("rect", { width, height, fill: getComputedStyle(drawing.closest("figure")).backgroundColor }));
+  copy.setAttribute("height", whole);
+  copy.prepend(svg("rect", { y: -above, width, height: whole, fill: getComputedStyle(drawing.closest("figure")).backgroundColor }));
   return new XMLSerializer().serializeToString(copy);
 }
 

@@ -50,10 +50,10 @@ function drawPair(second) {
   place.replaceChildren(
     element("caption", {}, `${entryName(a)} and ${entryName(b)}`),
     element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "metric"),
-      ...[entryName(a), entryName(b), "difference [95 %]", "first better on"].map((head) => element("th", { scope: "col", class: "numeric" }, head)))),
+      ...["difference [95 %]", entryName(a), entryName(b), "first better on"].map((head) => element("th", { scope: "col", class: "numeric" }, head)))),
     element("tbody", {}, ...boardColumns([a, b]).map((column) => element("tr", {},
-      element("th", { scope: "row" }, `${column.label} `, element("small", {}, goodness(column) ?? "")), mean(a, column), mean(b, column),
-      ...differenceCells(found[column.key], turned, column)))));
+      element("th", { scope: "row" }, `${column.label} `, element("small", { class: "wide" }, goodness(column) ?? "")),
+      differenceCell(found[column.key], turned, column), mean(a, column), mean(b, column), betterCell(found[column.key], turned)))));
   const shown = PAGE.columns.filter((column) => found[column.key]);
   choices(document.getElementById("pair-metric"), shown.map((column) => [column.key, column.label]));
   const seeds = a.runs.flatMap((one) => b.runs.filter((other) => RUN.get(one).problem && RUN.get(one).problem === RUN.get(other).problem)
@@ -62,16 +62,21 @@ function drawPair(second) {
   return drawPairImages();
 }
 
-function differenceCells(difference, turned, column) {
-  if (!difference) return ["–", "–"].map((text) => element("td", { class: "numeric" }, text));
-  const [mean, low, high, images, seeds, ...better] = difference;
+function differenceCell(difference, turned, column) {
+  if (!difference) return element("td", { class: "numeric" }, "–");
+  const [mean, low, high] = difference;
   const signed = (value) => (value === null ? "–" : `${value > 0 ? "+" : ""}${number(value, column.digits)}`);
   const [centre, ...ends] = turned ? [-mean, high === null ? null : -high, low === null ? null : -low] : [mean, low, high];
   const sure = low !== null && (low > 0 || high < 0);
-  return [element("td", { class: "numeric" }, element(sure ? "b" : "span", {}, signed(centre)),
-    low === null ? "" : element("small", {}, ` [${ends.map(signed).join(", ")}]`)),
-  element("td", { class: "numeric" }, `${better[Number(turned)]} of ${images} images`,
-    element("small", {}, seeds > 1 ? `, ${seeds} seeds` : ""))];
+  return element("td", { class: "numeric" }, element(sure ? "b" : "span", {}, signed(centre)),
+    low === null ? "" : element("small", {}, ` [${ends.map(signed).join(", ")}]`));
+}
+
+function betterCell(difference, turned) {
+  if (!difference) return element("td", { class: "numeric" }, "–");
+  const [images, seeds, ...better] = difference.slice(3);
+  return element("td", { class: "numeric" }, `${better[Number(turned)]} of ${images} images`,
+    element("small", {}, seeds > 1 ? `, ${seeds} seeds` : ""));
 }
 
 function drawPairImages() {

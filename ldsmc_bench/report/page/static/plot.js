@@ -33,7 +33,7 @@ function plot(title, series, axes) {
       transform: `rotate(-90 13 ${(TOP + HEIGHT - BOTTOM) / 2})` }, axes.y.label));
   for (const one of series) drawing.append(drawn(one, x, y));
   const file = element("button", { type: "button", class: "file", title: `${title} as SVG`,
-    onclick: () => save(`${fileName(`${title} ${axes.y.label} ${axes.x.label}`)}.svg`, "image/svg+xml", drawingText(drawing)) }, "SVG");
+    onclick: () => save(`${fileName(`${title} ${axes.y.label} ${axes.x.label}`)}.svg`, "image/svg+xml", drawingText(drawing, title, series)) }, "SVG");
   return element("figure", {}, element("figcaption", {}, title, file), drawing);
 }
 

@@ -29,7 +29,7 @@ function makeRuns() {
   const label = (key, text, numeric = false) => ({ key, label: text, numeric, value: (run) => (numeric ? run[key] : called(key, run[key])),
     cell: (run) => (run[key] === null ? "–" : called(key, run[key])) });
   const columns = [
-    { key: "method", label: "Method", head: true, value: (run) => `${called("method", run.method)} ${run.settings}`, cell: (run) =>
+    { key: "method", label: "Method", head: true, value: (run) => `${called("method", run.method)} ${run.settings}`.trim(), cell: (run) =>
       element("span", { class: "who" }, element("button", { type: "button", class: "link", title: `${run.run_id}: its configuration, command and code`,
         onclick: () => openDrawer(run.run_id) }, dot(run.method), called("method", run.method)),
       run.settings ? element("small", {}, run.settings) : null,

@@ -51,7 +51,7 @@ function picture(column, imageId, kind) {
   return node;
 }
 
-const LAYERS = { error: "|x̂ − x| × 4", spread: "spread of the particles × 4" };
+const LAYERS = { error: "|x̂ − x| × 4", spread: "spread × 4" };
 
 /** A run's column as another layer shows it: its error, the particles' spread, another draw. */
 function layered(column, layer) {
