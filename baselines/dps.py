@@ -20,7 +20,7 @@ from baselines.levels import ddim_rows, spaced
 from baselines.weighted import with_weights
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
-from ldsmc_bench.prior.interface import Prior
+from ldsmc_bench.prior.interface import Prior, image_shape
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.sampling import fits
 from ldsmc_bench.sampling.arguments import Count, Fraction, Natural, NonNegative, Positive
@@ -120,7 +120,7 @@ def posterior_mean(
 
 def require_range(prior: Prior) -> None:
     """Raise UserError for a prior of latents, which have no range."""
-    if prior.shape != (3, prior.image_size, prior.image_size):
+    if tuple(prior.shape) != image_shape(prior):
         raise UserError(
             "method.sample.clip=true: only pixels lie in [-1,1], and this prior's latents do not; "
             "use method=latent_dps, or leave prior=... out"

@@ -6,7 +6,7 @@ plain norms, not squared ones, as in the public code, to which the published ome
 Where the public code computes something else, the difference is a named choice, gathered in `conf/variant/psld`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from baselines.levels import ddim_rows
 from ldsmc_bench.errors import Unsupported
 from ldsmc_bench.noise import Noise
-from ldsmc_bench.prior.interface import Prior
+from ldsmc_bench.prior.interface import Prior, image_shape
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.operators import Invertible
 from ldsmc_bench.sampling import fits, smc
@@ -77,7 +77,7 @@ class Chain:
         self, prior: Prior, measurement: Measurement, noise: Noise, choices: Choices, particles: int = 1
     ) -> None:
         self.prior, self.measurement, self.noise, self.choices = prior, measurement, noise, choices
-        self.lift = lift(measurement, prior.image_size, choices.glue, method=self.name)
+        self.lift = lift(measurement, image_shape(prior), choices.glue, method=self.name)
         self.rows = ddim_rows(choices.chain, prior.alpha_bar, choices.steps, choices.eta)
         self.images, self.particles, self.moves = len(measurement.y), particles, len(self.rows)
 
@@ -124,9 +124,9 @@ class Chain:
 
 
 def lift(
-    measurement: Measurement, image_size: int, glue: Glue, *, method: str
+    measurement: Measurement, image: Sequence[int], glue: Glue, *, method: str
 ) -> Callable[[Measurement, Tensor], Tensor]:
-    """The map of gluing from (measurement, y) to images of side `image_size`: (R,c,h,w) -> (R,3,H,W).
+    """The map of gluing from (measurement, y) to images (C,H,W): (R,c,h,w) -> (R,C,H,W).
 
     "pinv": the pseudo-inverse, regularised by the noise's variance for images of unit variance. "adjoint": the true
     adjoint, the form in which the paper writes it. "reference": the public code's "transpose", the identity if y has
@@ -143,12 +143,12 @@ def lift(
         if not operator.linear:
             raise Unsupported(f"{method}: glue=adjoint needs a linear operator, and this task's is not")
         return lambda given, y: given.operator.adjoint(y)
-    if channels != 3 or any(image_size % side for side in area):
+    if channels != image[0] or any(whole % side for whole, side in zip(image[1:], area, strict=True)):
         shape = "x".join(map(str, measurement.y.shape[1:]))
         raise Unsupported(
             f"{method}: glue=reference cannot enlarge a measurement of {shape} to the image; take glue=pinv"
         )
-    return lambda given, y: F.interpolate(y, size=(image_size, image_size), mode="nearest")
+    return lambda given, y: F.interpolate(y, size=tuple(image[1:]), mode="nearest")
 
 
 def norms(error: Tensor) -> Tensor:

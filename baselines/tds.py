@@ -12,7 +12,7 @@ from torch import Tensor
 from baselines.guided_model import At, GuidedModel, Scheme, View, restore
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
-from ldsmc_bench.prior.interface import Prior
+from ldsmc_bench.prior.interface import Prior, image_shape
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.sampling.arguments import Count, Fraction
 from ldsmc_bench.sampling.guidance import look_ahead, residual
@@ -39,7 +39,7 @@ def sample(
     `twist` names the variance of p~(y|x) (`twisted`); `clip` keeps the twisted prediction in [-1,1], the range of
     pixels. Raises UserError for `clip` with a latent prior.
     """
-    if clip and prior.shape != (3, prior.image_size, prior.image_size):
+    if clip and tuple(prior.shape) != image_shape(prior):
         raise UserError("method.sample.clip=true: only pixels lie in [-1,1], and this prior's latents do not")
     model = TwistedDiffusion(prior, measurement, noise, particles, steps)
     model.twist, model.clip = twist, clip

@@ -9,6 +9,7 @@ from ldsmc_bench.config import Settings, instantiate, problem_of, validate
 from ldsmc_bench.errors import notify, warn
 from ldsmc_bench.prior.compiled import to_device_and_compile
 from ldsmc_bench.prior.digests import has_trained_weights, reason_unscored
+from ldsmc_bench.prior.interface import image_shape
 from ldsmc_bench.problem.draws import Draw
 from ldsmc_bench.problem.problem import load_batch
 from ldsmc_bench.records.code_version import code_version, compare_code, config_text
@@ -67,14 +68,14 @@ def run(cfg: DictConfig) -> Store:
     this = Run(settings, store, problems, ids, batches)
     with observed(this) as progress:
         if batches:
-            metrics = image_metrics(prior.image_size, settings.device) if has_trained_weights(prior) else None
+            metrics = image_metrics(image_shape(prior), settings.device) if has_trained_weights(prior) else None
             if calibration_due(settings, prior):
                 prior = calibrated(settings, problem, prior)
             trial = Trial(this, problem, prior, instantiate(settings.config["method"]["sample"]), metrics, progress)
             perform = get_object(own_trial) if own_trial else restore_and_keep
             for left_to_do in batches:
                 heed_load()
-                batch = load_batch(problem, left_to_do, prior.image_size)
+                batch = load_batch(problem, left_to_do, image_shape(prior))
                 record_failures(store, settings, "failed", batch.unreadable)
                 perform(trial, batch)
         unscored = None if has_trained_weights(prior) else reason_unscored(settings.config["prior"]["name"])

@@ -210,8 +210,13 @@ def choice(group: str, name: str) -> DictConfig:
 
 
 def choices(group: str) -> list[str]:
-    """The names of a configuration group, but for those of which the user names the operator or the network."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if path.stem not in ("deepinv", "diffusers"))
+    """The names of a configuration group, but for those of which the user names operator, network or shape."""
+    return [name for name in every_choice(group) if name not in ("deepinv", "diffusers", "arrays")]
+
+
+def every_choice(group: str) -> list[str]:
+    """The names of a configuration group."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
 def runs(folder: Path) -> list[Path]:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from ldsmc_bench.commands.run import flags_first
 from ldsmc_bench.toyfaces.dataset import toyfaces
-from tests.commands import LIGHT, Done, choices, here, images, records, runs, start, tiny
+from tests.commands import LIGHT, Done, every_choice, here, images, records, runs, start, tiny
 from tests.tracking.test_wandb import history_of, records_of
 
 LITERAL = ("method=ldsmc", "task=freeform", "-m", "particles=1,5,10")
@@ -321,7 +321,7 @@ def imports(report: str) -> set[str]:
 def test_help_names_every_choice_and_every_key(helped: subprocess.CompletedProcess[str]) -> None:
     text = helped.stdout
     for group in ("method", "task", "dataset", "prior"):
-        assert f"{group}: {', '.join(choices(group))}" in text
+        assert f"{group}: {', '.join(every_choice(group))}" in text
     assert set(re.findall(r"^(\w+):", text, re.MULTILINE)) >= {
         *("particles", "steps", "n_images", "seed", "batch_size", "shard", "shards"),
         *("device", "precision", "results_dir", "wandb", "variant"),

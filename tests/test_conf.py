@@ -20,7 +20,7 @@ from ldsmc_bench.problem.measurement import measure
 from ldsmc_bench.records.identity import sampler_arguments
 from tests.commands import choices, configured
 
-CONTAINERS = ("array", "huggingface", "webdataset")
+CONTAINERS = ("arrays", "huggingface", "webdataset")
 IMAGES = [dataset for dataset in choices("dataset") if dataset != "mixture"]
 KNOWN = ("mixture", "learned")  # the priors of vectors
 # Of the deviation of y where x is 0, over the noise's: two entries say little, and those of quantise are steps.

@@ -1,5 +1,6 @@
 """Moving the weights of a foreign layout into diffusers networks: every one of them, or none."""
 
+import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from ldsmc_bench.checkpoints.cache import converted
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.prior.digests import randomise, warn_of_random_weights
+from ldsmc_bench.prior.digests import reason_unscored
 
 Network = TypeVar("Network", bound=nn.Module)
 V = TypeVar("V")
@@ -113,5 +114,20 @@ def strip_prefix(prefix: str, state: Mapping[str, V]) -> dict[str, V]:
 
 def random_networks(name: str, shapes: Mapping[str, Shape]) -> dict[str, nn.Module]:
     """Networks of random weights in place of any file, after a warning that names the prior; they are never scored."""
-    warn_of_random_weights(name)
+    print(f"warning: {reason_unscored(name)}", file=sys.stderr)
     return {part: randomise(shape.build) for part, shape in shapes.items()}
+
+
+def randomise(build: Callable[[], Network], seed: int = 0) -> Network:
+    """The network of `build` with its initial random weights, the same ones for a seed; eval mode, frozen.
+
+    Embeddings, a codebook among them, are standard normal: diffusers begins with all codes nearly zero, which would
+    make every decoded image alike.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        network = build()
+        for module in network.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight)
+    return network.requires_grad_(False).eval()

@@ -77,8 +77,10 @@ def load(
     image_size: int | Sequence[int] | None = None,
     prompt: str = "",
     guidance_scale: float = 1.0,
+    channels: int = 3,
 ) -> NetworkPrior:
-    """The prior of the pipeline in the folder `path`, for images of `image_size` pixels, or of (height, width).
+    """The prior of the pipeline in the folder `path`, for images of `image_size` pixels, or of (height, width), and so
+    many `channels`.
 
     `guidance_scale`: 1 is the model as it is; with a prompt, guidance is away from none. A FLUX that was distilled with
     guidance is given it as a number. Raises UserError where a file is absent or unreadable, a setting is not known, the
@@ -91,7 +93,8 @@ def load(
     codec = _describe(folder, named[0], [AutoencoderKL, VQModel]) if named else None
     halvings = len(codec.network.config.block_out_channels) - 1 if codec else 0
     size = _require_size(image_size, denoiser, 2**halvings)
-    channels = _image_channels(denoiser, codec)
+    if channels != (found := _image_channels(denoiser, codec)):
+        raise UserError(f"prior.channels={channels}: {folder} is for images of {found}; set prior.channels={found}")
     latents = _latent_channels(codec) if codec else channels
     shape = (latents, *(side // 2**halvings for side in size))
 

@@ -34,7 +34,7 @@ from ldsmc_bench.fetch.obtain import verified
 from ldsmc_bench.fetch.sources import SOURCES, place
 from ldsmc_bench.files import CONF, staged, writing
 from ldsmc_bench.prior.compiled import to_device_and_compile
-from ldsmc_bench.prior.interface import Prior
+from ldsmc_bench.prior.interface import Prior, image_shape
 from ldsmc_bench.problem.datasets import Dataset
 from ldsmc_bench.problem.draws import Draw, first_draws
 from ldsmc_bench.problem.problem import load_batch
@@ -116,7 +116,9 @@ def fetched(config: Mapping[str, Any]) -> list[str]:
     prior = config["prior"]
     own = f"prior={prior['name']}"
     weights = [own] if own in SOURCES and prior["path"] is None and not prior["random_weights"] else []
-    metrics = [PROTOCOLS[metric].fetched for metric in suitable_metrics(prior["image_size"])]
+    size = prior["image_size"] or 0
+    size = size if isinstance(size, int) else (prior.get("channels", 3), *size)
+    metrics = [PROTOCOLS[metric].fetched for metric in suitable_metrics(size)]
     return [*weights, *dict.fromkeys(file for file in metrics if file)]
 
 
@@ -159,7 +161,7 @@ def _estimate(short: Sequence[Settings], dataset: Dataset, prior: Prior, steps: 
     few = short[0]
     prior = to_device_and_compile(prior, few.device, few.network_dtype, few.compile)
     ids = dataset.ids[: min(images_at_once(few, prior), few.n_images)]
-    batch = load_batch(problem_of(few, dataset), first_draws(ids), prior.image_size)
+    batch = load_batch(problem_of(few, dataset), first_draws(ids), image_shape(prior))
     if batch.unreadable:
         raise UserError(next(iter(batch.unreadable.values())))
     try:

@@ -14,7 +14,7 @@ from ldsmc_bench.cli import Options, entry, going_on
 from ldsmc_bench.records.problems import problem_of_run
 from ldsmc_bench.records.store import Store, amend, draw_stores, outcomes, read, read_image, runs
 from ldsmc_bench.running.conclude import conclude, find_truth
-from ldsmc_bench.scoring.metrics import image_metrics
+from ldsmc_bench.scoring.metrics import Size, image_metrics
 from ldsmc_bench.scoring.paired import ImageMetric, compute_metrics
 
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 2 if failed else 0
 
 
-def rescore(store: Store, metrics: Callable[[int], dict[str, ImageMetric]], device: torch.device) -> str:
+def rescore(store: Store, metrics: Callable[[Size], dict[str, ImageMetric]], device: torch.device) -> str:
     """Amend the records of all draws of one run, and its summary; returns an account of it."""
     problems, amended, total = problem_of_run(store), 0, 0
     suited: dict[str, ImageMetric] = {}  # to the pictures of the run, which are of one size
@@ -44,7 +44,7 @@ def rescore(store: Store, metrics: Callable[[int], dict[str, ImageMetric]], devi
         if scored and not any("truth" in record for record in scored):
             return "scored by its draws, not by its pictures"
         for record in tqdm(scored, desc=drawn.run_id, leave=False):
-            suited = suited or metrics(len(read_image(drawn, record["image_id"])))
+            suited = suited or metrics(read_image(drawn, record["image_id"]).transpose(2, 0, 1).shape)
             lacking = {name: metric for name, metric in suited.items() if name not in record["metrics"]}
             if not lacking:
                 continue

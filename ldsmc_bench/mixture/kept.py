@@ -37,7 +37,7 @@ def judge_kept(
         key = [VERSION, len(draws), sorted(names)]
         one = kept.get(draw.image_id, {})
         if one.get("of") != key:
-            known = answer(prior, load_batch(problem, [draw], prior.image_size), 0)
+            known = answer(prior, load_batch(problem, [draw], prior.shape), 0)
             scores = distances(draws, yardstick(known.posterior, len(draws), names))
             one = {"of": key, "scores": {name: list(score) for name, score in scores.items()}}
         found[draw.image_id] = one

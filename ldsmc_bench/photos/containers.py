@@ -18,19 +18,31 @@ from torch import Tensor
 
 from ldsmc_bench.errors import UserError, nearest
 from ldsmc_bench.problem import pictures
-from ldsmc_bench.problem.datasets import SUFFIXES, Dataset, collection_of, digest_of, folder_at, id_of, state_of
+from ldsmc_bench.problem.datasets import (
+    SUFFIXES,
+    Dataset,
+    collection_of,
+    digest_of,
+    folder_at,
+    id_of,
+    require_colours,
+    state_of,
+    transform,
+)
+from ldsmc_bench.problem.pictures import Size
 
 CHANNELS = (1, 3)
 Read = Callable[[list[str] | None], pa.Table]  # these columns of a part of a table, or all
 
 
-def array(path: str | None, image_size: int, collection: str | None = None) -> Dataset:
+def stacked(path: str, image_size: Size, channels: int, collection: str | None = None) -> Dataset:
     """The pictures of a `.npy`, or of the entry `images` of a `.npz`, whose entry `labels` are their classes.
 
-    They are (N,H,W), (N,H,W,C) or (N,C,H,W) with C = 1 or 3, as bytes or as floats in [0,1]. An id is the place in the
-    array. Raises UserError where there is no such file, or where it holds something else.
+    They are (N,H,W), (N,H,W,C) or (N,C,H,W) with C = 1 or 3, as bytes or as floats in [0,1], and become RGB, or grey
+    for a prior of one channel. An id is the place in the array. Raises UserError where the file holds something else.
     """
-    file, where = path_of(path), f"dataset.path={path}"
+    file, where = path_of(path), f"dataset.root={path}"
+    require_colours("arrays", channels)
     try:
         found = np.load(file, mmap_mode="r")
         images, labels = (found, None) if isinstance(found, np.ndarray) else (found["images"], found.get("labels"))
@@ -49,14 +61,20 @@ def array(path: str | None, image_size: int, collection: str | None = None) -> D
                 raise UserError(f"{where}: picture {image_id} has values outside [0,1]; scale it, or give uint8")
             one = np.round(255 * one.astype(np.float64)).astype(np.uint8)
         one = one[..., 0] if one.shape[2:] == (1,) else one
-        return pictures.fit(Image.fromarray(np.ascontiguousarray(one)), image_size)
+        return pictures.fit(Image.fromarray(np.ascontiguousarray(one)), image_size, channels)
 
-    way = [pictures.TRANSFORM, image_size, collection_of(file, collection)]
-    return _numbered("array", len(images), load, way, labels, [file])
+    way = [transform(image_size, channels), collection_of(file, collection)]
+    return _numbered("arrays", len(images), load, way, labels, [file])
 
 
 def table(
-    root: str | None, split: str | None, image: str, label: str, image_size: int, collection: str | None = None
+    root: str | None,
+    split: str | None,
+    image: str,
+    label: str,
+    image_size: Size,
+    channels: int = 3,
+    collection: str | None = None,
 ) -> Dataset:
     """The pictures of a folder that `save_to_disk` of `datasets` wrote, or of Parquet files as the hub keeps them.
 
@@ -65,6 +83,7 @@ def table(
     is no such folder, split or column.
     """
     top, where = folder_at(root), f"dataset.root={root}"
+    require_colours("huggingface", channels)
     files = _table_files(top, split, where)
     try:
         parts = [part for file in files for part in _parts(file)]
@@ -87,19 +106,20 @@ def table(
         if held.get("bytes") is None and held.get("path") is None:
             raise UserError(f"{where}: row {image_id} holds no picture in its column {image}")
         source = top / held["path"] if held.get("bytes") is None else io.BytesIO(held["bytes"])
-        return pictures.read(source, image_size, f"{where}, row {image_id}")
+        return pictures.read(source, image_size, channels, f"{where}, row {image_id}")
 
-    way = [pictures.TRANSFORM, image_size, collection_of(top, collection), split, image]
+    way = [transform(image_size, channels), collection_of(top, collection), split, image]
     return _numbered("huggingface", begins[-1], load, way, labels, files)
 
 
-def tars(root: str | None, image_size: int, collection: str | None = None) -> Dataset:
+def tars(root: str | None, image_size: Size, channels: int = 3, collection: str | None = None) -> Dataset:
     """The pictures of a tar of WebDataset, or of all tars in a folder; a `.cls` beside a picture is its class.
 
     An id is the path in the tar, after the tar's name where there are several. Raises UserError for a tar that cannot
     be read, and without pictures.
     """
-    top = path_of(root, key="root")
+    top = path_of(root)
+    require_colours("webdataset", channels)
     files = sorted(top.glob("*.tar")) if top.is_dir() else [top]
     places: dict[str, tuple[Path, int, int]] = {}
     classes: dict[str, int] = {}
@@ -124,21 +144,21 @@ def tars(root: str | None, image_size: int, collection: str | None = None) -> Da
         file, begin, size = places[image_id]
         with file.open("rb") as opened:
             opened.seek(begin)
-            return pictures.read(io.BytesIO(opened.read(size)), image_size, f"{file}, {names[image_id]}")
+            return pictures.read(io.BytesIO(opened.read(size)), image_size, channels, f"{file}, {names[image_id]}")
 
     labels = {image_id: classes[name] for image_id, name in names.items() if name in classes}
-    digest = digest_of(f"{pictures.TRANSFORM} {image_size}", [collection_of(top, collection)])
+    digest = digest_of(transform(image_size, channels), [collection_of(top, collection)])
     whole = labels if len(labels) == len(places) else None
     return Dataset("webdataset", sorted(places), load, digest, whole, lambda image_id: state_of(places[image_id][0]))
 
 
-def path_of(path: str | None, key: str = "path") -> Path:
-    """The file or folder that `dataset.<key>` names. Raises UserError where it is not set or not there."""
+def path_of(path: str | None) -> Path:
+    """The file or folder that `dataset.root` names. Raises UserError where it is not set or not there."""
     if not path:
-        raise UserError(f"dataset.{key} is not set: give dataset.{key}=/path/to/your/pictures")
+        raise UserError("dataset.root is not set: give dataset.root=/path/to/your/pictures")
     file = Path(str(path)).expanduser()
     if not file.exists():
-        raise UserError(f"dataset.{key}={path}: no such file")
+        raise UserError(f"dataset.root={path}: no such file")
     return file
 
 

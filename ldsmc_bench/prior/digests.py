@@ -5,17 +5,10 @@ machine before any fetch, and are not scored.
 """
 
 import hashlib
-import sys
-from collections.abc import Callable
-from typing import TypeVar
-
-import torch
-from torch import nn
 
 from ldsmc_bench.files import canonical
 from ldsmc_bench.prior.interface import Prior
 
-Network = TypeVar("Network", bound=nn.Module)
 VERSION = 1  # raise it when the same values come to compute something else
 _MARK = "random-weights"
 
@@ -35,25 +28,6 @@ def has_trained_weights(prior: Prior) -> bool:
     return not prior.digest.startswith(_MARK)
 
 
-def warn_of_random_weights(name: str) -> None:
-    print(f"warning: {reason_unscored(name)}", file=sys.stderr)
-
-
 def reason_unscored(name: str) -> str:
     """The reason why a run with the prior called `name` has no metrics."""
     return f"prior={name} has RANDOM WEIGHTS (prior.random_weights=true): its pictures mean nothing and are not scored"
-
-
-def randomise(build: Callable[[], Network], seed: int = 0) -> Network:
-    """The network of `build` with its initial random weights, the same ones for a seed; eval mode, frozen.
-
-    Embeddings, a codebook among them, are standard normal: diffusers begins with all codes nearly zero, which would
-    make every decoded image alike.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
-        network = build()
-        for module in network.modules():
-            if isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight)
-    return network.requires_grad_(False).eval()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ldsmc_bench.problem.operators import Operator
+from ldsmc_bench.problem.pictures import sides
 
 
 class Prior(Protocol):
@@ -18,8 +19,8 @@ class Prior(Protocol):
         """Of a latent, (C,h,w)."""
 
     @property
-    def image_size(self) -> int:
-        """The side of an image."""
+    def image_size(self) -> Any:
+        """The side of an image, or its height and width."""
 
     @property
     def alpha_bar(self) -> Tensor:
@@ -44,10 +45,10 @@ class Prior(Protocol):
         v log beta_t + (1 - v) log beta~_t (Nichol & Dhariwal 2021, Eq. 15). From one call of the network."""
 
     def encode(self, x: Tensor) -> Tensor:
-        """Images (B,3,H,W) in [-1,1] to latents, before any quantisation."""
+        """Images (B,C,H,W) in [-1,1] to latents, before any quantisation."""
 
     def decode(self, z: Tensor) -> Tensor:
-        """Latents to images (B,3,H,W), about [-1,1], not clipped; differentiable. A VQ codec quantises first."""
+        """Latents to images (B,C,H,W), about [-1,1], not clipped; differentiable. A VQ codec quantises first."""
 
 
 @runtime_checkable
@@ -59,7 +60,14 @@ class Calibrated(Protocol):
         (1,), or its covariance, (G,d,d), for G groups of the operator's rows, which follow each other."""
 
 
-PASSED_ON = {name for protocol in (Prior, Calibrated) for name in vars(protocol) if not name.startswith("_")}
+def image_shape(prior: Prior) -> tuple[int, int, int]:
+    """(C,H,W) of images. C is the prior's `channels` where it has such an attribute, else that of its latents where
+    these are as large as images, else 3."""
+    size = sides(prior.image_size)
+    return getattr(prior, "channels", prior.shape[0] if tuple(prior.shape[1:]) == size else 3), *size
+
+
+PASSED_ON = {name for protocol in (Prior, Calibrated) for name in vars(protocol) if name[0] != "_"} | {"channels"}
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,23 @@ import torch
 from torch import Tensor, nn
 
 from ldsmc_bench.prior.codec import place_network
+from ldsmc_bench.problem.pictures import sides
 
 
 @dataclass(frozen=True)
 class PixelPrior:
-    """A diffusion model of images (R,3,S,S) in [-1,1]; `unet(x, t)` gives the noise, and with six channels also the
+    """A diffusion model of images (R,C,H,W) in [-1,1]; `unet(x, t)` gives the noise, and with twice C channels also the
     learned interpolation of the variance, in [-1,1]."""
 
     unet: nn.Module
     alpha_bar: Tensor
-    image_size: int
+    image_size: int | tuple[int, int]
     digest: str
+    channels: int = 3
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return (3, self.image_size, self.image_size)
+        return (self.channels, *sides(self.image_size))
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
         return replace(self, unet=place_network(self.unet, device, dtype))
@@ -36,7 +38,8 @@ class PixelPrior:
     def eps_and_variance(self, z: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
         out = self.unet(z.to(next(self.unet.parameters()).dtype), t)
         out = (out if isinstance(out, Tensor) else out.sample).to(z.dtype)
-        return out[:, :3], (out[:, 3:] + 1) / 2 if out.shape[1] > 3 else None
+        c = self.channels
+        return out[:, :c], (out[:, c:] + 1) / 2 if out.shape[1] > c else None
 
     def encode(self, x: Tensor) -> Tensor:
         return x

@@ -20,7 +20,7 @@ OTHER_SUFFIXES += (".ppm", ".pgm", ".npy", ".raw", ".dng")
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images by id: `load(id)` is (3,S,S) float32 in [-1,1]. `digest` changes with the way to load them and with the
+    """Images by id: `load(id)` is (C,H,W) float32 in [-1,1]. `digest` changes with the way to load them and with the
     folder that they lie in, not with the state of its files.
 
     `labels` holds the class of every id, where the data set has classes. `state(id)` names the state of an image's file
@@ -36,28 +36,40 @@ class Dataset:
 
 
 def truth_digest(pixels: Tensor) -> str:
-    """Digest of an 8-bit image (3,S,S), 16 hex digits, by which a record names its truth."""
+    """Digest of an 8-bit image (C,H,W), 16 hex digits, by which a record names its truth."""
     return pixel_digest(pixels.numpy())
 
 
-def folder(root: str | None, image_size: int, collection: str | None = None) -> Dataset:
-    """All png, jpg and webp pictures under `root`, its subfolders included, hidden files left out.
+def folder(root: str | None, image_size: pictures.Size, collection: str | None = None, channels: int = 3) -> Dataset:
+    """All png, jpg and webp pictures under `root`, its subfolders included, hidden files left out, in RGB or grey.
 
     An id is the path below `root`, without `.png`, safe as a file name; it does not depend on the other pictures.
     `collection` names the folder in a run's identity: None for its path. Raises UserError without a root or without
     pictures in it; `load` raises it, naming the file, for one that cannot be read.
     """
-    top = folder_at(root)
+    top, size = folder_at(root), image_size if isinstance(image_size, int | None) else tuple(image_size)
+    require_colours("folder", channels)
     paths = {id_of(name): top / name for name in sorted(_pictures(top, root))}
     if not paths:
         raise UserError(f"dataset.root={root}: no pictures ({', '.join(SUFFIXES)}) in this folder")
     return Dataset(
         name="folder",
         ids=sorted(paths),
-        load=lambda image_id: pictures.read(paths[image_id], image_size),
-        digest=digest_of(f"{pictures.TRANSFORM} {image_size}", [collection_of(top, collection)]),
+        load=lambda image_id: pictures.read(paths[image_id], image_size, channels),
+        digest=digest_of(transform(size, channels), [collection_of(top, collection)]),
         state=lambda image_id: state_of(paths[image_id]),
     )
+
+
+def require_colours(name: str, channels: int) -> None:
+    """Raises UserError for images that no picture file holds."""
+    if channels not in (1, 3):
+        raise UserError(f"dataset={name}: pictures have 1 or 3 channels, the prior's images {channels}; use arrays")
+
+
+def transform(size: pictures.Size, channels: int) -> str:
+    """The name of the way from a picture to an image, for a run's identity."""
+    return f"{pictures.TRANSFORM}{' grey' if channels == 1 else ''} {size}"
 
 
 def listed(

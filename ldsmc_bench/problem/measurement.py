@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -46,7 +46,7 @@ class Measurement:
 
 def measure(
     x: Tensor,
-    make_operator: Callable[[int, Noise], Operator],
+    make_operator: Callable[[Any, Noise], Operator],
     noise: Noise,
     *,
     noise_std: float,
@@ -54,7 +54,7 @@ def measure(
     kind: str = "gaussian",
     poisson_rate: float = 1.0,
 ) -> Measurement:
-    """Measure the images `x` (B,3,S,S) in [-1,1], float32 on the CPU, row i being image i of `noise`.
+    """Measure the images `x` (B,C,H,W) in [-1,1], float32 on the CPU, row i being image i of `noise`.
 
     A row depends on its image, its id and the seed alone, bit for bit: a convolution may round differently in another
     batch, so each image is measured by itself. Noise falls on the pixels that `operator.observed()` names; with
@@ -62,7 +62,8 @@ def measure(
     "uniform" of the same standard deviation; "salt_and_pepper" (`blacken_and_whiten`); or "poisson" (`count_photons`),
     which has no use for `noise_std`. UserError is raised for the last two where y is no brightness.
     """
-    operator = make_operator(x.shape[-1], noise)
+    height, width = x.shape[-2:]
+    operator = make_operator(width if height == width else (height, width), noise)
     if kind in OF_BRIGHTNESS and not getattr(operator, "brightness", True):
         raise UserError(f"task.noise={kind}: this task does not measure brightness in [-1,1]; use gaussian")
     images = [image.clone(memory_format=torch.contiguous_format) for image in x.split(1)]  # whatever the batch's layout

@@ -144,6 +144,8 @@ class Grey(SharedOperator):
     weights: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
+        if x.shape[1] != len(self.weights):
+            raise Unsupported(f"a mean of {len(self.weights)} channels, and these images have {x.shape[1]}")
         return (self._channels * x).sum(dim=1, keepdim=True)
 
     def adjoint(self, y: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class Batch:
     """
 
     draws: tuple[Draw, ...]
-    truths: Tensor  # uint8 (B,3,S,S)
+    truths: Tensor  # uint8 (B,C,H,W)
     measurement: Measurement | None  # None without any image
     unreadable: dict[Draw, str]
     labels: list[int] | None = None  # classes, where the data set has them
@@ -49,9 +49,9 @@ class Batch:
         return [draw.image_id for draw in self.draws]
 
 
-def load_batch(problem: Problem, draws: Sequence[Draw], image_size: int) -> Batch:
-    """Load and measure the images of draws, each once. Raises UserError where they are not of `image_size` pixels, the
-    prior's."""
+def load_batch(problem: Problem, draws: Sequence[Draw], image_size: int | Sequence[int]) -> Batch:
+    """Load and measure the images of draws, each once. Raises UserError where they are not of `image_size`, the
+    prior's: a side, or (C,H,W)."""
     dataset = problem.dataset
     images, unreadable, states = {}, {}, {}
     for image_id in dict.fromkeys(draw.image_id for draw in draws):
@@ -65,9 +65,10 @@ def load_batch(problem: Problem, draws: Sequence[Draw], image_size: int) -> Batc
     if not images:
         return Batch((), torch.empty(0), None, missing)
     x = torch.stack(list(images.values()))
-    if (side := x.shape[-1]) != image_size:
+    wanted = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if (there := tuple(x.shape[-len(wanted) :])) != wanted:
         raise UserError(
-            f"dataset={dataset.name}: its images are of {side} pixels, but the prior's of {image_size}; "
+            f"dataset={dataset.name}: its images are of {_written(there)}, but the prior's of {_written(wanted)}; "
             "use a dataset of that size, or any folder of pictures: dataset=folder dataset.root=..."
         )
     noise = Noise(problem.seed, list(images), f"measurement/{dataset.name}/{problem.task}")
@@ -81,8 +82,15 @@ def load_batch(problem: Problem, draws: Sequence[Draw], image_size: int) -> Batc
     return Batch(readable, to_uint8(x), measurement, missing, labels, states)
 
 
+def _written(shape: Sequence[int]) -> str:
+    """A side or two and, if there are others than three, channels."""
+    *channels, height, width = shape
+    size = f"{width} pixels" if height == width else f"{height} x {width} pixels"
+    return f"{size} and {channels[0]} channel(s)" if channels not in ([], [3]) else size
+
+
 def measure_batch(problem: Problem, x: Tensor, noise: Noise) -> Measurement:
-    """The task applied to images x (B,3,S,S) in [-1,1]."""
+    """The task applied to images x (B,C,H,W) in [-1,1]."""
     return measure(
         x,
         problem.operator,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import publish, replace, writing
 from ldsmc_bench.records.identity import name_with_hash
-from ldsmc_bench.records.pictures import npy, png, read_png
+from ldsmc_bench.records.pictures import files_of, npy, read_pixels
 from ldsmc_bench.records.store import Store
 
 OBSERVED = "observed"
@@ -65,9 +65,11 @@ def problem_of_run(run: Store) -> ProblemStore | None:
 def keep_problem(
     store: ProblemStore, image_id: str, pictures: Mapping[str, NDArray[np.uint8]], y: NDArray[Any] | None = None
 ) -> None:
-    """Keep the pictures of an image by their columns, uint8 (H,W,3), and its measurement `y` where it is no picture;
+    """Keep the pictures of an image by their columns, uint8 (H,W,C), and its measurement `y` where it is no picture;
     others under this id, of a file that was exchanged, are replaced. Raises UserError if they cannot be written."""
-    files = {store.root / column / f"{image_id}.png": png(picture) for column, picture in pictures.items()}
+    files: dict[Path, bytes] = {}
+    for column, picture in pictures.items():
+        files |= files_of(store.root / column / f"{image_id}.png", picture)
     if y is not None:
         files[store.root / "y" / f"{image_id}.npy"] = npy(y)
     with writing(store.root):
@@ -79,8 +81,8 @@ def keep_problem(
 
 
 def read_picture(store: ProblemStore, column: str, image_id: str) -> NDArray[np.uint8] | None:
-    """A picture of an image, uint8 (H,W,3); None where it was not kept."""
-    return read_png(store.root / column / f"{image_id}.png")
+    """A picture of an image, uint8 (H,W,C); None where it was not kept."""
+    return read_pixels(store.root / column / f"{image_id}.png")
 
 
 def columns(store: ProblemStore) -> list[str]:

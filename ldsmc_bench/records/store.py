@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from ldsmc_bench.errors import UserError, warn
 from ldsmc_bench.files import alias, canonical, link, publish, read_json, replace, staged, writing
 from ldsmc_bench.problem.draws import Draw
-from ldsmc_bench.records.pictures import png, read_png
+from ldsmc_bench.records.pictures import files_of, png, read_pixels, read_png
 from ldsmc_bench.records.record import Record, encode, glance, load, status_of
 from ldsmc_bench.text import printable
 
@@ -163,9 +163,9 @@ def strays(store: Store, records: Iterable[Record]) -> bool:
 
 
 def read_image(store: Store, image_id: str) -> NDArray[np.uint8]:
-    """The kept picture, uint8 (H,W,3). Raises UserError if it is absent or damaged."""
+    """The kept picture, uint8 (H,W,C). Raises UserError if it is absent or damaged."""
     path, record = image_path(store, image_id), record_path(store, image_id)
-    if (picture := read_png(path)) is None:
+    if (picture := read_pixels(path)) is None:
         raise UserError(f"{path} is absent or damaged: remove {record} too and run again to make both anew")
     return picture
 
@@ -178,7 +178,7 @@ def read_spread(store: Store, image_id: str) -> NDArray[np.uint8] | None:
 def keep(
     store: Store, record: Record, image: NDArray[np.uint8] | None = None, spread: NDArray[np.uint8] | None = None
 ) -> bool:
-    """Keep an image's record, its picture, uint8 (H,W,3), and its particles' `spread`, uint8 (H,W). True if they are
+    """Keep an image's record, its picture, uint8 (H,W,C), and its particles' `spread`, uint8 (H,W). True if they are
     kept, False if a success was there before.
 
     Pictures come first, so that a record always finds them. Raises UserError when the disk is full or the folder cannot
@@ -187,10 +187,11 @@ def keep(
     data = encode(record)
     if record["run_id"] != store.run_id:
         raise ValueError(f"the record of {record['image_id']} belongs to run {record['run_id']}, not {store.run_id}")
-    image_id, pictures = record["image_id"], {}
+    image_id = record["image_id"]
+    pictures: dict[Path, bytes] = {}
     path = record_path(store, image_id)
     if image is not None:
-        pictures[image_path(store, image_id)] = png(image)
+        pictures |= files_of(image_path(store, image_id), image)
     if spread is not None:
         pictures[spread_path(store, image_id)] = png(spread, colours=())
     with writing(store.root):
@@ -231,7 +232,8 @@ def amend(store: Store, record: Record, image: NDArray[np.uint8] | None = None) 
     Raises UserError as `keep` does."""
     with writing(store.root):
         if image is not None:
-            replace(image_path(store, record["image_id"]), png(image))
+            for path, data in files_of(image_path(store, record["image_id"]), image).items():
+                replace(path, data)
         replace(record_path(store, record["image_id"]), encode(record))
 
 
@@ -244,7 +246,7 @@ def set_aside(store: Store, image_id: str, truth: str) -> None:
         _first_success(record).unlink(missing_ok=True)
         (store.root / "summary.json").unlink(missing_ok=True)
         others = (path_of(store, image_id) for path_of in (image_path, spread_path, particles_path))
-        for path in (record, *others):
+        for path in (record, image_path(store, image_id).with_suffix(".npy"), *others):
             with suppress(FileNotFoundError):  # another shard was first, or there are no particles
                 kind = "" if path.parent.name != "spread" else ".spread"
                 os.replace(path, folder / f"{image_id}.{truth}{kind}{path.suffix}")

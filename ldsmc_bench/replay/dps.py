@@ -31,7 +31,7 @@ def replay(recording: Recording, facts: dict[str, Any], folder: Path) -> compare
     """
     chosen = released("method=dps", f"steps={facts['steps']}") | {"zeta": facts["zeta"]}
     prior = replace(guided_diffusion.load(folder), alpha_bar=schedule.linear(facts["schedule_steps"]))
-    measurement = measurement_of(recording, facts, prior.image_size)
+    measurement = measurement_of(recording, facts, prior.shape[-1])
     rows = dps.levels(prior.alpha_bar, facts["steps"], chosen["transition"])
     draws = of(recording, "noise")
     if len(draws) == 2 * len(rows):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ldsmc_bench.files import replace, writing
+from ldsmc_bench.records.pictures import rgb
 
 ROWS = 8
 WHOLE = 192  # pixels of a picture on the sheet, at least
@@ -44,7 +45,7 @@ def save_sheet(path: Path, columns: Mapping[str, Pictures], *, scale: int | None
         for i, picture in enumerate(column):
             top = CAPTION + MARGIN + i * down
             if isinstance(picture, np.ndarray):
-                sheet.paste(Image.fromarray(picture).resize(size, Image.Resampling.NEAREST), (left, top))
+                sheet.paste(Image.fromarray(rgb(picture)).resize(size, Image.Resampling.NEAREST), (left, top))
             else:
                 draw.rectangle((left, top, left + size[0] - 1, top + size[1] - 1), ABSENT)
                 centre = (left + size[0] / 2, top + size[1] / 2)

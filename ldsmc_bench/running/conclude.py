@@ -80,7 +80,7 @@ def _differs(dataset: Dataset, image_id: str, record: Mapping[str, Any], digests
 
 
 def find_truth(problems: ProblemStore | None, dataset: Dataset | None, record: Mapping[str, Any]) -> Tensor:
-    """The true image of a record, uint8 (3,S,S): as it was kept with its problem, or loaded from the data set.
+    """The true image of a record, uint8 (C,H,W): as it was kept with its problem, or loaded from the data set.
 
     Raises UserError where there is neither, or the data set has another picture now.
     """
@@ -130,7 +130,7 @@ def conclude(
         images = torch.from_numpy(pictures).permute(0, 3, 1, 2)
         truths = (find_truth(problems, dataset, record) for record in scored)
         summary["sets"] = set_scores(scored[0]["dataset"], images, truths, device, read_summary(store))
-        summary = complete_summary(summary, images.shape[-1])
+        summary = complete_summary(summary, images.shape[1:])
     if doubt := not_converged(summary):
         summary["sets"]["warning"] = "; ".join(filter(None, (summary["sets"].get("warning"), doubt)))
     write_summary(store, summary)

@@ -18,7 +18,7 @@ from ldsmc_bench import files
 from ldsmc_bench.config import Settings, instantiate
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.noise import Noise
-from ldsmc_bench.prior.interface import Calibrated, Prior, PriorWrapper
+from ldsmc_bench.prior.interface import Calibrated, Prior, PriorWrapper, image_shape
 from ldsmc_bench.problem.draws import first_draws
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.operators import Operator
@@ -68,7 +68,7 @@ def calibrated(settings: Settings, problem: Problem, prior: Prior) -> Calibrated
     apart = "split" in load
     dataset = instantiate(load | {"split": "validation"} if apart else load)
     ids = list(dataset.ids[:IMAGES] if apart else dataset.ids[-IMAGES:])
-    batch = load_batch(replace(problem, dataset=dataset), first_draws(ids), prior.image_size)
+    batch = load_batch(replace(problem, dataset=dataset), first_draws(ids), image_shape(prior))
     if batch.measurement is None:
         raise UserError(f"dataset={dataset.name}: no image to calibrate method.sample.twist=cal on; use twist=tds")
     x = torch.stack([dataset.load(image_id) for image_id in batch.ids]).to(settings.device, settings.dtype)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ldsmc_bench.config import Settings
 from ldsmc_bench.errors import Unsupported, UserError
 from ldsmc_bench.noise import Noise
-from ldsmc_bench.prior.interface import Prior
+from ldsmc_bench.prior.interface import Prior, image_shape
 from ldsmc_bench.problem.datasets import truth_digest
 from ldsmc_bench.problem.draws import Draw
 from ldsmc_bench.problem.problem import Batch, Problem, is_picture, measure_batch, measurement_pictures, to_uint8
@@ -39,19 +39,18 @@ PARTICLES = ("particles", "particles_log_weights")  # traced where they are aske
 class Restored:
     """A restored image, with what it cost."""
 
-    pixels: Tensor | None  # uint8 (3,S,S); None where they are not finite
+    pixels: Tensor | None  # uint8 (C,H,W); None where they are not finite
     cost: dict[str, float]
     diagnostics: dict[str, list[float]]
     spread: NDArray[np.uint8] | None = None  # (S,S), standard deviations over particles, where they were traced
-    particles: tuple[Tensor, Tensor] | None = None  # uint8 (N,3,S,S) and weights (N,), where they were asked for
+    particles: tuple[Tensor, Tensor] | None = None  # uint8 (N,C,H,W) and weights (N,), where they were asked for
     skipped: str | None = None  # the reason why the method cannot do this task at all
 
 
 def dry_run(settings: Settings, problem: Problem, prior: Prior) -> None:
     """Raise the UserError of a task's number, or of a number of steps, before anything is kept: measure a blank image
     and lay out the steps."""
-    side, channels = prior.image_size, settings.config["dataset"].get("dx", 3)
-    measure_batch(problem, torch.zeros(1, channels, side, side), Noise(settings.seed, ["rehearsal"], "rehearsal"))
+    measure_batch(problem, torch.zeros(1, *image_shape(prior)), Noise(settings.seed, ["rehearsal"], "rehearsal"))
     grid(prior.alpha_bar, settings.labels.steps)
 
 

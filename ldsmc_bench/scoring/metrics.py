@@ -3,7 +3,7 @@
 A metric whose file was not fetched is left out of the records; the summary's warning names the command for it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,18 +21,25 @@ Summary = Mapping[str, Any]
 FEWEST = 3  # images on a side of a set metric
 
 
-def suitable_metrics(side: int, per: str | None = None) -> list[str]:
-    """The metrics with a network, by name, that images of this side can have; all, or those `per` image or set."""
+Size = int | Sequence[int]  # the side of an RGB image, or (C,H,W)
+
+
+def suitable_metrics(size: Size, per: str | None = None) -> list[str]:
+    """The metrics with a network, by name, that images of this size can have; all, or those `per` image or set. All
+    networks take RGB."""
+    channels, *sides = (3, size) if isinstance(size, int) else size
+    if channels != 3:
+        return []
     loaded = [protocol for protocol in PROTOCOLS.values() if protocol.load and per in (None, protocol.per)]
-    own = [protocol for protocol in loaded if protocol.at == side]
-    others = [protocol for protocol in loaded if protocol.at is None and side >= protocol.least]
+    own = [protocol for protocol in loaded if {protocol.at} == {*sides}]
+    others = [protocol for protocol in loaded if protocol.at is None and min(sides) >= protocol.least]
     return [protocol.name for protocol in own or others]
 
 
-def image_metrics(side: int, device: torch.device) -> dict[str, ImageMetric]:
-    """The metrics of single images of this side that can be computed here, in the order in which they are shown."""
+def image_metrics(size: Size, device: torch.device) -> dict[str, ImageMetric]:
+    """The metrics of single images of this size that can be computed here, in the order in which they are shown."""
     found = {name: get_object(protocol.compute) for name, protocol in PROTOCOLS.items() if protocol.compute}
-    found |= {name: load(name, device) for name in suitable_metrics(side, "image")}
+    found |= {name: load(name, device) for name in suitable_metrics(size, "image")}
     return {name: metric for name, metric in found.items() if metric is not None}
 
 
@@ -45,14 +52,14 @@ def load(name: str, device: torch.device) -> Any:
 def set_scores(
     dataset: str, images: Tensor, truths: Iterable[Tensor], device: torch.device, before: Summary | None
 ) -> dict[str, Any]:
-    """The set metrics of a run's images, uint8 (n,3,S,S), see `set_metrics`; none of small images, nor where
+    """The set metrics of a run's images, uint8 (n,C,H,W), see `set_metrics`; none of small images, nor where
     Inception was not fetched.
 
     They are taken from the summary that the run has already, where that is of the same images, the same network and
     the same reference.
     """
     side = images.shape[-1]
-    space = next((load(name, device) for name in suitable_metrics(side, "set")), None)
+    space = next((load(name, device) for name in suitable_metrics(images.shape[1:], "set")), None)
     if space is None:
         return {"warning": None}
     prepared = find_reference(dataset, side, space)
@@ -97,10 +104,10 @@ def few(n: int, reference_n: int, dimension: int) -> str | None:
     return f"{than}: FID is biased upwards, trust KID more" if fewer < dimension else None
 
 
-def complete_summary(summary: Summary, side: int) -> dict[str, Any]:
+def complete_summary(summary: Summary, size: Size) -> dict[str, Any]:
     """The summary with the digests of the networks, and a warning of what is lacking."""
     sets = summary["sets"]
-    warnings = [text for text in (sets.get("warning"), explain_missing(side, summary)) if text]
+    warnings = [text for text in (sets.get("warning"), explain_missing(size, summary)) if text]
     return {
         **summary,
         "sets": {**sets, "warning": "; ".join(warnings) or None},
@@ -114,12 +121,15 @@ def digests(names: Iterable[str]) -> dict[str, str]:
     return {name: digest for name in with_network if (digest := digest_of(name))}
 
 
-def explain_missing(side: int, summary: Summary) -> str | None:
+def explain_missing(size: Size, summary: Summary) -> str | None:
     """The metrics that a run's images lack, or some of them, and the command for them; None if all are there.
 
     One line, from its summary's `n`, `metrics` and `sets`.
     """
-    counts = {name: summary["metrics"].get(name, {}).get("n", 0) for name in suitable_metrics(side)}
+    if not isinstance(size, int) and size[0] != 3:
+        names = ", ".join(one.label for one in PROTOCOLS.values() if one.load and one.at is None)
+        return f"not computed: {names}; they need RGB, and these images have {size[0]} channel(s)"
+    counts = {name: summary["metrics"].get(name, {}).get("n", 0) for name in suitable_metrics(size)}
     counts |= {name: summary["n"] for name in counts if name in summary["sets"]}
     absent = [name for name, n in counts.items() if n < summary["n"] and PROTOCOLS[name].fetched]
     rescore = "python -m ldsmc_bench.rescore"

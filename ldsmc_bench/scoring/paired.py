@@ -36,7 +36,7 @@ def psnr(image: Tensor, truth: Tensor) -> float:
 
 
 def ssim(image: Tensor, truth: Tensor) -> float:
-    """Structural similarity (Wang et al. 2004) of uint8 images (1, 3, H, W): torchmetrics', window of std 1.5 px."""
+    """Structural similarity (Wang et al. 2004) of uint8 images (1, C, H, W): torchmetrics', window of std 1.5 px."""
     value = structural_similarity_index_measure(unit_range(image).double(), unit_range(truth).double(), data_range=1.0)
     assert isinstance(value, Tensor)
     return float(value)

@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 from ldsmc_bench import files
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.records import view
-from ldsmc_bench.records.pictures import is_truth
+from ldsmc_bench.records.pictures import is_truth, rgb
 from ldsmc_bench.records.problems import columns, problem_of_run, read_picture
 from ldsmc_bench.records.record import Record, RunLabels
 from ldsmc_bench.records.status import asked, concluded
@@ -213,7 +213,7 @@ def _picture(store: Store, record: Record) -> wandb.Image:
 
 def _strip(pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """Join pictures, (h,w,3) or grey (h,w), left to right, each enlarged by nearest pixels to the tallest."""
-    images = [Image.fromarray(picture).convert("RGB") for picture in pictures]
+    images = [Image.fromarray(rgb(picture)) for picture in pictures]
     tall = max(image.height for image in images)
     parts = [ImageOps.contain(image, (sys.maxsize, tall), Image.Resampling.NEAREST) for image in images]
     return np.hstack([np.asarray(ImageOps.expand(part, (0, 0, MARGIN, 0), "white")) for part in parts])[:, :-MARGIN]

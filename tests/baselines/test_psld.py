@@ -140,7 +140,7 @@ def test_gluing_by_the_pseudo_inverse_makes_an_image_agree_with_the_measurement(
     x = torch.randn((2, 3, 16, 16), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
     def disagreement(glue: Any) -> float:
-        up = lift(y, 16, glue, method="psld")
+        up = lift(y, (3, 16, 16), glue, method="psld")
         glued = up(y, y.y) + x - up(y, y.operator(x))
         return float((y.operator(glued) - y.y).norm() / (y.operator(x) - y.y).norm())
 
@@ -151,7 +151,7 @@ def test_gluing_by_the_pseudo_inverse_makes_an_image_agree_with_the_measurement(
 
 def test_the_references_lift_is_nearest_neighbours() -> None:
     y = reduced()
-    up = lift(y, 16, "reference", method="psld")(y, y.y)
+    up = lift(y, (3, 16, 16), "reference", method="psld")(y, y.y)
     assert torch.equal(up, y.y.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3))
 
 

@@ -11,9 +11,10 @@ from PIL import Image
 from torch import nn
 
 from ldsmc_bench.checkpoints import compvis
+from ldsmc_bench.checkpoints.convert import randomise
 from ldsmc_bench.config import instantiate, problem_of, validate
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.prior.digests import has_trained_weights, randomise
+from ldsmc_bench.prior.digests import has_trained_weights
 from ldsmc_bench.problem.draws import first_draws
 from ldsmc_bench.problem.problem import load_batch
 from tests.commands import TINY, choice, choices, configured, images, records, runs, start, tiny

@@ -16,7 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.photos.containers import array, table, tars
+from ldsmc_bench.photos.arrays import arrays
+from ldsmc_bench.photos.containers import table, tars
 from ldsmc_bench.problem.datasets import Dataset, folder
 from tests.commands import command
 
@@ -53,12 +54,12 @@ PIXELS = np.stack([drawn(number) for number in range(5)])
 )
 def test_an_array_of_any_layout_holds_its_pictures(tmp_path: Path, images: np.ndarray) -> None:
     np.save(tmp_path / "x.npy", images)
-    assert_pictures(array(str(tmp_path / "x.npy"), SIDE), list("01234"), None)
+    assert_pictures(arrays(str(tmp_path / "x.npy"), SIDE, 3), list("01234"), None)
 
 
 def test_an_archive_of_arrays_has_classes(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", images=PIXELS, labels=CLASSES)
-    assert_pictures(array(str(tmp_path / "x.npz"), SIDE), list("01234"))
+    assert_pictures(arrays(str(tmp_path / "x.npz"), SIDE, 3), list("01234"))
 
 
 @pytest.mark.parametrize("shape", [(2, SIDE, SIDE), (2, SIDE, SIDE, 1), (2, 1, SIDE, SIDE)])
@@ -66,7 +67,7 @@ def test_grey_arrays_become_colour(tmp_path: Path, shape: tuple[int, ...]) -> No
     grey = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE), dtype=np.uint8)
     np.save(tmp_path / "x.npy", grey.reshape(shape))
     expected = torch.tensor(grey[1]).expand(3, -1, -1) / 127.5 - 1
-    torch.testing.assert_close(array(str(tmp_path / "x.npy"), SIDE).load("1"), expected)
+    torch.testing.assert_close(arrays(str(tmp_path / "x.npy"), SIDE, 3).load("1"), expected)
 
 
 @pytest.mark.parametrize(
@@ -79,25 +80,25 @@ def test_grey_arrays_become_colour(tmp_path: Path, shape: tuple[int, ...]) -> No
 )
 def test_other_arrays_are_refused(tmp_path: Path, images: np.ndarray, line: str) -> None:
     np.save(tmp_path / "x.npy", images)
-    with pytest.raises(UserError, match=r"^dataset\.path=.*x\.npy: ") as raised:
-        array(str(tmp_path / "x.npy"), SIDE)
+    with pytest.raises(UserError, match=r"^dataset\.root=.*x\.npy: ") as raised:
+        arrays(str(tmp_path / "x.npy"), SIDE, 3)
     assert line in str(raised.value)
 
 
 def test_floats_of_another_range_are_refused_when_read(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", PIXELS / 127.5 - 1)
     with pytest.raises(UserError, match=r"picture 0 has values outside \[0,1\]"):
-        array(str(tmp_path / "x.npy"), SIDE).load("0")
+        arrays(str(tmp_path / "x.npy"), SIDE, 3).load("0")
 
 
 def test_no_file_and_no_array_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"dataset\.path is not set"):
-        array(None, SIDE)
-    with pytest.raises(UserError, match="no such file"):
-        array(str(tmp_path / "x.npy"), SIDE)
+    with pytest.raises(UserError, match=r"dataset\.root is not set"):
+        arrays(None, SIDE, 3)
+    with pytest.raises(UserError, match="no such folder"):
+        arrays(str(tmp_path / "x.npy"), SIDE, 3)
     (tmp_path / "x.npy").write_bytes(b"no array")
     with pytest.raises(UserError, match="cannot be read as pictures of NumPy"):
-        array(str(tmp_path / "x.npy"), SIDE)
+        arrays(str(tmp_path / "x.npy"), SIDE, 3)
 
 
 @pytest.mark.parametrize("split", ["test", None])
@@ -149,7 +150,7 @@ def test_a_picture_is_the_same_from_every_container(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         tar.add(tmp_path / "one.png", "one.png")
     expected = folder(str(tmp_path), SIDE).load("one")
-    assert torch.equal(array(str(tmp_path / "x.npy"), SIDE).load("0"), expected)
+    assert torch.equal(arrays(str(tmp_path / "x.npy"), SIDE, 3).load("0"), expected)
     assert torch.equal(tars(str(tmp_path / "x.tar"), SIDE).load("one"), expected)
 
 

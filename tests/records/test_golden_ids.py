@@ -22,7 +22,7 @@ from tests.commands import choices, configured
 WEIGHTED = [f"{name} weighted=true" for name in ("diffpir", "dps", "lgd", "mmps", "pigdm", "tmpd")]
 GOLDEN = Path(__file__).with_name("golden_ids.json")
 ONE_TASK = {"kde_faces": "linear", "empirical": "linear"}  # whose posterior is known
-ONE_TASK |= {"array": "box", "huggingface": "box", "webdataset": "box"}  # pictures as those of a folder
+ONE_TASK |= {"arrays": "box", "huggingface": "box", "webdataset": "box"}  # pictures as those of a folder
 
 
 def ids() -> dict[str, Any]:

@@ -187,7 +187,7 @@ def test_a_record_that_lacks_something_is_refused(store):
         keep(store, record)
 
 
-@pytest.mark.parametrize("bad", [np.zeros((8, 8, 3)), np.zeros((8, 8), np.uint8), np.zeros((3, 8, 8), np.uint8)])
+@pytest.mark.parametrize("bad", [np.zeros((8, 8, 3)), np.zeros((8, 8), np.uint8)])
 def test_a_picture_that_is_not_as_promised_is_refused(store, bad):
     with pytest.raises(ValueError, match="uint8"):
         keep(store, row("a"), bad)

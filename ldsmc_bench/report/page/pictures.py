@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import replace
-from ldsmc_bench.records.pictures import is_truth, read_png
+from ldsmc_bench.records.pictures import is_truth, read_png, rgb
 from ldsmc_bench.records.problems import ProblemStore, columns, problem_of_run, read_picture
 from ldsmc_bench.records.store import Store, draw_stores, image_path, read_image, read_spread, spread_path
 from ldsmc_bench.report.frame import config_of
@@ -206,7 +206,8 @@ def _write_sheet(path: Path, pictures: Sequence[Picture | None], tile: int, qual
     for i, pixels in enumerate(pictures):
         if pixels is not None:
             way = Image.Resampling.NEAREST if max(pixels.shape[:2]) <= tile else Image.Resampling.BOX
-            picture = Image.fromarray(pixels).resize((tile, tile), way)
+            wide, high = (round(tile * side / max(pixels.shape[:2])) for side in pixels.shape[1::-1])
+            picture = Image.fromarray(rgb(pixels)).resize((wide, high), way)
             sheet.paste(picture, (i % ACROSS * tile, i // ACROSS * tile))
     file = io.BytesIO()
     sheet.save(file, format="WEBP", quality=quality, method=2)
