@@ -174,9 +174,9 @@ def ess_lines(of_task: TaskRuns, metric: Metric = ESS) -> list[Line]:
         found = [frame.diagnostics(of_task.results_dir, run_id) for run_id in runs["run_id"]]
         steps = pd.concat([one[one["name"] == "ess"] for one in found]).groupby("step")[["mean", "n"]]
         if len(steps) > 1:
-            values, last = steps.mean()["mean"] / runs["particles"].iloc[0], int(found[0]["step"].max())
-            n, seeds = int(steps.min()["n"].min()), len(runs)
-            points = [Point(step / last, Estimate(float(value), None, n, seeds)) for step, value in values.items()]
+            values, n = steps.mean()["mean"] / runs["particles"].iloc[0], int(steps.min()["n"].min())
+            places = np.linspace(0, 1, len(values)).tolist()
+            points = [Point(x, Estimate(value, None, n, len(runs))) for x, value in zip(places, values, strict=True)]
             named = settings if "N=" in settings else f"N={runs['particles'].iloc[0]} {settings}".strip()
             lines.append(Line(str(runs["method"].iloc[0]), named, points))
     return lines
