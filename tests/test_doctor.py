@@ -1,4 +1,4 @@
-"""What the doctor finds, and the command that brings what it does not."""
+"""The doctor's findings, and the commands that bring what is not there."""
 
 import json
 import os
