@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import replace
-from ldsmc_bench.records.pictures import is_truth, read_png, rgb
+from ldsmc_bench.records.pictures import is_truth, read_pixels, rgb
 from ldsmc_bench.records.problems import ProblemStore, columns, problem_of_run, read_picture
 from ldsmc_bench.records.store import Store, draw_stores, image_path, read_image, read_spread, spread_path
 from ldsmc_bench.report.frame import config_of
@@ -92,7 +92,7 @@ def layers(folder: Path, store: Store, ids: Sequence[str], side: int, problem: P
     images. An error is grey where the truth is another picture now."""
 
     def error(image_id: str) -> Picture | None:
-        restored = read_png(image_path(store, image_id))
+        restored = read_pixels(image_path(store, image_id))
         truth = read_truth(problem, image_id) if problem else None
         if restored is None or truth is None:
             return restored if restored is None else np.full_like(restored, 128)
