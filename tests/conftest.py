@@ -20,6 +20,11 @@ LONGEST = (  # files, by what `--durations=0` shows
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--prior", help="check this prior only, with tests/prior/test_prior_conformance.py")
+    parser.addoption("--config-dir", help="a folder with method/NAME.yaml or prior/NAME.yaml outside the repository")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One process for the tests of a file, or of a method there, which share what is costly to make; and for all on

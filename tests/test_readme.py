@@ -208,12 +208,9 @@ def test_readme_is_short_and_names_the_version() -> None:
 
 
 @pytest.mark.slow
-def test_a_method_of_ones_own_passes_the_conformance_suite(folder: Path) -> None:
-    (command,) = (
-        values[1]
-        for values, *_ in COMMANDS
-        if "/path/to/that/folder" in values[1] and "test_conformance.py" in values[1]
-    )
+@pytest.mark.parametrize("suite", ["test_conformance.py --method mine", "test_prior_conformance.py --prior my_flow"])
+def test_a_method_or_prior_of_ones_own_passes_the_conformance_suite(folder: Path, suite: str) -> None:
+    (command,) = (values[1] for values, *_ in COMMANDS if "/path/to/that/folder" in values[1] and suite in values[1])
     done = subprocess.run(
         [sys.executable, *command.replace("/path/to/that/folder", str(folder)).split()[1:]],
         cwd=ROOT,

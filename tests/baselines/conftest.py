@@ -13,7 +13,6 @@ LEDGER = Path(__file__).parents[2] / "baselines" / "README.md"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--method", help="check this method only (default: all in conf/method)")
-    parser.addoption("--config-dir", help="a folder with method/NAME.yaml of a method outside the repository")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
