@@ -18,7 +18,7 @@ from ldsmc_bench.cli import Options, entry
 from ldsmc_bench.errors import UserError, one_line
 from ldsmc_bench.records.status import FIRST
 from ldsmc_bench.scoring.protocols import PROTOCOLS
-from ldsmc_bench.tracking.follow import quiet
+from ldsmc_bench.tracking.follow import quiet, so_far
 
 if TYPE_CHECKING:
     import wandb_workspaces.workspaces as ws
@@ -28,12 +28,13 @@ BETTER = {"higher": "higher is better", "lower": "lower is better", "one": "1 is
 
 
 def workspace(entity: str, project: str, metrics: Sequence[str] = METRICS, task: str | None = None) -> "ws.Workspace":
-    """dashboard.yaml for a task's runs or all, grouped by task, method and setting: a mean over seeds each."""
+    """dashboard.yaml for a task's runs or all, grouped by task, method, variant and setting: a mean over seeds each."""
 
     def words(metric: str) -> dict[str, str]:
         one = PROTOCOLS[metric]
         key = f"{'metrics' if one.per == 'image' else 'sets'}/{metric}"
-        return {"name": metric, "label": one.label, "title": f"{one.label} ({BETTER[one.better]})", "key": key}
+        title = f"{one.label} ({BETTER[one.better]})"
+        return {"label": one.label, "title": title, "key": key, "so_far": so_far(metric)}
 
     each: Mapping[str, list[dict[str, str]]] = {
         "metric": [words(metric) for metric in metrics],
@@ -48,7 +49,7 @@ def workspace(entity: str, project: str, metrics: Sequence[str] = METRICS, task:
         section["panels"] = [one["panel"] for one in filled]
     own = {"entity": entity, "project": project, "name": "ldsmc_bench", "query": "", "regex": False}
     if task:  # as the runs are named
-        own |= {"name": f"ldsmc_bench {task}", "query": f" {re.escape(task)} N=", "regex": True}
+        own |= {"name": f"ldsmc_bench {task}", "query": f"/{re.escape(task)}/", "regex": True}
     return instantiate(OmegaConf.create({**own, "workspace": config}).workspace, _convert_="all")
 
 

@@ -6,17 +6,19 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import wandb
 import yaml
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
@@ -25,26 +27,32 @@ from ldsmc_bench.errors import UserError
 from ldsmc_bench.records import view
 from ldsmc_bench.records.pictures import is_truth, rgb
 from ldsmc_bench.records.problems import columns, problem_of_run, read_picture
-from ldsmc_bench.records.record import Record, RunLabels
-from ldsmc_bench.records.status import asked, concluded
+from ldsmc_bench.records.record import Record
+from ldsmc_bench.records.status import Request, asked, concluded
 from ldsmc_bench.records.store import Store, read, read_image, read_spread
 from ldsmc_bench.text import printable, printable_values
-from ldsmc_bench.tracking.follow import Upload, mark_uploaded
+from ldsmc_bench.tracking.follow import LEADING, Upload, is_uploaded, mark_uploaded, so_far
 
 CURVES, END, UNNAMED = "/curves", "/end", ""  # rows that are no image's (no id holds a slash), or of another machine
 MARGIN = 4  # pixels between pictures
 AMPLIFIED = 4  # times: particles seldom differ by more than a quarter of the range
+TALL, SMALL = 256, 128  # pixels: the least height of a panel, the greatest of a picture in the table
+PICTURES = 256  # in the table: all of a large run would take longer to send than a command waits
 
 
-def send(upload: Upload, is_over: Callable[[], bool] = lambda: True) -> str:
-    """Send a run as it grows, until `is_over`, which may wait a moment; return the W&B run's address or folder.
+def send(upload: Upload, ending: Callable[[], bool | None] = lambda: False) -> str:
+    """Send a run as it grows; return the W&B run's address or folder. `ending` is None, after a moment, while the run
+    goes on; once, at its end, it is whether it ended well.
 
     The W&B run's history has a row for each image, in the order of arrival: `images` so far, the image's `image/<name>`
-    and the means so far `running/<name>` of each metric, cost and diagnostic (its mean over the steps), and
-    `panel/<place>` for the first 16 images. The end of a complete run: the diagnostics by step, `smc/<name>`, one table
-    of all `rows`, and the summary. Online, a run sent again keeps its first curves (W&B takes no earlier step twice),
-    and all else is replaced. Older folders of the W&B run go once the new one is whole, so that `wandb sync` uploads
-    each run once.
+    and the means so far `running/<name>`, of those `LEADING` `<name>`, of each metric, of each diagnostic (its mean
+    over the steps) and of the seconds; and `panel/<place>` for the first 16 images. The end of a complete run: the
+    diagnostics by step, `smc/<name>`, one table of all `rows`, and the summary. Online, a run sent again keeps its
+    first curves (W&B takes no earlier step twice), and all else is replaced. Older folders of the W&B run go once the
+    new one is whole, so that `wandb sync` uploads each run once.
+
+    The follower of one shard shows the images of all; when its shard ends, another's goes on. Once the whole run has
+    been sent, the others send nothing, and the value is empty.
 
     The names of the rows are in `results_dir/wandb/<name>.rows`. A name is written before its row is sent, so after a
     kill the file may end in names of rows that W&B never got: only as many are believed as W&B has rows.
@@ -55,15 +63,37 @@ def send(upload: Upload, is_over: Callable[[], bool] = lambda: True) -> str:
         line = "warning: wandb.mode=online: no W&B key here, so offline it is; `wandb login` gives one"
         print(line, file=sys.stderr)
         upload = replace(upload, mode="offline")
+    upload.file("lock").parent.mkdir(parents=True, exist_ok=True)
+    lock, ended = FileLock(upload.file("lock")), None
+    while True:
+        try:
+            with _turn(lock), open(upload.file("console"), "ab+") as console:
+                return _send(upload, ending, ended, console)
+        except Timeout:
+            ended = ending() if ended is None else ended
+            if ended is not None and (is_uploaded(upload) or not concluded(upload.store)):
+                return ""
+
+
+def _turn(lock: FileLock) -> AbstractContextManager[Any]:
+    """The lock, acquired. Raises Timeout where another process has it."""
+    try:
+        return lock.acquire(timeout=1)
+    except NotImplementedError:  # by the file system
+        return nullcontext()
+
+
+def _send(upload: Upload, ending: Callable[[], bool | None], ended: bool | None, console: IO[bytes]) -> str:
     store, request = upload.store, asked(upload.store)
     if request is None:
         raise UserError(f"{store.run_id}: neither requested.json nor a record names its method and task")
-    older, run = _older_folders(upload), _open_run(upload, request.labels)
-    file = store.results_dir / "wandb" / f"{upload.name}.rows"
+    older, file = _older_folders(upload), upload.file("rows")
+    run = _open_run(upload, request)
+    console.seek(min(upload.since, console.tell()) if run.resumed else 0)
     names, step = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else [], run.starting_step
     rows = [*names[:step], *[UNNAMED] * (step - len(names))]
     # Any image may be among the rows without a name, and none is sent twice.
-    sent = {*rows, *(_present(upload) if UNNAMED in rows else ())}
+    sent = {*rows, *(_present(store) if UNNAMED in rows else ())}
     files.replace(file, "".join(f"{name}\n" for name in rows).encode())
 
     def log(name: str, row: Mapping[str, Any]) -> None:
@@ -72,40 +102,41 @@ def send(upload: Upload, is_over: Callable[[], bool] = lambda: True) -> str:
         rows.append(name)
         run.log(dict(row), step=len(rows) - 1)
 
-    seen, totals, counts, over = set[str](), Counter[str](), Counter[str](), False
+    seen, totals, counts, over = dict[str, wandb.Image | None](), Counter[str](), Counter[str](), False
     while not over:
-        over = is_over()  # before the look, so that it misses nothing
-        for record in read(store, [image_id for image_id in _present(upload) if image_id not in seen]):
+        over = (ended := ending() if ended is None else ended) is not None  # before the look, so that it misses nothing
+        if text := console.read():
+            run.write_logs(text.decode(errors="replace"))
+        for record in read(store, [image_id for image_id in _present(store) if image_id not in seen]):
             image_id = record["image_id"]
             if record["status"] != "ok":
                 continue
             diagnostics = {name: fmean(line) for name, line in record["diagnostics"].items() if line}
-            values = {**record["metrics"], **record["cost"], **diagnostics}
+            values = {**record["metrics"], **diagnostics, "seconds": record["cost"].get("seconds")}
             numbers: Any = {name: float(value) for name, value in values.items() if value is not None}
-            seen.add(image_id)
+            seen[image_id] = _picture(store, record, small=True) if len(seen) < PICTURES else None
             totals.update(numbers)
             counts.update(numbers.keys())
             if image_id in sent:
                 continue
             row: dict[str, Any] = {"images": len(seen)} | {f"image/{name}": value for name, value in numbers.items()}
-            row |= {f"running/{name}": total / counts[name] for name, total in totals.items()}
+            row |= {so_far(name): total / counts[name] for name, total in totals.items()}
             if image_id in request.first:
                 row[f"panel/{request.first.index(image_id):02d}"] = _picture(store, record)
             log(image_id, row)
 
-    summary = concluded(store)
-    if summary and upload.shards == 1:
+    if summary := concluded(store):
         for values in diagnostics_by_step(view.rows(store)) if CURVES not in rows else ():
             log(CURVES, values)
-        log(END, {"rows": _table(view.rows(store))})
+        log(END, {"rows": _table(view.rows(store), seen)})
         run.summary.update(summary_values(summary))
     where = run.url if upload.mode == "online" else str(Path(run.dir).parent)
     if upload.mode == "online" and run.url:
-        files.replace(store.results_dir / "wandb" / f"{upload.name}.url", run.url.encode())  # for the page
-    run.finish(exit_code=0 if summary or (upload.images and set(upload.images) <= {*_present(upload)}) else 1)
+        files.replace(store.results_dir / "wandb" / f"{store.run_id}.url", run.url.encode())  # for the page
+    run.finish(exit_code=0 if summary or ended else 1)
     for folder in older:
         shutil.rmtree(folder, ignore_errors=True)
-    if summary and upload.shards == 1:
+    if summary:
         mark_uploaded(upload)
     return str(where)
 
@@ -133,15 +164,14 @@ def summary_values(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _present(upload: Upload) -> list[str]:
-    """The images of an upload that have a record, complete or not, by id."""
-    ids = {path.stem for path in (upload.store.root / "records").glob("[!.]*.json")}
-    return sorted(ids.intersection(upload.images) if upload.shards > 1 else ids)
+def _present(store: Store) -> list[str]:
+    """The images that have a record, complete or not, by id."""
+    return sorted(path.stem for path in (store.root / "records").glob("[!.]*.json"))
 
 
-def _open_run(upload: Upload, labels: RunLabels) -> wandb.Run:
+def _open_run(upload: Upload, request: Request) -> wandb.Run:
     """Create the W&B run of an upload, or resume it."""
-    store, folder = upload.store, _wandb_dir(upload)
+    store, labels, folder = upload.store, request.labels, _wandb_dir(upload)
     if printable(store.results_dir) != str(store.results_dir):
         raise UserError(f"results_dir={store.results_dir}: W&B takes no folder whose name is not UTF-8; give another")
     folder.mkdir(parents=True, exist_ok=True)
@@ -152,25 +182,34 @@ def _open_run(upload: Upload, labels: RunLabels) -> wandb.Run:
     # Equal for runs that differ by their seed alone, so that W&B can group them.
     text = files.canonical({key: value for key, value in identity.items() if key != "seed"})
     setting = f"N={labels.particles} {labels.steps} steps {hashlib.sha256(text.encode()).hexdigest()[:6]}"
-    method = labels.method if labels.variant == "default" else f"{labels.method} {labels.variant}"
-    shard = f" shard {upload.shard} of {upload.shards}" if upload.shards > 1 else ""
+    notes = [
+        line[2:] for line in config_text.splitlines() if line.startswith("# ")
+    ]  # commit, versions, machine, device
+    # Method, task and so on by name, as a sweep of W&B has them too, and what they stand for apart.
+    config = asdict(labels) | {"n_images": request.images[0], "setting": setting}
+    config |= {key: value for key, _, value in (note.partition(": ") for note in notes)}
+    config |= {"sample": identity.get("method", {}).pop("sample", {}), "identity": identity}
+    own = [labels.variant] if labels.variant != "default" else []
+    tags = [labels.method, labels.task, labels.dataset, f"N={labels.particles}", *own]
     run = wandb.init(
         project=os.environ.get("WANDB_PROJECT", "ldsmc_bench"),
-        id=upload.name,
-        name=f"{method} {labels.task} N={labels.particles} {labels.steps} steps seed {labels.seed}{shard}",
-        group=store.run_id,
-        job_type="shard" if shard else "run",
-        notes="\n".join(line[2:] for line in config_text.splitlines() if line.startswith("# ")),
-        config=identity
-        | {"variant": labels.variant, "steps": labels.steps, "particles": labels.particles, "setting": setting},
+        id=upload.id,
+        name=" ".join([f"{labels.method}/{labels.task}/{labels.dataset} N={labels.particles}", *own]),
+        group=os.environ.get("WANDB_RUN_GROUP") or f"{labels.method}/{labels.task}/{labels.variant}",
+        tags=[tag[:64] for tag in (*tags, *filter(None, os.environ.get("WANDB_TAGS", "").split(",")))],
+        notes="\n".join(notes),
+        config=config,
         dir=folder,
         mode="online" if upload.mode == "online" else "offline",
         resume="allow",
         reinit="create_new",
+        settings=wandb.Settings(x_disable_stats=not upload.gpu, x_stats_pid=os.getppid()),
     )
+    os.environ["WANDB_DATA_DIR"] = str(Path(run.dir).parent)  # for the table's pictures, until `wandb sync` takes them
     run.define_metric("images", hidden=True)
     run.define_metric("image/*", step_metric="images", summary="none")
-    run.define_metric("running/*", step_metric="images")
+    for name in ("running/*", *LEADING):
+        run.define_metric(name, step_metric="images")
     run.define_metric("smc/step", hidden=True, summary="none")
     run.define_metric("smc/*", step_metric="smc/step", summary="none")
     return run
@@ -183,20 +222,21 @@ def _wandb_dir(upload: Upload) -> Path:
 
 def _older_folders(upload: Upload) -> list[Path]:
     """The folders that wandb wrote for this W&B run: `offline-run-<date>_<time>-<id>`, or `run-…` when online."""
-    name = re.compile(rf"(offline-)?run-\d+_\d+-{re.escape(upload.name)}(-\d+)?")
+    name = re.compile(rf"(offline-)?run-\d+_\d+-{re.escape(upload.id)}(-\d+)?")
     places = {upload.store.results_dir / "wandb", _wandb_dir(upload) / "wandb"}
     return [path for place in places for path in place.glob("*run-*") if name.fullmatch(path.name)]
 
 
-def _table(rows: pa.Table) -> wandb.Table:
-    """One row for each image: its status, its metrics and its cost."""
+def _table(rows: pa.Table, pictures: Mapping[str, wandb.Image | None]) -> wandb.Table:
+    """One row for each image: its picture, where there is one, its status, its metrics and its cost."""
     names = [name for name in rows.column_names if not name.startswith(("diagnostics.", "steps.", "truth"))]
     wandb.Table.MAX_ROWS = max(wandb.Table.MAX_ROWS, len(rows))  # or W&B silently leaves out rows past 10,000
-    data: Any = [list(row.values()) for row in rows.select(names).to_pylist()]
-    return wandb.Table(columns=[name.removeprefix("metrics.").removeprefix("cost.") for name in names], data=data)
+    data: Any = [[*row.values(), pictures.get(row["image_id"])] for row in rows.select(names).to_pylist()]
+    columns = [name.removeprefix("metrics.").removeprefix("cost.") for name in names]
+    return wandb.Table(columns=[*columns, "picture"], data=data)
 
 
-def _picture(store: Store, record: Record) -> wandb.Image:
+def _picture(store: Store, record: Record, small: bool = False) -> wandb.Image:
     """Truth, measurement, reconstruction and the particles' spread, as far as they are kept; without the first two if
     the truth is another picture now."""
     image_id, problem = record["image_id"], problem_of_run(store)
@@ -208,12 +248,16 @@ def _picture(store: Store, record: Record) -> wandb.Image:
         pictures[f"particles' spread x{AMPLIFIED}"] = (spread.astype(int) * AMPLIFIED).clip(0, 255).astype(np.uint8)
     shown = {column: picture for column, picture in pictures.items() if picture is not None}
     caption = f"{image_id}: {' | '.join(shown)} ({record['method']} N={record['particles']})"
-    return wandb.Image(_strip(shown.values()), caption=caption)
+    return wandb.Image(_strip([*shown.values()], small), caption=caption, file_type="jpg" if small else None)
 
 
-def _strip(pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Join pictures, (h,w,3) or grey (h,w), left to right, each enlarged by nearest pixels to the tallest."""
+def _strip(pictures: Sequence[NDArray[np.uint8]], small: bool = False) -> Image.Image:
+    """Join pictures, (h,w,3) or grey (h,w), left to right, each by nearest pixels as tall as the tallest, which is
+    enlarged, by a whole number, to `TALL` pixels at least; or a `small` strip of `SMALL` pixels at most."""
+    tall = max(picture.shape[0] for picture in pictures)
+    height = min(tall, SMALL) if small else tall * -(-TALL // tall)
     images = [Image.fromarray(rgb(picture)) for picture in pictures]
-    tall = max(image.height for image in images)
-    parts = [ImageOps.contain(image, (sys.maxsize, tall), Image.Resampling.NEAREST) for image in images]
-    return np.hstack([np.asarray(ImageOps.expand(part, (0, 0, MARGIN, 0), "white")) for part in parts])[:, :-MARGIN]
+    how = Image.Resampling.BOX if height < tall else Image.Resampling.NEAREST
+    parts = [ImageOps.contain(image, (sys.maxsize, height), how) for image in images]
+    strips = [np.asarray(ImageOps.expand(part, (0, 0, MARGIN, 0), "white")) for part in parts]
+    return Image.fromarray(np.hstack(strips)[:, :-MARGIN])

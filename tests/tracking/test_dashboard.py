@@ -46,10 +46,11 @@ def test_one_command_makes_it(server: Server, tmp_path: Path) -> None:
     assert (asked["entityName"], asked["projectName"], asked["displayName"]) == ("me", "faces", "ldsmc_bench")
     section = json.loads(asked["spec"])["section"]
     (runs,) = section["runSets"]
-    assert [key["name"] for key in runs["grouping"]] == ["task.value.name", "method.value.name", "setting.value"]
-    (only,) = runs["filters"]["filters"]
-    assert (only["key"]["name"], only["op"], only["value"]) == ("jobType", "=", "run")
+    assert [key["name"] for key in runs["grouping"]] == [
+        f"{key}.value" for key in ("task", "method", "variant", "setting")
+    ]
 
+    assert section["panelBankConfig"]["sections"][0]["name"] == "While it runs"
     sections = {one["name"]: one for one in section["panelBankConfig"]["sections"] if one["panels"]}
     keys = {"sets/fid_clean", "sets/toyfaces_fid", *(f"metrics/{m}" for m in METRICS if "fid" not in m)}
     for axis in ("particles", "steps", "s"):
@@ -57,7 +58,7 @@ def test_one_command_makes_it(server: Server, tmp_path: Path) -> None:
             f"summary:{key}" for key in keys
         }
     assert {panel["xAxis"] for panel in panels(sections["Metrics by particles"])} == {"config:particles.value"}
-    assert {panel["xAxis"] for panel in panels(sections["Metrics by s"])} == {"config:method.value.sample.s"}
+    assert {panel["xAxis"] for panel in panels(sections["Metrics by s"])} == {"config:sample.value.s"}
     fronts = {panel["xAxis"] for panel in panels(sections["Cost fronts"])}
     assert fronts == {"summary:cost/seconds", "summary:cost/denoiser_forward"}
     pictures = panels(sections["Pictures: truth, measurement, reconstruction"])
@@ -73,9 +74,9 @@ def test_a_task_and_metrics_of_ones_own(server: Server, tmp_path: Path) -> None:
     assert (asked["entityName"], asked["displayName"]) == ("us", "ldsmc_bench box")
     section = json.loads(asked["spec"])["section"]
     search = section["runSets"][0]["search"]
-    assert search["isRegex"] and re.search(search["query"], "ldsmc box N=5 100 steps seed 0")
-    assert not re.search(search["query"], "ldsmc freeform N=5 100 steps seed 0")
-    first = section["panelBankConfig"]["sections"][0]
+    assert search["isRegex"] and re.search(search["query"], "ldsmc/box/toyfaces N=5 paper")
+    assert not re.search(search["query"], "ldsmc/freeform/toyfaces N=5")
+    first = section["panelBankConfig"]["sections"][1]
     assert [panel["yAxis"] for panel in panels(first)] == ["summary:metrics/ssim"]
 
 

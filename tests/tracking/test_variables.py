@@ -7,6 +7,7 @@ import pytest
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.records.record import RunLabels
+from ldsmc_bench.records.status import Request
 from ldsmc_bench.records.store import Store
 from ldsmc_bench.tracking.__main__ import main
 from ldsmc_bench.tracking.follow import Upload, choose_mode
@@ -14,7 +15,7 @@ from ldsmc_bench.tracking.follow import Upload, choose_mode
 
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("WANDB_MODE", "WANDB_DISABLED", "WANDB_DIR"):
+    for name in ("WANDB_MODE", "WANDB_DISABLED", "WANDB_DIR", "WANDB_PROJECT", "WANDB_SWEEP_ID"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -31,6 +32,8 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"WANDB_DISABLED": "true"}, "disabled"),
         ({"WANDB_DISABLED": "1", "WANDB_MODE": "online"}, "disabled"),
         ({"WANDB_DISABLED": "false", "WANDB_MODE": "online"}, "online"),
+        ({"WANDB_SWEEP_ID": "abc"}, "online"),  # an agent's
+        ({"WANDB_SWEEP_ID": "abc", "WANDB_MODE": "offline"}, "offline"),
     ],
 )
 def test_the_environment_decides_the_mode(
@@ -57,7 +60,7 @@ def test_the_command_that_sends_again_heeds_it_too(
     assert "add --mode offline or --mode online" in capsys.readouterr().err
 
 
-def test_wandb_writes_and_finds_its_folders_in_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_and_project_are_those_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ldsmc_bench.tracking import send
 
     asked: dict[str, Any] = {}
@@ -68,17 +71,19 @@ def test_wandb_writes_and_finds_its_folders_in_its_own_folder(tmp_path: Path, mo
 
     def opened() -> Path:
         with pytest.raises(InterruptedError):
-            send._open_run(upload, labels)
+            send._open_run(upload, request)
         return Path(asked["dir"])
 
     upload = Upload(Store(tmp_path / "results" / "runs" / "a-run", "a-run"))
     (upload.store.root / "records").mkdir(parents=True)
     (upload.store.root / "config.yaml").write_text("seed: 0\n")
     monkeypatch.setattr(send.wandb, "init", init)
-    labels = RunLabels("ldsmc", "box", "toyfaces", steps=2, particles=1, seed=0)
+    request = Request((2,), RunLabels("ldsmc", "box", "toyfaces", steps=2, particles=1, seed=0))
     assert opened() == tmp_path / "results"
+    assert asked["project"] == "ldsmc_bench"
+    monkeypatch.setenv("WANDB_PROJECT", "faces")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path / "not" / "yet"))
-    assert opened() == tmp_path / "not" / "yet"
+    assert (opened(), asked["project"]) == (tmp_path / "not" / "yet", "faces")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("WANDB_DIR", "~/mine")
     assert opened() == tmp_path / "mine"
@@ -94,4 +99,4 @@ def test_wandb_writes_and_finds_its_folders_in_its_own_folder(tmp_path: Path, mo
     (tmp_path / "file").touch()
     monkeypatch.setenv("WANDB_DIR", str(tmp_path / "file"))
     with pytest.raises(FileExistsError):
-        send._open_run(upload, labels)
+        send._open_run(upload, request)

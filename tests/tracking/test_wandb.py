@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -24,7 +25,7 @@ from ldsmc_bench.errors import notify
 from ldsmc_bench.records.problems import keep_problem, open_problem
 from ldsmc_bench.records.record import Record, RunLabels
 from ldsmc_bench.records.status import Request, request
-from ldsmc_bench.records.store import Store, keep, open_store, read, write_summary
+from ldsmc_bench.records.store import Store, keep, open_store, read, record_path, write_summary
 from ldsmc_bench.records.summary import summarise
 from ldsmc_bench.tracking import follow as tracking
 from ldsmc_bench.tracking.follow import Upload, finish, observe, quiet
@@ -43,14 +44,15 @@ LABELS: dict[str, Any] = {
     "steps": 6,
     "particles": 5,
 }
+LABELS |= {"variant": "paper"}
 IDS = [f"test-{image:06d}" for image in range(20)]
 STEPS = LABELS["steps"]
 ESS = np.random.default_rng(0).uniform(1, 5, (20, STEPS))
 RESAMPLED = np.random.default_rng(1).integers(0, 2, (20, STEPS))
 
-PATIENCE = 300.0  # seconds, for what takes two where the machine has nothing else to do
+PATIENCE = 60.0  # seconds, for what takes two where the machine has nothing else to do
 
-STUB = "class Table: ...\nclass Image: ...\nclass Run: ...\ndef login(**_): return False\n"
+STUB = "class Table: ...\nclass Image: ...\nclass Run: ...\nclass Settings:\n    def __init__(self, **_): ...\ndef login(**_): return False\n"
 FAILURES = {
     "missing": "raise ImportError('no wandb here')",
     "failing": STUB + "def init(**_):\n    print('noise')\n    raise RuntimeError('429\\ntoo many requests')",
@@ -84,7 +86,8 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Store:
-    return open_store(tmp_path / "results", RUN_ID, "# commit: abc\n# machine: a slow one\n" + yaml.safe_dump(CONFIG))
+    notes = "# commit: abc\n# machine: a slow one\n# device: a GPU\n"
+    return open_store(tmp_path / "results", RUN_ID, notes + yaml.safe_dump(CONFIG))
 
 
 @pytest.fixture
@@ -122,12 +125,10 @@ def conclude(store: Store) -> None:
     write_summary(store, {**summary, "networks": {"toyfaces_fid": "12ab"}})
 
 
-def making(
-    store: Store, mode: str = "offline", live: bool = True, shard: int = 0, shards: int = 1
-) -> AbstractContextManager[None]:
+def making(store: Store, mode: str = "offline", live: bool = True) -> AbstractContextManager[None]:
     """What a command does around a run; one that is not live has nothing left to do."""
-    settings = SimpleNamespace(config={"wandb": {"mode": mode}}, shard=shard, shards=shards)
-    return observe(SimpleNamespace(settings=settings, store=store, ids=IDS[:4], batches=[IDS] if live else []))  # type: ignore[arg-type]
+    settings = SimpleNamespace(config={"wandb": {"mode": mode}}, device=torch.device("cpu"))
+    return observe(SimpleNamespace(settings=settings, store=store, batches=[IDS] if live else []))  # type: ignore[arg-type]
 
 
 def upload(store: Store, mode: str = "offline", live: bool = False) -> None:
@@ -169,25 +170,28 @@ def pretend(wandb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *others
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "fake"), *others]))
 
 
-def send_run(upload: Upload, is_over: Callable[[], bool] = lambda: True) -> None:
+def send_run(upload: Upload, ending: Callable[[], bool | None] = lambda: False) -> None:
     from ldsmc_bench.tracking.send import send  # wandb takes its settings when it is imported
 
-    send(upload, is_over)
+    send(upload, ending)
 
 
-def happening(*events: Callable[[], object]) -> Callable[[], bool]:
-    """An `is_over` for `send`: one event before each look, the end with the last."""
+def happening(*events: Callable[[], object]) -> Callable[[], bool | None]:
+    """An `ending` for `send`: one event before each look, the end, a good one, with the last."""
     left = list(events)
 
-    def is_over() -> bool:
+    def ending() -> bool | None:
         left.pop(0)()
-        return not left
+        return None if left else True
 
-    return is_over
+    return ending
 
 
-def test_a_run_is_sent_while_it_grows(empty: Store, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_sent_while_it_grows(
+    empty: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """18 images come in three batches, not in the order of their names, and one fails."""
+    monkeypatch.setenv("WANDB_TAGS", "mine")
     problem = open_problem(empty.results_dir, CONFIG)
     for image_id in IDS:
         truth = toyfaces.array(image_id)
@@ -215,11 +219,16 @@ def test_a_run_is_sent_while_it_grows(empty: Store, capfd: pytest.CaptureFixture
     records = records_of(folder)
 
     (run,) = of_kind("run", records)
-    assert (run["run_id"], run["resume"], run["run_group"]) == (RUN_ID, True, RUN_ID)
+    assert (run["run_id"], run["resume"], run["run_group"]) == (RUN_ID, True, "ldsmc/box/paper")
+    assert run["display_name"] == "ldsmc/box/toyfaces N=5 paper"
+    assert run["tags"] == ["ldsmc", "box", "toyfaces", "N=5", "paper", "mine"]
     config = run["config"]["update"]
-    assert {key: config[key] for key in CONFIG} == CONFIG
-    assert (config["steps"], config["particles"]) == (STEPS, 5)
-    assert run["notes"] == "commit: abc\nmachine: a slow one"
+    assert {key: config[key] for key in LABELS} == LABELS
+    assert (config["n_images"], config["commit"], config["device"]) == (19, "abc", "a GPU")
+    assert config["sample"] == CONFIG["method"]["sample"]  # type: ignore[index]
+    assert config["identity"] == CONFIG | {"method": {"name": "ldsmc"}}
+    assert run["notes"] == "commit: abc\nmachine: a slow one\ndevice: a GPU"
+    assert not of_kind("stats", records)  # the job has no GPU
     assert of_kind("exit", records)[0]["exit_code"] == 0
 
     history = history_of(records)
@@ -228,9 +237,11 @@ def test_a_run_is_sent_while_it_grows(empty: Store, capfd: pytest.CaptureFixture
     psnr = 20.0 + np.array(order)
     assert [item["images"] for item in images] == list(range(1, 19))
     assert [item["image/psnr"] for item in images] == psnr.tolist()
-    np.testing.assert_allclose([item["running/psnr"] for item in images], psnr.cumsum() / np.arange(1, 19))
+    np.testing.assert_allclose([item["psnr"] for item in images], psnr.cumsum() / np.arange(1, 19))
     np.testing.assert_allclose([item["image/ess"] for item in images], ESS[order].mean(axis=1))
-    assert {item["image/seconds"] for item in images} == {1.5}
+    assert {item["running/seconds"] for item in images} == {item["image/seconds"] for item in images} == {1.5}
+    first = {key for key in images[0] if "/" not in key and key[0] != "_"}  # W&B's first section
+    assert first == {"images", "psnr", "ess"}
     assert [item["smc/step"] for item in smc] == list(range(STEPS))
     np.testing.assert_allclose([item["smc/ess"] for item in smc], ESS[:18].mean(axis=0))
     np.testing.assert_allclose([item["smc/resampled"] for item in smc], RESAMPLED[:18].mean(axis=0))
@@ -242,14 +253,24 @@ def test_a_run_is_sent_while_it_grows(empty: Store, capfd: pytest.CaptureFixture
     assert summary["metrics/psnr_se"] == pytest.approx(psnr.std(ddof=1) / 18**0.5)
     assert (summary["cost/seconds"], summary["sets/toyfaces_fid"]) == (1.5, 3.25)
     assert summary["networks/toyfaces_fid"] == "12ab"
-    assert (summary["n"], summary["n_failed"], summary["running/psnr"]) == (18, 1, pytest.approx(psnr.mean()))
+    assert (summary["n"], summary["n_failed"], summary["psnr"]) == (18, 1, pytest.approx(psnr.mean()))
     assert "image/psnr" not in summary
 
     table = json.loads((folder / "files" / last["rows.path"]).read_text())
     rows = [dict(zip(table["columns"], line, strict=True)) for line in table["data"]]
     assert [line["image_id"] for line in rows] == IDS[:19]
-    assert rows[7] == {"image_id": IDS[7], "status": "ok", "error": None, "psnr": 27.0, "seconds": 1.5}
-    assert (rows[18]["error"], rows[18]["psnr"]) == ("unreadable", None)
+    assert rows[7].pop("picture") and rows[7] == {
+        **{"image_id": IDS[7], "status": "ok", "error": None, "psnr": 27.0, "seconds": 1.5}
+    }
+    assert (rows[18]["error"], rows[18]["psnr"], rows[18]["picture"]) == ("unreadable", None, None)
+    (artifact,) = of_kind("artifact", records)  # has the pictures, and lies where `wandb sync` finds them later
+    files = {one["path"]: Path(one["local_path"]) for one in artifact["manifest"]["contents"]}
+    assert all(folder in path.parents and path.exists() for path in files.values())
+    table = json.loads(files["rows.table.json"].read_text())
+    shown = [line[-1] and files[line[-1]["path"]] for line in table["data"]]
+    assert [bool(path) for path in shown] == [True] * 18 + [False]
+    assert Image.open(shown[3]).size == (268, 64)
+    assert np.abs(np.asarray(Image.open(shown[3]))[8:56, 144:192].astype(int) - picture(3)[8:56, 8:56]).max() < 9
 
     # The panel: truth, measurement and reconstruction of the first 16 images of the data set, each once.
     shown = [key for item in images for key in item if key.endswith(".path")]
@@ -260,10 +281,11 @@ def test_a_run_is_sent_while_it_grows(empty: Store, capfd: pytest.CaptureFixture
     (exchanged,) = [item for item in images if "panel/05.path" in item]
     assert exchanged["panel/05.caption"].startswith(f"{IDS[5]}: reconstruction |")
     pixels = np.asarray(Image.open(folder / "files" / panel["panel/03.path"]))
-    truth, seen, restored = (pixels[:, start : start + 64] for start in (0, 68, 136))
+    truth, seen, restored, spread = (pixels[:, start : start + 256][2::4, 2::4] for start in (0, 260, 520, 780))
+    assert pixels.shape == (256, 1036, 3)
     np.testing.assert_array_equal(truth, toyfaces.array(IDS[3]))
     np.testing.assert_array_equal(restored, picture(3))
-    np.testing.assert_array_equal(pixels[:, 204:268], np.full((64, 64, 3), 4 * 20))
+    np.testing.assert_array_equal(spread, np.full((64, 64, 3), 4 * 20))
     hole = (seen == 128).all(axis=2)
     assert 0.1 < hole.mean() < 0.5
     assert np.abs(seen.astype(int) - truth)[~hole].mean() < 10
@@ -302,7 +324,7 @@ def make(store: Store, images: Sequence[int], then: str, time_limit: float) -> N
     with making(store):
         for image in images:
             keep(store, row(image), picture(image))
-        print(next(iter(tracking._followers)).pid, flush=True)
+        print(tracking._follower.process.pid, flush=True)  # type: ignore[union-attr]
         if then == "wait":
             time.sleep(100)
         conclude(store)
@@ -355,20 +377,62 @@ def test_a_mirror_that_was_killed_is_made_again(store: Store) -> None:
     assert [item["_step"] for item in history_of(records)] == list(range(3 + STEPS + 1))
 
 
-def test_shards_group_under_the_run_that_the_last_one_sends(empty: Store) -> None:
-    for shard in (0, 1):
-        with making(empty, shard=shard, shards=2):
-            for image in (shard, shard + 2):
-                keep(empty, row(image), picture(image))
-            if shard == 1:
-                conclude(empty)
+def make_a_shard(store: Store, shard: int) -> None:
+    """What the job of a shard of two does; the last one concludes the run."""
+    tracking.TIME_LIMIT = PATIENCE
+    with making(store):
+        print(f"shard {shard}", file=sys.stderr)
+        for image in (shard, shard + 2):
+            until(lambda image=image: image == 0 or (record_path(store, IDS[image - 1])).exists())  # type: ignore[misc]
+            keep(store, row(image), picture(image))
+        if shard == 1:
+            conclude(store)
+        else:
+            until((store.root / "summary.json").exists)
+    finish()
+    sys.exit()
+
+
+def test_shards_are_one_wandb_run(empty: Store) -> None:
+    """Two jobs at once: no image comes twice, and no folder is left of the one that waited."""
+    jobs = [start(empty.results_dir.parent, first=partial(make_a_shard, empty, shard)) for shard in (0, 1)]
+    for one in jobs:
+        done = one.done()
+        assert (done.code, done.out) == (0, "") and len(done.err.splitlines()) == 1
+    (folder,) = folders(empty)
+    records = records_of(folder)
+    assert [item.get("image/psnr") for item in history_of(records)] == [20, 21, 22, 23, *[None] * (STEPS + 1)]
+    assert [record["exit_code"] for record in of_kind("exit", records)] == [0]
+    printed = "".join(line["line"] for line in of_kind("output_logger", records))
+    assert sorted(line for line in printed.splitlines() if line.startswith("shard")) == ["shard 0", "shard 1"]
+
+
+def test_the_console_is_kept(empty: Store, capfd: pytest.CaptureFixture[str]) -> None:
+    """Of both commands that made the run; what is printed outside is not of it."""
+    for image in (0, 1):
+        print("before")
+        with making(empty):
+            print(f"image {image}")
+            print(f"bar {image}0%\rbar {image}1%", file=sys.stderr)
+            keep(empty, row(image), picture(image))
         finish()
-    found = [records_of(folder) for folder in folders(empty)]
-    runs = {of_kind("run", records)[0]["run_id"]: history_of(records) for records in found}
-    psnrs = {name: [item["image/psnr"] for item in items if "image/psnr" in item] for name, items in runs.items()}
-    assert psnrs == {RUN_ID: [20, 21, 22, 23], f"{RUN_ID}-shard0of2": [20, 22], f"{RUN_ID}-shard1of2": [21, 23]}
-    assert {of_kind("run", records)[0]["run_group"] for records in found} == {RUN_ID}
-    assert [name for name, items in runs.items() if any("rows.path" in item for item in items)] == [RUN_ID]
+    out, err = capfd.readouterr()
+    assert out.split("\n") == ["before", "image 0", "before", "image 1", ""] and err.count("bar") == 4
+    (folder,) = folders(empty)
+    printed = "".join(line["line"] for line in of_kind("output_logger", records_of(folder)))
+    assert [line for line in printed.split("\n") if not line.startswith("$ ")] == [
+        *("image 0", "bar 00%\rbar 01%", "image 1", "bar 10%\rbar 11%", "")
+    ]
+    assert printed.count("$ ") == 2
+
+
+def test_system_metrics_are_those_of_a_job_with_a_gpu(store: Store) -> None:
+    """Of the command's process, not of its follower's; there is no GPU here, but processor and memory."""
+    with quiet():
+        send_run(Upload(store, gpu=True), happening(lambda: time.sleep(1), lambda: None))
+    (folder,) = folders(store)
+    found = of_kind("stats", records_of(folder))
+    assert found and {"proc.memory.rssMB", "memory_percent"} <= found[0]["item"].keys()
 
 
 def test_the_command_sends_any_finished_run_again(store: Store) -> None:
@@ -442,19 +506,20 @@ def test_a_hanging_wandb_dies_after_its_job(store: Store, tmp_path: Path, monkey
 def test_a_sweep_waits_once_and_gives_up_after_the_first_failure(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """No run waits for W&B, few followers are at work at once, and all runs are named in the warning."""
+    """No run waits for W&B, one process sends all, and all are named in the warning."""
     pretend(STUB + HANGING, tmp_path, monkeypatch)
     monkeypatch.setenv("PIDS", str(tmp_path / "pids"))
     monkeypatch.setattr(tracking, "TIME_LIMIT", 1.0)
     stores = [open_store(store.results_dir, f"{RUN_ID}-{number}", yaml.safe_dump(CONFIG)) for number in range(8)]
-    started = time.monotonic()
+    started, followers = time.monotonic(), set()
     for number, one in enumerate(stores):
         with making(one, live=number % 2 == 0):
             keep(one, failed(0) | {"run_id": one.run_id})  # type: ignore[arg-type]
             write_summary(one, summarise(read(one), {}))
-        assert len(tracking._followers) <= tracking.AT_ONCE
+        followers.add(tracking._follower.process.pid)  # type: ignore[union-attr]
     sampled = time.monotonic()
     finish()
+    assert len(followers) == 1
     assert time.monotonic() - sampled < 1.0 * len(stores) and sampled - started < 20
     out, err = capfd.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
@@ -545,7 +610,7 @@ def test_online_a_resumed_run_doubles_nothing(
         upload(empty, "online")  # has it
         upload(empty)  # online is better than offline
         assert server.twice == []
-        assert server.summary[RUN_ID]["metrics/psnr"] == server.summary[RUN_ID]["running/psnr"] == 23
+        assert server.summary[RUN_ID]["metrics/psnr"] == server.summary[RUN_ID]["psnr"] == 23
     assert capfd.readouterr() == ("", "")
     assert [folder.name[:4] for folder in folders(empty)] == ["run-"]
 
