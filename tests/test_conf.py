@@ -18,7 +18,7 @@ from ldsmc_bench.files import CONF
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.problem.measurement import measure
 from ldsmc_bench.records.identity import sampler_arguments
-from tests.commands import choices, configured
+from tests.commands import choices, configured, every_choice
 
 CONTAINERS = ("arrays", "huggingface", "webdataset")
 IMAGES = [dataset for dataset in choices("dataset") if dataset != "mixture"]
@@ -204,7 +204,7 @@ def test_every_prior_and_data_set_has_a_card_with_the_digests_of_its_files() -> 
     rows = {
         name for line in cards.splitlines() if line.startswith("| `") for name in line.split("|")[1].split("`")[1::2]
     }
-    assert rows == {*choices("prior"), *choices("dataset")}
+    assert rows == {*every_choice("prior"), *every_choice("dataset")}
     named = dict(re.findall(r"`([\w-]+)` ([0-9a-f]{16})\b", cards))
     package = CONF.parent / "ldsmc_bench"
     kept = [

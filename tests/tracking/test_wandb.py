@@ -52,7 +52,14 @@ RESAMPLED = np.random.default_rng(1).integers(0, 2, (20, STEPS))
 
 PATIENCE = 60.0  # seconds, for what takes two where the machine has nothing else to do
 
-STUB = "class Table: ...\nclass Image: ...\nclass Run: ...\nclass Settings:\n    def __init__(self, **_): ...\ndef login(**_): return False\n"
+STUB = """
+class Table: ...
+class Image: ...
+class Run: ...
+class Settings:
+    def __init__(self, **_): ...
+def login(**_): return False
+"""
 FAILURES = {
     "missing": "raise ImportError('no wandb here')",
     "failing": STUB + "def init(**_):\n    print('noise')\n    raise RuntimeError('429\\ntoo many requests')",
