@@ -42,7 +42,7 @@ def run(cfg: DictConfig) -> Store:
 
     # What is there, and what is left to do
     identity = identify(settings.config, dataset, prior)
-    store = open_store(settings.config["results_dir"], run_id(identity), config_text(identity))
+    store = open_store(settings.config["results_dir"], run_id(identity), config_text(identity, settings.device))
     problems = open_problem(store.results_dir, identity) if settings.config["keep_problems"] else None
     ids = list(dataset.ids[: settings.n_images])
     own_trial = settings.config["dataset"].get("trial")  # which makes all draws of an image at once, in one row

@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from ldsmc_bench.errors import UserError, warn
 from ldsmc_bench.files import file_digest
 from ldsmc_bench.records.identity import OURS
+
+if TYPE_CHECKING:
+    import torch
 
 
 @cache
@@ -48,11 +51,14 @@ def commit() -> dict[str, Any]:
         return {"commit": None, "clean": False}
 
 
-def config_text(identity: Mapping[str, Any]) -> str:
-    """A run's config.yaml: its identity, with commit, versions and machine as comments."""
+def config_text(identity: Mapping[str, Any], device: "torch.device") -> str:
+    """A run's config.yaml: its identity, with commit, versions, machine and device as comments."""
+    from torch import cuda  # slow to import, as above
+
+    name = cuda.get_device_name(device) if device.type == "cuda" else device.type
     packages = ", ".join(f"{name} {version(name)}" for name in ("ldsmc_bench", "torch", "diffusers", "numpy"))
     machine = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    comments = f"# commit: {_words(commit())}\n# versions: {packages}\n# machine: {machine}\n"
+    comments = f"# commit: {_words(commit())}\n# versions: {packages}\n# machine: {machine}\n# device: {name}\n"
     return comments + yaml.safe_dump(identity, sort_keys=False, allow_unicode=True)
 
 

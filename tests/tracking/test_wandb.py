@@ -50,7 +50,7 @@ STEPS = LABELS["steps"]
 ESS = np.random.default_rng(0).uniform(1, 5, (20, STEPS))
 RESAMPLED = np.random.default_rng(1).integers(0, 2, (20, STEPS))
 
-PATIENCE = 60.0  # seconds, for what takes two where the machine has nothing else to do
+PATIENCE = 300.0  # seconds, for what takes two where the machine has nothing else to do
 
 STUB = """
 class Table: ...
@@ -461,6 +461,9 @@ def test_the_command_sends_any_finished_run_again(store: Store) -> None:
     assert not set(before) & set(after)
     upload(store)  # knows of it
     assert folders(store) == after
+    listed = [sys.executable, "-m", "wandb", "sync", "--dry-run", *after]  # as the shell reads offline-run-*
+    found = subprocess.run(listed, capture_output=True, text=True, check=True, timeout=PATIENCE)
+    assert "sync 2 run" in found.stderr and all(f"run-{name}.wandb" in found.stderr for name in (RUN_ID, broken.run_id))
 
 
 @pytest.mark.parametrize("failure", FAILURES)
