@@ -40,10 +40,9 @@ LEADING = ("psnr", "lpips_vgg", "toyfaces_perceptual", "ess")  # W&B's first cha
 
 @dataclass(frozen=True)
 class Upload:
-    """A run to be shown as one W&B run, whichever of its shards sends it.
+    """A run to be shown as one W&B run, whose id is the run's, or that which a W&B agent gave its `trial`.
 
-    `gpu`: system metrics are of interest; `since`: the size that the copy of the console had before. A W&B agent gives
-    its trial, which is a W&B run, an id; without an agent it is the run's.
+    `gpu`: system metrics are of interest; `since`: the size that the copy of the console had before.
     """
 
     store: Store

@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
@@ -41,18 +40,16 @@ PICTURES = 256  # in the table: all of a large run would take longer to send tha
 
 
 def send(upload: Upload, ending: Callable[[], bool | None] = lambda: False) -> str:
-    """Send a run as it grows; return the W&B run's address or folder. `ending` is None, after a moment, while the run
-    goes on; once, at its end, it is whether it ended well.
+    """Send a run as it grows; return the W&B run's address or folder, nothing where another shard's follower does it.
 
-    The W&B run's history has a row for each image, in the order of arrival: `images` so far, the image's `image/<name>`
-    and the means so far `running/<name>`, of those `LEADING` `<name>`, of each metric, of each diagnostic (its mean
-    over the steps) and of the seconds; and `panel/<place>` for the first 16 images. The end of a complete run: the
-    diagnostics by step, `smc/<name>`, one table of all `rows`, and the summary. Online, a run sent again keeps its
-    first curves (W&B takes no earlier step twice), and all else is replaced. Older folders of the W&B run go once the
-    new one is whole, so that `wandb sync` uploads each run once.
+    `ending` is None, after a moment, while the run goes on, and at its end, once, whether it ended well. The follower
+    of one shard shows the images of all; when its shard ends, another's goes on.
 
-    The follower of one shard shows the images of all; when its shard ends, another's goes on. Once the whole run has
-    been sent, the others send nothing, and the value is empty.
+    The history has a row for each image, in the order of arrival: `images` so far, the image's `image/<name>` and the
+    means `so_far` of each metric, of each diagnostic (its mean over the steps) and of the seconds, and `panel/<place>`
+    for the first 16 images. The end of a complete run: the diagnostics by step, `smc/<name>`, one table of all `rows`,
+    and the summary. Online, a run sent again keeps its first curves (W&B takes no earlier step twice), and all else is
+    replaced. Older folders of the W&B run go once the new one is whole, so that `wandb sync` uploads each run once.
 
     The names of the rows are in `results_dir/wandb/<name>.rows`. A name is written before its row is sent, so after a
     kill the file may end in names of rows that W&B never got: only as many are believed as W&B has rows.
@@ -60,27 +57,18 @@ def send(upload: Upload, ending: Callable[[], bool | None] = lambda: False) -> s
     Raises what wandb raises, UserError for a run without labels or a folder that wandb refuses.
     """
     if upload.mode == "online" and not wandb.login(prompt=False, verify=False):
-        line = "warning: wandb.mode=online: no W&B key here, so offline it is; `wandb login` gives one"
-        print(line, file=sys.stderr)
+        print("warning: wandb.mode=online: no W&B key here, so offline it is; `wandb login` gives one", file=sys.stderr)
         upload = replace(upload, mode="offline")
     upload.file("lock").parent.mkdir(parents=True, exist_ok=True)
     lock, ended = FileLock(upload.file("lock")), None
     while True:
         try:
-            with _turn(lock), open(upload.file("console"), "ab+") as console:
+            with lock.acquire(timeout=1), open(upload.file("console"), "ab+") as console:
                 return _send(upload, ending, ended, console)
         except Timeout:
             ended = ending() if ended is None else ended
             if ended is not None and (is_uploaded(upload) or not concluded(upload.store)):
                 return ""
-
-
-def _turn(lock: FileLock) -> AbstractContextManager[Any]:
-    """The lock, acquired. Raises Timeout where another process has it."""
-    try:
-        return lock.acquire(timeout=1)
-    except NotImplementedError:  # by the file system
-        return nullcontext()
 
 
 def _send(upload: Upload, ending: Callable[[], bool | None], ended: bool | None, console: IO[bytes]) -> str:
@@ -179,24 +167,23 @@ def _open_run(upload: Upload, request: Request) -> wandb.Run:
         raise PermissionError(f"{folder}: cannot be written")
     config_text = printable((store.root / "config.yaml").read_text(encoding="utf-8", errors="surrogateescape"))
     identity = printable_values(yaml.safe_load(config_text))
-    # Equal for runs that differ by their seed alone, so that W&B can group them.
-    text = files.canonical({key: value for key, value in identity.items() if key != "seed"})
+    text = files.canonical({key: value for key, value in identity.items() if key != "seed"})  # so W&B can group seeds
     setting = f"N={labels.particles} {labels.steps} steps {hashlib.sha256(text.encode()).hexdigest()[:6]}"
     notes = [
         line[2:] for line in config_text.splitlines() if line.startswith("# ")
     ]  # commit, versions, machine, device
-    # Method, task and so on by name, as a sweep of W&B has them too, and what they stand for apart.
-    config = asdict(labels) | {"n_images": request.images[0], "setting": setting}
+    config = asdict(labels) | {"n_images": request.images[0], "setting": setting}  # by name, as W&B's sweeps have them
     config |= {key: value for key, _, value in (note.partition(": ") for note in notes)}
     config |= {"sample": identity.get("method", {}).pop("sample", {}), "identity": identity}
     own = [labels.variant] if labels.variant != "default" else []
-    tags = [labels.method, labels.task, labels.dataset, f"N={labels.particles}", *own]
+    problem = (labels.method, labels.task, labels.dataset)
+    tags = [*problem, f"N={labels.particles}", *own, *os.environ.get("WANDB_TAGS", "").split(",")]
     run = wandb.init(
         project=os.environ.get("WANDB_PROJECT", "ldsmc_bench"),
         id=upload.id,
-        name=" ".join([f"{labels.method}/{labels.task}/{labels.dataset} N={labels.particles}", *own]),
+        name=" ".join(["/".join(problem), f"N={labels.particles}", *own]),
         group=os.environ.get("WANDB_RUN_GROUP") or f"{labels.method}/{labels.task}/{labels.variant}",
-        tags=[tag[:64] for tag in (*tags, *filter(None, os.environ.get("WANDB_TAGS", "").split(",")))],
+        tags=[tag[:64] for tag in tags if tag],
         notes="\n".join(notes),
         config=config,
         dir=folder,
@@ -223,8 +210,8 @@ def _wandb_dir(upload: Upload) -> Path:
 def _older_folders(upload: Upload) -> list[Path]:
     """The folders that wandb wrote for this W&B run: `offline-run-<date>_<time>-<id>`, or `run-…` when online."""
     name = re.compile(rf"(offline-)?run-\d+_\d+-{re.escape(upload.id)}(-\d+)?")
-    places = {upload.store.results_dir / "wandb", _wandb_dir(upload) / "wandb"}
-    return [path for place in places for path in place.glob("*run-*") if name.fullmatch(path.name)]
+    places = {upload.store.results_dir, _wandb_dir(upload)}
+    return [path for place in places for path in (place / "wandb").glob("*run-*") if name.fullmatch(path.name)]
 
 
 def _table(rows: pa.Table, pictures: Mapping[str, wandb.Image | None]) -> wandb.Table:
