@@ -90,11 +90,13 @@ def _send(upload: Upload, ending: Callable[[], bool | None], ended: bool | None,
         rows.append(name)
         run.log(dict(row), step=len(rows) - 1)
 
-    seen, totals, counts, over = dict[str, wandb.Image | None](), Counter[str](), Counter[str](), False
+    seen, totals, counts = dict[str, wandb.Image | None](), Counter[str](), Counter[str]()
+    over, text = False, ""
     while not over:
         over = (ended := ending() if ended is None else ended) is not None  # before the look, so that it misses nothing
-        if text := console.read():
-            run.write_logs(text.decode(errors="replace"))
+        whole, end, text = (text + console.read().decode(errors="replace")).rpartition("\n")
+        if over or end:  # a progress bar is one line
+            run.write_logs(re.sub(r".*\r", "", whole + end + text * over))
         for record in read(store, [image_id for image_id in _present(store) if image_id not in seen]):
             image_id = record["image_id"]
             if record["status"] != "ok":

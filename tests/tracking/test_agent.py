@@ -76,6 +76,8 @@ def test_a_point_is_a_trial_and_a_finished_point_too(tmp_path: Path, trial: Tria
         assert (config["sample"]["zeta"], config["steps"]) == (2.0, 2)
         (exit_record,) = of_kind("exit", records)
         assert exit_record["exit_code"] == 0
+    printed = [line["line"] for line in of_kind("output_logger", found[0])]
+    assert "dps box N=1 (2 images) 100%" in "".join(printed)  # the progress bar, once
     updates = [[one["update"] for one in of_kind("summary", records)] for records in found]
     one, other = (
         [update[SWEEP["metric"]["name"]] for update in each if SWEEP["metric"]["name"] in update] for each in updates
