@@ -147,6 +147,8 @@ def _hand_over(*jobs: Upload | bool) -> None:
             os.write(_follower.process.stdin.fileno(), pickle.dumps(job))  # type: ignore[union-attr]
     except BrokenPipeError:  # W&B failed: at the end a line says why
         pass
+    except BlockingIOError:  # hundreds of runs wait: the line at the end has the command that sends them
+        os.killpg(_follower.process.pid, signal.SIGKILL)  # type: ignore[union-attr]
     except OSError as error:
         warn(f"W&B: {one_line(error)}")
 

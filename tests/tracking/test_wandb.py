@@ -526,6 +526,9 @@ def test_a_sweep_waits_once_and_gives_up_after_the_first_failure(
             keep(one, failed(0) | {"run_id": one.run_id})  # type: ignore[arg-type]
             write_summary(one, summarise(read(one), {}))
         followers.add(tracking._follower.process.pid)  # type: ignore[union-attr]
+    for _ in range(300):  # more than a pipe holds
+        with making(stores[0], live=False):
+            pass
     sampled = time.monotonic()
     finish()
     assert len(followers) == 1
