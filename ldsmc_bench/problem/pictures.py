@@ -54,10 +54,8 @@ def _fit(picture: Image.Image, high: int, wide: int) -> np.ndarray:
     if max(picture.size) > LONGEST * short:  # resized whole, a sliver of few bytes would fill the memory
         across, down = ((length - min(length, LONGEST * short)) // 2 for length in picture.size)
         picture = picture.crop((across, down, picture.width - across, picture.height - down))
-    if high * picture.width <= wide * picture.height:
-        width, height = wide, wide * picture.height // picture.width
-    else:
-        width, height = high * picture.width // picture.height, high
+    (w, h), narrow = picture.size, high * picture.width <= wide * picture.height
+    width, height = (wide, wide * h // w) if narrow else (high * w // h, high)
     left, top = round((width - wide) / 2), round((height - high) / 2)
     resized = picture.resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(resized.crop((left, top, left + wide, top + high)))
