@@ -79,6 +79,19 @@ def test_the_board_ranks_methods_of_one_problem_and_marks_what_is_unfinished(pag
     wait(page, lambda page: len(board(page)) == 3)
 
 
+def test_curves_have_a_point_for_a_row_and_not_for_each_seed(page: WebDriver) -> None:
+    page.execute_script("document.querySelector('nav a[href=\"#curves\"]').click()")
+    wait(page, lambda page: texts(page, "#curve-plots figure, #curve-plots p"))
+    Select(one(page, "#curve-axis")).select_by_visible_text("passes")
+    box = "#curve-plots figure:first-child .marker"
+    wait(page, lambda page: len(page.find_elements("css selector", box)) == 3)  # of five runs
+    values = "PAGE.entries.find((entry) => entry.method === 'latent_dps').values.psnr"
+    psnr, error = page.execute_script(f"return {values}")[:2]
+    titles = page.execute_script(f"return [...document.querySelectorAll('{box}')].map((mark) => mark.textContent)")
+    assert any(f"{psnr:.2f} ± {error:.2f}" in title for title in titles), titles
+    wait(page, lambda page: texts(page, "#ess figure:first-child .legend li") == ["LD-SMC"])
+
+
 def test_an_address_shows_the_same_view_again(page: WebDriver, results: Path) -> None:
     for value in ("ldsmc", "latent_dps"):
         one(page, f'.chip input[value="{value}"]').send_keys(Keys.SPACE)

@@ -1,7 +1,7 @@
-// A metric against what was swept or what it cost, and effective sample sizes.
+// A metric against what was swept or what it cost, and effective sample sizes: of rows of the leaderboard, seeds averaged.
 
 const COSTS = PAGE.columns.filter((column) => column.cost);
-const [ESS_RUNS, BANDS] = [8, 3]; // curves in one plot, and with how many their bands can still be told apart
+const [ESS_ROWS, BANDS] = [8, 3]; // curves in one plot, and with how many their bands can still be told apart
 
 function makeCurves() {
   const metric = document.getElementById("curve-metric");
@@ -21,6 +21,15 @@ function showCurves(runs) {
   drawEss(runs);
 }
 
+/** The rows of the leaderboard that these runs belong to, each as its first run with the values of all its seeds. */
+function overSeeds(runs) {
+  const rows = new Map();
+  for (const run of runs) if (ENTRY.has(run.run_id) && !rows.has(ENTRY.get(run.run_id))) rows.set(ENTRY.get(run.run_id), run);
+  return [...rows].map(([entry, run]) => ({ ...run, name: entryName(entry), runs: entry.runs, values: Object.fromEntries(
+    Object.entries(entry.values).map(([key, [value, error]]) =>
+      [key, [value, error, error === null ? null : value - error, error === null ? null : value + error]])) }));
+}
+
 function byTask(runs) {
   return Map.groupBy ? Map.groupBy(runs, taskOf) : runs.reduce((map, run) =>
     map.set(taskOf(run), [...(map.get(taskOf(run)) ?? []), run]), new Map());
@@ -30,15 +39,18 @@ function titled(run) {
   return `${called("task", run.task)}, ${called("dataset", run.dataset)}`;
 }
 
-function drawCurves(runs) {
+const BARS = "Bars: one standard error over images and seeds (set metrics: by bootstrap).";
+
+function drawCurves(all) {
+  const runs = overSeeds(all);
   const metric = COLUMN.get(document.getElementById("curve-metric").value);
   const axis = document.getElementById("curve-axis").value;
   const cost = COLUMN.get(axis);
   const place = document.getElementById("curve-plots");
   const note = document.getElementById("curve-note");
   note.textContent = cost
-    ? `${cost.how}. Filled points are on the Pareto front: no other run shown is both cheaper and better. Bars: 95 % intervals over images.`
-    : "Runs that differ in nothing else are joined. Bars: 95 % intervals over images (set metrics: by bootstrap).";
+    ? `${cost.how}. Filled points are on the Pareto front: no other row shown is both cheaper and better. ${BARS}`
+    : `Rows that differ in nothing else are joined. ${BARS}`;
   if (!metric || !axis) return place.replaceChildren();
   const drawnRuns = new Set();
   const figures = [...byTask(runs)].sort(([a], [b]) => a.localeCompare(b)).map(([, some]) => {
@@ -58,8 +70,8 @@ function drawCurves(runs) {
 }
 
 function point(run, metric, x) {
-  const [y, , low, high] = run.values[metric.key];
-  const title = [`${run.name}: ${metric.label} ${number(y, metric.digits)}`, interval(run, metric)].filter(Boolean).join(", ");
+  const [y, error, low, high] = run.values[metric.key];
+  const title = `${run.name}: ${metric.label} ${number(y, metric.digits)}${error === null ? "" : ` ± ${number(error, metric.digits)}`}`;
   return { x, y, low: low ?? NaN, high: high ?? NaN, title };
 }
 
@@ -72,8 +84,7 @@ function swept(runs, metric, axis) {
   const groups = new Map();
   for (const run of runs) {
     if (!run.curve[axis] || !run.values[metric.key]) continue;
-    const key = `${run.curve[axis][0]} ${run.seed}`;
-    groups.set(key, [...(groups.get(key) ?? []), run]);
+    groups.set(run.curve[axis][0], [...(groups.get(run.curve[axis][0]) ?? []), run]);
   }
   return [...groups.values()].filter((group) => group.length > 1).map((group) => ({
     ...look(group[0]), line: true, label: group[0].curve[axis][2],
@@ -81,7 +92,7 @@ function swept(runs, metric, axis) {
   }));
 }
 
-/** Every run a point; those that no other is both cheaper and better than are joined. */
+/** Every row a point; those that no other is both cheaper and better than are joined. */
 function fronts(runs, metric, cost) {
   const all = runs.filter((run) => run.values[metric.key] && run.values[cost.key]?.[0] > 0)
     .map((run) => ({ run, x: run.values[cost.key][0], merit: merit(metric, run.values[metric.key][0]) }))
@@ -108,11 +119,18 @@ function legend(runs) {
   }));
 }
 
+/** The mean curve of several seeds, where their steps are the same; else that of the first. */
+function meanOf(curves) {
+  const alike = curves.filter((ess) => ess && String(ess.step) === String(curves[0]?.step));
+  const mean = (part) => alike[0][part].map((_, i) => alike.reduce((sum, ess) => sum + ess[part][i], 0) / alike.length);
+  return alike.length ? { step: alike[0].step, mean: mean("mean"), low: mean("low"), high: mean("high") } : null;
+}
+
 function drawEss(runs) {
-  const several = runs.filter((run) => run.particles > 1);
-  const groups = [...byTask(several)].map(([, some]) => some.slice(0, ESS_RUNS));
-  return latest("ess", () => Promise.all(groups.map((some) =>
-    Promise.all(some.map(async (run) => [run, (await rowsOf(run.run_id)).steps.ess])))), (found) => {
+  const several = overSeeds(runs.filter((run) => run.particles > 1));
+  const groups = [...byTask(several)].map(([, some]) => some.slice(0, ESS_ROWS));
+  return latest("ess", () => Promise.all(groups.map((some) => Promise.all(some.map(async (row) =>
+    [row, meanOf(await Promise.all(row.runs.map(async (id) => (await rowsOf(id)).steps.ess)))])))), (found) => {
     const figures = found.map((some) => some.filter(([, ess]) => ess)).filter((some) => some.length).map((some) => {
       const series = some.map(([run, ess], i) => {
         const share = (values) => values.map((value) => value / run.particles);
