@@ -52,7 +52,12 @@ KINDS: dict[str, tuple[int, str, Callable[[Path], None], tuple[str, ...], tuple[
 }
 
 
-@pytest.fixture(scope="module", params=KINDS)
+FAST = ("grey", "complex")  # the others are the same in three or six channels
+
+
+@pytest.fixture(
+    scope="module", params=[*FAST, *(pytest.param(k, marks=pytest.mark.slow) for k in KINDS if k not in FAST)]
+)
 def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A folder of runs of one kind."""
     channels, dataset, write, tasks, methods = KINDS[request.param]

@@ -333,7 +333,9 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize(
+    "kind", ["ldm vq", *(pytest.param(k, marks=pytest.mark.slow) for k in METHODS if k != "ldm vq")]
+)
 def test_five_methods_run_on_it(folders, tmp_path, kind):
     pictures = tmp_path / "pictures"
     pictures.mkdir()

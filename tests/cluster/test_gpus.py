@@ -15,6 +15,7 @@ from tests.commands import records, runs
 DEVICES = ("hydra/launcher=gpus", "hydra.launcher.devices=[cpu,cpu]", "n_images=4")
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_sweep_and_leave_what_one_leaves(tmp_path: Path) -> None:
     at_home, shared = tmp_path / "home", tmp_path / "shared"
     for folder in (at_home, shared):

@@ -167,6 +167,7 @@ def test_photons_are_counted_of_pictures_alone() -> None:
         noisy_y("MRI")
 
 
+@pytest.mark.slow
 def test_methods_run_on_it(tmp_path: Path) -> None:
     done = tiny(
         tmp_path,

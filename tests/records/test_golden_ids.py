@@ -22,7 +22,7 @@ from tests.commands import choices, configured
 WEIGHTED = [f"{name} weighted=true" for name in ("diffpir", "dps", "lgd", "mmps", "pigdm", "tmpd")]
 GOLDEN = Path(__file__).with_name("golden_ids.json")
 ONE_TASK = {"kde_faces": "linear", "empirical": "linear"}  # whose posterior is known
-ONE_TASK |= {"arrays": "box", "huggingface": "box", "webdataset": "box"}  # pictures as those of a folder
+AS_FOLDER = ("huggingface", "webdataset")  # pictures that are known by a path or a name, as those of a folder
 
 
 def ids() -> dict[str, Any]:
@@ -35,6 +35,7 @@ def ids() -> dict[str, Any]:
                 for variant in choices(f"variant/{method.split()[0]}")
             }
             for name in choices("dataset")
+            if name not in AS_FOLDER
         }
         for method in [*choices("method"), *WEIGHTED]
     }
