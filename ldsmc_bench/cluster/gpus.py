@@ -78,13 +78,16 @@ def find_devices(asked: Any) -> list[str]:
 
     Raises UserError where there is no GPU, or `asked` is something else.
     """
+    import torch
+
     if asked != "auto":
         names = [str(one) for one in asked] if isinstance(asked, list) else []
         if not names or not all(re.fullmatch(r"cpu|\d+|(GPU|MIG)-[\w/-]+", name) for name in names):
             raise UserError(f"hydra.launcher.devices={asked}: give auto, GPUs such as [0,1], or [cpu,cpu]")
+        there = torch.cuda.device_count()
+        if "CUDA_VISIBLE_DEVICES" not in os.environ and any(name.isdigit() and int(name) >= there for name in names):
+            raise UserError(f"hydra.launcher.devices={asked}: this machine has {there} GPUs, numbered from 0")
         return names
-    import torch
-
     if visible := os.environ.get("CUDA_VISIBLE_DEVICES", "").replace(" ", ""):
         found = visible.split(",")[: torch.cuda.device_count()]
     else:

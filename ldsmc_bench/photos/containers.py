@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from torch import Tensor
 
-from ldsmc_bench.errors import UserError, nearest
+from ldsmc_bench.errors import UserError, nearest, one_line
 from ldsmc_bench.problem import pictures
 from ldsmc_bench.problem.datasets import (
     SUFFIXES,
@@ -46,10 +46,14 @@ def stacked(path: str, image_size: Size, channels: int, collection: str | None =
     try:
         found = np.load(file, mmap_mode="r")
         images, labels = (found, None) if isinstance(found, np.ndarray) else (found["images"], found.get("labels"))
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise UserError(f"{where}: cannot be read as pictures of NumPy ({error})") from error
+    except Exception as error:  # parsers of arbitrary bytes raise almost anything
+        raise UserError(f"{where}: cannot be read as pictures of NumPy ({one_line(error)})") from error
     first = images.ndim == 4 and images.shape[3] not in CHANNELS  # the channels come first
-    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[1 if first else 3] not in CHANNELS):
+    if (
+        not images.size
+        or images.ndim not in (3, 4)
+        or (images.ndim == 4 and images.shape[1 if first else 3] not in CHANNELS)
+    ):
         raise UserError(f"{where}: its shape is {images.shape}; give (N,H,W), (N,H,W,C) or (N,C,H,W) with C = 1 or 3")
     if images.dtype != np.uint8 and images.dtype.kind != "f":
         raise UserError(f"{where}: its type is {images.dtype}; give uint8, or floats in [0,1]")
@@ -87,12 +91,13 @@ def table(
     files = _table_files(top, split, where)
     try:
         parts = [part for file in files for part in _parts(file)]
-        names = parts[0][1](None).column_names
+        schemas = [part[1](None).column_names for part in parts]
+        names = [name for name in schemas[0] if all(name in schema for schema in schemas)]
         if image not in names:
-            raise UserError(f"{where}: has no column {image} (dataset.image); {nearest(image, names)}")
+            raise UserError(f"{where}: has no column {image} (dataset.image); {nearest(str(image), names)}")
         labels = [int(one) for _, read in parts for one in read([label])[label].to_pylist()] if label in names else None
     except (OSError, ValueError, TypeError, IndexError, pa.ArrowException) as error:
-        raise UserError(f"{where}: cannot be read as a table of pictures ({error})") from error
+        raise UserError(f"{where}: cannot be read as a table of pictures and classes ({one_line(error)})") from error
     begins = list(accumulate((rows for rows, _ in parts), initial=0))
 
     @lru_cache(maxsize=2)
@@ -103,9 +108,10 @@ def table(
         part = bisect_right(begins, int(image_id)) - 1
         cell = column(part)[int(image_id) - begins[part]].as_py()
         held = cell if isinstance(cell, dict) else {"bytes": cell}
-        if held.get("bytes") is None and held.get("path") is None:
+        if not isinstance(held.get("bytes"), bytes) and not isinstance(held.get("path"), str):
             raise UserError(f"{where}: row {image_id} holds no picture in its column {image}")
-        source = top / held["path"] if held.get("bytes") is None else io.BytesIO(held["bytes"])
+        whole = held.get("bytes")
+        source = io.BytesIO(whole) if isinstance(whole, bytes) else top / held["path"]
         return pictures.read(source, image_size, channels, f"{where}, row {image_id}")
 
     way = [transform(image_size, channels), collection_of(top, collection), split, image]
@@ -167,6 +173,10 @@ def _numbered(
 ) -> Dataset:
     """A data set whose ids are the numbers of its pictures, with a class for each or none."""
     ids = [f"{number:0{len(str(count))}d}" for number in range(count)]
+    if count == 0:
+        raise UserError(f"dataset={name}: {files[0]} holds no picture")
+    if labels is not None and np.asarray(labels).dtype.kind not in "iu":
+        raise UserError(f"dataset={name}: classes must be whole numbers, and are {np.asarray(labels).dtype}")
     if labels is not None and len(labels) != count:
         raise UserError(f"dataset={name}: {len(labels)} labels for {count} pictures")
     classes = None if labels is None else {image_id: int(one) for image_id, one in zip(ids, labels, strict=True)}
@@ -175,6 +185,7 @@ def _numbered(
 
 
 def _table_files(top: Path, split: str | None, where: str) -> list[Path]:
+    split = None if split is None else str(split)
     folder = top / split if split and (top / split).is_dir() else top
     if (state := folder / "state.json").is_file():
         return [folder / one["filename"] for one in json.loads(state.read_bytes())["_data_files"]]

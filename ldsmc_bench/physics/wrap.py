@@ -213,7 +213,7 @@ def _measure(name: str, physics: Any, shape: tuple[int, ...]) -> tuple[Tensor, b
         if lacking:
             raise UserError(
                 f"{name}: a blind task, for {lacking[0]} is not given, and the methods here know A; "
-                f"set task.arguments.{lacking[0]}"
+                f"set +task.arguments.{lacking[0]}=..."
             ) from error
         raise UserError(f"{name}: does not take images of {shape} ({one_line(error)[:200]})") from error
     if not isinstance(y, Tensor):

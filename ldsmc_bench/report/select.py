@@ -6,6 +6,7 @@ that are alike are averaged or joined.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -47,6 +48,12 @@ def require_ours(ours: str | None, runs: pd.DataFrame) -> None:
     """Raise UserError where no run is of this method."""
     if ours and ours not in runs.method.to_list():
         raise UserError(f"ours={ours}: no run of this method; {nearest(ours, runs.method.unique())}")
+
+
+def require_some(runs: pd.DataFrame, results_dir: Path) -> None:
+    """Raise UserError where `where=` has chosen no run."""
+    if runs.empty:
+        raise UserError(f"where chooses no run of results_dir={results_dir}; python -m ldsmc_bench status lists them")
 
 
 def select_protocol(runs: pd.DataFrame, keys: Sequence[str]) -> tuple[pd.DataFrame, str]:

@@ -83,10 +83,13 @@ def test_devices_are_those_that_cuda_shows(monkeypatch: pytest.MonkeyPatch) -> N
     assert find_devices("auto") == ["0", "1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     assert find_devices("auto") == ["4", "7"]
-    assert find_devices([2, 2, "cpu"]) == ["2", "2", "cpu"]
+    assert find_devices([4, 4, "cpu"]) == ["4", "4", "cpu"]
     for wrong in ([], 2, "all", ["gpu"], [-1]):
         with pytest.raises(UserError, match=r"^hydra\.launcher\.devices="):
             find_devices(wrong)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    with pytest.raises(UserError, match="this machine has 2 GPUs"):
+        find_devices([2])
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     with pytest.raises(UserError, match="there is no GPU here"):
         find_devices("auto")

@@ -76,6 +76,7 @@ def test_grey_arrays_become_colour(tmp_path: Path, shape: tuple[int, ...]) -> No
         (PIXELS.astype(np.int32), "its type is int32; give uint8, or floats in [0,1]"),
         (PIXELS[0, 0], "its shape is (8, 3); give"),
         (np.zeros((2, 8, 8, 4), np.uint8), "its shape is (2, 8, 8, 4); give"),
+        (PIXELS[:0], "its shape is (0, 8, 8, 3); give"),
     ],
 )
 def test_other_arrays_are_refused(tmp_path: Path, images: np.ndarray, line: str) -> None:
@@ -96,6 +97,12 @@ def test_no_file_and_no_array_are_named(tmp_path: Path) -> None:
         arrays(None, SIDE, 3)
     with pytest.raises(UserError, match="no such folder"):
         arrays(str(tmp_path / "x.npy"), SIDE, 3)
+    (tmp_path / "x.npz").write_bytes(b"PK no archive")
+    with pytest.raises(UserError, match=r"x\.npz: cannot be read as pictures of NumPy"):
+        arrays(str(tmp_path / "x.npz"), SIDE, 3)
+    np.savez(tmp_path / "y.npz", images=PIXELS, labels=list("abcde"))
+    with pytest.raises(UserError, match="classes must be whole numbers"):
+        arrays(str(tmp_path / "y.npz"), SIDE, 3)
     (tmp_path / "x.npy").write_bytes(b"no array")
     with pytest.raises(UserError, match="cannot be read as pictures of NumPy"):
         arrays(str(tmp_path / "x.npy"), SIDE, 3)
@@ -116,6 +123,11 @@ def test_what_is_not_in_a_table_is_named_with_what_is() -> None:
         table(str(FIXTURES / "parquet"), None, "picture", "label", SIDE)
     with pytest.raises(UserError, match=r"dataset.split: did you mean test\?"):
         table(str(FIXTURES / "arrow"), "tests", "image", "label", SIDE)
+
+
+def test_a_column_of_something_else_holds_no_picture() -> None:
+    with pytest.raises(UserError, match="row 0 holds no picture in its column label"):
+        table(str(FIXTURES / "parquet"), None, "label", "none", SIDE).load("0")
 
 
 def test_a_damaged_table_is_named(tmp_path: Path) -> None:

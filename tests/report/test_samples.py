@@ -53,6 +53,16 @@ def test_pictures_are_those_of_the_store_and_words_say_why_one_is_absent(results
         assert ldsmc.texts[i] == f"{record['metrics']['psnr']:.2f}"
 
 
+def test_a_detail_of_a_smaller_measurement_shows_the_same_part(results: Path) -> None:
+    truth, measured, *others = shown(results, "0")
+    small = [np.asarray(picture)[::4, ::4] for picture in measured.pictures]
+    figure = draw([truth, measured._replace(pictures=small), *others], [Box(20, 30, 16)], 3.25, 8)
+    detail = [panel for panel in figure.axes if panel.get_images()][
+        3
+    ]  # after the truth, its detail, and the measurement
+    assert (detail.get_xlim(), detail.get_ylim()) == ((4.5, 8.5), (11.0, 7.0))
+
+
 def test_details_are_parts_of_their_pictures_side_by_side(results: Path) -> None:
     columns = shown(results, "0")
     figure = draw(columns, [Box(20, 30, 16), Box(40, 10, 12)], 3.25, 8)
@@ -62,8 +72,9 @@ def test_details_are_parts_of_their_pictures_side_by_side(results: Path) -> None
     ]
     assert len(pictures) == 3 * 6
     np.testing.assert_array_equal(pictures[0], columns[0].pictures[0])
-    np.testing.assert_array_equal(pictures[1], np.asarray(columns[0].pictures[0])[30:46, 20:36])
-    np.testing.assert_array_equal(pictures[2], np.asarray(columns[0].pictures[0])[10:22, 40:52])
+    details = [panel for panel in figure.axes if panel.get_images()][1:3]
+    assert [panel.get_xlim() for panel in details] == [(19.5, 35.5), (39.5, 51.5)]  # the same pixels of a picture
+    assert [panel.get_ylim() for panel in details] == [(45.5, 29.5), (21.5, 9.5)]
     marks = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
     frames = [panel.patches[0] for panel in figure.axes[1:3]]
     assert [mark.get_edgecolor() for mark in marks] == [frame.get_edgecolor() for frame in frames]

@@ -22,7 +22,7 @@ from ldsmc_bench.report import frame
 from ldsmc_bench.report.figures import plot
 from ldsmc_bench.report.figures.kinds import ESS, KINDS, Kind, Line, sweep_kind
 from ldsmc_bench.report.figures.plot import TaskRuns
-from ldsmc_bench.report.select import display_name, group_runs, require_ours, select_runs
+from ldsmc_bench.report.select import display_name, group_runs, require_ours, require_some, select_runs
 from ldsmc_bench.report.statistics import EXACT, add_costs
 from ldsmc_bench.report.tables import caption
 from ldsmc_bench.report.tables.layout import Layout, Metric, add_selection, check_layout, read_filter
@@ -78,6 +78,8 @@ def figures(results_dir: Path, wish: Wish = ALL) -> Iterator[str]:
     for kind in wish.against or KINDS:
         axis = {"rows": list(kind.named), "sweep": kind.swept}  # in which runs may differ
         selected, left_out = select_runs(layout.model_copy(update=axis), runs)
+        if layout.where:
+            require_some(selected, results_dir)
         panels = [
             panel for of_task in tasks(selected, images, results_dir, layout) for panel in fill(kind, of_task, wish)
         ]

@@ -260,10 +260,11 @@ def sweep_kind(axis: str) -> Kind:
     return Kind(axis, label, content, why, "", partial(sweep_lines, axis=axis), draw_curves, swept=axis)
 
 
+BESIDE = "Beside marks, where a method has several: N, steps. Full marks: no other is both as cheap and better."
 KINDS = [*map(sweep_kind, AXES)]
 for _cost, (_column, _label, _note) in COSTS.items():
     _why = "no two runs of a task differ in them"
-    _note = f"Beside marks: N, steps. Full: no other is both as cheap and better. {_note}".strip()
+    _note = f"{BESIDE} {_note}".strip()
     _lines = partial(cost_lines, cost=_column)
     _named = ("method", "particles", "steps")
     KINDS.append(Kind(_cost, _label, f"metrics against {_label}", _why, _note, _lines, draw_costs, _named))

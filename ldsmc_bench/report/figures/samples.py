@@ -27,7 +27,7 @@ from ldsmc_bench.report.figures import plot
 from ldsmc_bench.report.figures.__main__ import Looks, add_looks, options_of, read_looks, tasks
 from ldsmc_bench.report.figures.kinds import configurations
 from ldsmc_bench.report.figures.plot import TaskRuns
-from ldsmc_bench.report.select import require_ours, select_runs
+from ldsmc_bench.report.select import require_ours, require_some, select_runs
 from ldsmc_bench.report.tables.layout import Layout, add_selection, read_filter
 from ldsmc_bench.report.tables.typeset import escape_latex
 from ldsmc_bench.scoring.protocols import PROTOCOLS
@@ -42,7 +42,7 @@ NAMES = {"truth": "Truth", "measurement": "Measured"}
 
 
 class Box(NamedTuple):
-    """A square detail of a picture, in pixels from its upper left corner."""
+    """A square detail, in pixels of the largest picture of a row, from its upper left corner."""
 
     left: int
     top: int
@@ -116,7 +116,8 @@ def choose_images(stores: Sequence[Store], wanted: Sequence[str]) -> list[str]:
 def draw(shown: Sequence[Column], boxes: Sequence[Box], width: float, font: float) -> Figure:
     """The sheet, `width` inches wide. Raises UserError for a box that leaves a picture."""
     side = (width - GAP * (len(shown) - 1)) / len(shown)
-    first = next((one for column in shown for one in column.pictures if not isinstance(one, str)), None)
+    there = [one for column in shown for one in column.pictures if not isinstance(one, str)]
+    first = max(there, key=lambda one: one.shape[0], default=None)  # a measurement may be smaller
     ratio = first.shape[0] / first.shape[1] if first is not None else 1.0
     for box in boxes:
         if first is not None and not (box.left + box.side <= first.shape[1] and box.top + box.side <= first.shape[0]):
@@ -142,11 +143,16 @@ def draw(shown: Sequence[Column], boxes: Sequence[Box], width: float, font: floa
         headings.append(figure.text(*middle, column.heading, ha="center", va="bottom", fontsize=font, linespacing=1.1))
         for i, (picture, text) in enumerate(zip(column.pictures, column.texts, strict=True)):
             top = heading + i * row
-            _show(place(left, top, side, side * ratio), picture, text, boxes, font)
-            for k, box in enumerate(boxes):
+            places = (
+                [] if isinstance(picture, str) or first is None else [_within(box, picture, first) for box in boxes]
+            )
+            _show(place(left, top, side, side * ratio), picture, text, places, font)
+            for k in range(len(boxes)):
                 panel = place(left + k * (detail + GAP), top + side * ratio + GAP, detail, detail)
-                part = picture if isinstance(picture, str) else picture[box.top :, box.left :][: box.side, : box.side]
-                _show(panel, "" if isinstance(part, str) else part, "", (), font)
+                _show(panel, "" if isinstance(picture, str) else picture, "", (), font)
+                if places:
+                    x, y, wide, high = places[k]
+                    panel.set(xlim=(x, x + wide), ylim=(y + high, y))
                 panel.add_patch(_frame(panel, BOXES[k % len(BOXES)]))
     widest = max(one.get_window_extent().width / figure.dpi for one in headings)
     for one in headings:
@@ -154,15 +160,28 @@ def draw(shown: Sequence[Column], boxes: Sequence[Box], width: float, font: floa
     return figure
 
 
-def _show(panel: Axes, picture: NDArray[np.uint8] | str, text: str, boxes: Sequence[Box], font: float) -> None:
+def _within(box: Box, picture: NDArray[np.uint8], largest: NDArray[np.uint8]) -> tuple[float, float, float, float]:
+    """Left, top, width and height of a box in the coordinates of `picture`, whose pixels have their centres at whole
+    numbers; it shows as much as `largest`, of which the box counts pixels."""
+    down, across = (a / b for a, b in zip(picture.shape[:2], largest.shape[:2], strict=True))
+    return box.left * across - 0.5, box.top * down - 0.5, box.side * across, box.side * down
+
+
+def _show(
+    panel: Axes,
+    picture: NDArray[np.uint8] | str,
+    text: str,
+    boxes: Sequence[tuple[float, float, float, float]],
+    font: float,
+) -> None:
     if isinstance(picture, str):
         panel.add_patch(Rectangle((0, 0), 1, 1, transform=panel.transAxes, color=ABSENT, linewidth=0))
         panel.text(0.5, 0.5, picture, ha="center", va="center", transform=panel.transAxes, fontsize=font - 1)
         return
     panel.imshow(picture, interpolation="none", aspect="auto")
-    for k, box in enumerate(boxes):
+    for k, (x, y, wide, high) in enumerate(boxes):
         edge: dict[str, Any] = {"edgecolor": BOXES[k % len(BOXES)], "facecolor": "none", "linewidth": 0.8}
-        panel.add_patch(Rectangle((box.left - 0.5, box.top - 0.5), box.side, box.side, **edge))
+        panel.add_patch(Rectangle((x, y), wide, high, **edge))
     if text:
         seen = [patheffects.withStroke(linewidth=1.5, foreground="black")]
         style: dict[str, Any] = {"color": "white", "fontsize": font - 2, "path_effects": seen}
@@ -179,8 +198,7 @@ def samples(results_dir: Path, choice: Choice, layout: Layout, looks: Looks, com
     runs = frame.runs(results_dir)
     require_ours(layout.ours, runs)
     selected, left_out = select_runs(layout, runs)
-    if selected.empty:
-        raise UserError(f"where chooses no run of results_dir={results_dir}; python -m ldsmc_bench status lists them")
+    require_some(selected, results_dir)
     images = {run_id: pd.DataFrame() for run_id in selected["run_id"]}
     if left_out:
         yield left_out

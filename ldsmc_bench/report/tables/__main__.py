@@ -52,7 +52,8 @@ def make_tables(
             if table.left_out:
                 print(f"{layout.name}: {table.left_out}")
     if not paths and not failed:
-        raise UserError(f"results_dir={results_dir}: no run belongs to any table of these layouts")
+        where = "; check where=" if any(layout.where for layout in layouts) else ""
+        raise UserError(f"results_dir={results_dir}: no run belongs to any table of these layouts{where}")
     return paths
 
 
