@@ -46,6 +46,11 @@ def test_each_step_has_a_prediction_of_each_particle_nearer_to_the_end(tape: Tap
     assert far[1] < far[0]
 
 
+def test_a_method_may_ask_between_two_training_steps() -> None:
+    tape = record(validate(compose("method=daps", "task=box", "steps=2", "prior=ldm_toyfaces")), "0", 30)
+    assert tape.predictions and all(picture.shape[1:] == (64, 64, 3) for picture in tape.predictions.values())
+
+
 class Named:
     """Particles that carry the names of all their ancestors, resampled by the noise as samplers are."""
 

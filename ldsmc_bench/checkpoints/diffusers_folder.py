@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ldsmc_bench.checkpoints.config import REMEDY, ForeignConfig, shown
+from ldsmc_bench.checkpoints.read import read_weights
 from ldsmc_bench.errors import UserError
 
 _PRECISIONS = ("", ".fp16", ".bf16")  # the first that is there is read
@@ -110,6 +111,13 @@ def find_weights(folder: Path, raw: bool = False) -> tuple[Path, str]:
         f"{folder / stems[0]}.safetensors: no such file, nor one of {', '.join(_PRECISIONS[1:])} or .bin; "
         "put it there or set the prior's folder"
     )
+
+
+def require_weights(path: Path) -> list[Path]:
+    """`parts_of(path)`. Raises UserError where one of them is no file of weights. They stay on the disk."""
+    for part in (parts := parts_of(path)):
+        read_weights(part)
+    return parts
 
 
 def parts_of(path: Path) -> list[Path]:

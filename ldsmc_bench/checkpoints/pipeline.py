@@ -26,8 +26,8 @@ from ldsmc_bench.checkpoints.config import tables
 from ldsmc_bench.checkpoints.diffusers_folder import (
     find_weights,
     from_pretrained,
-    parts_of,
     read_settings,
+    require_weights,
     try_network,
 )
 from ldsmc_bench.checkpoints.levels import Levels, read_levels
@@ -41,7 +41,6 @@ from ldsmc_bench.checkpoints.network_prior import (
     packed,
     plain,
 )
-from ldsmc_bench.checkpoints.read import read_weights
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.prior.codec import wrap_autoencoder
 from ldsmc_bench.prior.digests import digest_of
@@ -275,6 +274,5 @@ def _try(
 def _read(part: Part) -> tuple[Any, list[Path]]:
     """The network with its weights, frozen and in float32, and the files that they are in."""
     file, variant = find_weights(part.folder)
-    for one in parts_of(file):
-        read_weights(one)  # refuses what is no weights in one line; memory-mapped
-    return from_pretrained(part.kind, file, variant), parts_of(file)
+    files = require_weights(file)
+    return from_pretrained(part.kind, file, variant), files

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ldsmc_bench.checkpoints.clip import require_transformers
-from ldsmc_bench.checkpoints.diffusers_folder import find_weights, parts_of
-from ldsmc_bench.checkpoints.read import read_weights
+from ldsmc_bench.checkpoints.diffusers_folder import find_weights, require_weights
 from ldsmc_bench.errors import UserError, one_line
 
 ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel")
@@ -76,14 +75,12 @@ def _text_parts(folder: Path, index: Mapping[str, Any]) -> tuple[dict[str, Any],
                 parts[part] = _load(getattr(transformers, kind), folder / part)
             else:
                 file, variant = find_weights(folder / part)
-                for one in parts_of(file):
-                    read_weights(one)  # refuses what is no weights in one line; memory-mapped
+                files += require_weights(file)
                 how = {"variant": variant or None, "use_safetensors": ".safetensors" in file.name}
                 loaded, found = _load(getattr(transformers, kind), folder / part, **how, output_loading_info=True)
                 if lacking := sorted(found["missing_keys"]):
                     raise UserError(f"{file}: missing key {lacking[0]}; the file and its config do not go together")
                 parts[part] = loaded.requires_grad_(False).eval()
-                files += parts_of(file)
     finally:
         if bar:
             transformers.utils.logging.enable_progress_bar()

@@ -22,7 +22,8 @@ PAGES = {  # of data sets that everybody gets from their publishers
     "ffhq": "https://github.com/NVlabs/ffhq-dataset",
     "imagenet": "https://www.image-net.org/download.php",
 }
-EXTRAS = {"optuna": "tune", "wandb_workspaces": "dashboard", "transformers": "text"}  # packages, by extra of pyproject
+# The extra of pyproject.toml that brings each package.
+EXTRAS = {"optuna": "tune", "wandb_workspaces": "dashboard", "transformers": "text", "deepinv": "physics"}
 LATEX = "apt-get install texlive-latex-base texlive-latex-recommended"
 
 

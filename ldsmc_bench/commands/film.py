@@ -16,8 +16,9 @@ from matplotlib import rc_context
 from torch import Tensor
 from tqdm import tqdm
 
+from ldsmc_bench.checkpoints.network_prior import alpha_bar_at
 from ldsmc_bench.cli import Options, entry
-from ldsmc_bench.commands.messages import explaining, quoted
+from ldsmc_bench.commands.messages import explaining, own_files
 from ldsmc_bench.config import Settings, compose, instantiate, problem_of, validate
 from ldsmc_bench.errors import UserError, nearest
 from ldsmc_bench.noise import Noise
@@ -164,7 +165,7 @@ def find_image(dataset: Dataset, image: str) -> str:
 @torch.no_grad()
 def predicted(prior: Prior, z: Tensor, t: Tensor, eps: Tensor) -> np.ndarray:
     """The clean images that latents (N,C,h,w) at step t are heading for: uint8 (N,S,S,3)."""
-    a = prior.alpha_bar.to(z)[t.cpu()].reshape(-1, 1, 1, 1)
+    a = alpha_bar_at(prior.alpha_bar, t.cpu()).to(z).reshape(-1, 1, 1, 1)  # t may lie between two steps
     x = prior.decode((z - (1 - a).sqrt() * eps) / a.sqrt())
     return channels_last(to_uint8(x.float().nan_to_num()))
 
@@ -188,11 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.read(arguments)
     if not 2 <= options.frames <= 1000:
         raise UserError(f"frames={options.frames}: must be from 2 to 1000")
-    overrides = [*options.settings]
-    if options.config_dir is not None:
-        if not options.config_dir.is_dir():
-            raise UserError(f"--config-dir {options.config_dir}: no such folder")
-        overrides.append(f"hydra.searchpath=[{quoted(f'file://{options.config_dir.resolve()}')}]")
+    overrides = [*options.settings, *own_files(options.config_dir)]
     with explaining(overrides):
         settings = validate(compose(*overrides))
     tape = record(settings, options.image, options.frames)

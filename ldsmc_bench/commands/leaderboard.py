@@ -31,7 +31,7 @@ from ldsmc_bench.report.tables.__main__ import files_of, write
 from ldsmc_bench.report.tables.content import build_table
 from ldsmc_bench.report.tables.layout import Layout
 from ldsmc_bench.scoring.distances import bootstrap
-from ldsmc_bench.text import printable, text_table
+from ldsmc_bench.text import number, printable, text_table
 
 METRICS = [EXACT, "mode_tv", "hpd_50", "hpd_90", "spread_ratio", "mmse_gap"]
 CALLS = {"cost.denoiser_forward": "calls", "cost.denoiser_backward": "backward"}
@@ -135,7 +135,7 @@ def text_of_weights(pairs: pd.DataFrame, images: frame.Images) -> str:
     for heading, key in (("off", "off"), ("on", "on")):
         found = [median(images[run_id][EXACT]) for run_id in pairs[key]]
         columns[heading] = [f"{value:.2f} [{low:.2f}, {high:.2f}]" for value, low, high in found]
-    columns["p"] = [f"{p:.3f}" if p >= 0.001 else "<0.001" for p in pairs["p"]]
+    columns["p"] = [number(p, 3, 0.001) for p in pairs["p"]]
     return text_table(columns, left={"world", "method"}, rule=True)
 
 

@@ -135,6 +135,16 @@ def quoted(value: str) -> str:
     return QuotedString(value, Quote.single if '"' in value else Quote.double).with_quotes()
 
 
+def own_files(folder: str | Path | None) -> list[str]:
+    """The override that adds a folder of the user's YAML files; none without one. Raises UserError where there is no
+    such folder."""
+    if folder is None:
+        return []
+    if not Path(folder).is_dir():
+        raise UserError(f"--config-dir {folder}: no such folder")
+    return [f"hydra.searchpath=[{quoted(f'file://{Path(folder).resolve()}')}]"]
+
+
 def _in_quotes(key: str, value: str) -> str:
     """An override for a shell whose value is these very characters, whatever they mean to Hydra or the shell."""
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":

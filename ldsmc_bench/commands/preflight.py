@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ldsmc_bench.cli import entry, print_error
 from ldsmc_bench.cluster.submit import work
-from ldsmc_bench.commands.messages import explaining, quoted
+from ldsmc_bench.commands.messages import explaining, own_files
 from ldsmc_bench.commands.run import flags_first
 from ldsmc_bench.commands.status import duration
 from ldsmc_bench.commands.sweep import expand
@@ -61,11 +61,7 @@ def main() -> int:
     arguments = [one for one in given if one not in (*NO_ESTIMATE, "estimate=true")]
     with explaining(arguments):
         options = get_args_parser().parse_args(flags_first(arguments))
-        overrides = options.overrides
-        if (folder := options.config_dir) is not None:
-            if not Path(folder).is_dir():
-                raise UserError(f"--config-dir {folder}: no such folder")
-            overrides.append(f"hydra.searchpath=[{quoted(f'file://{Path(folder).resolve()}')}]")
+        overrides = [*options.overrides, *own_files(options.config_dir)]
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return _inspect(overrides, options.config_name or "config", estimate=not set(NO_ESTIMATE) & set(given))
 

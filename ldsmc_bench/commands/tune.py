@@ -18,7 +18,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from ldsmc_bench.cli import Options, entry, going_on
-from ldsmc_bench.commands.messages import explaining, quoted
+from ldsmc_bench.commands.messages import explaining, own_files
 from ldsmc_bench.config import compose, instantiate, validate
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import CONF, replace, writing
@@ -57,8 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="of the tables (default: conf/tuned)")
     parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="of your own YAML files")
     options = parser.read(arguments)
-    if options.config_dir and not options.config_dir.is_dir():
-        raise UserError(f"config_dir={options.config_dir}: no such folder")
+    own_files(options.config_dir)  # better to learn of a mistake in it now
     if options.budget < 1:
         raise UserError(f"budget={options.budget}: must be a number of denoiser calls, at least 1")
     failed: list[str] = []
@@ -135,8 +134,7 @@ def keys_of(overrides: Sequence[str]) -> set[str]:
 
 def composed(overrides: Sequence[str], config_dir: Path | None) -> DictConfig:
     """The configuration of a trial, with the values that the method has now."""
-    own = [f"hydra.searchpath=[{quoted(f'file://{config_dir.resolve()}')}]"] if config_dir else []
-    return compose(*own, *DEFAULTS, *overrides)
+    return compose(*own_files(config_dir), *DEFAULTS, *overrides)
 
 
 def require_validation(cfg: DictConfig, overrides: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +32,14 @@ from ldsmc_bench.problem.datasets import (
 from ldsmc_bench.problem.pictures import Size
 
 CHANNELS = (1, 3)
-Read = Callable[[list[str] | None], pa.Table]  # these columns of a part of a table, or all
+
+
+class Part(NamedTuple):
+    """A part of a table that is read at once: the number of its rows, the names of its columns, and what reads some."""
+
+    rows: int
+    columns: list[str]
+    read: Callable[[list[str]], pa.Table]
 
 
 def stacked(path: str, image_size: Size, channels: int, collection: str | None = None) -> Dataset:
@@ -91,18 +98,19 @@ def table(
     files = _table_files(top, split, where)
     try:
         parts = [part for file in files for part in _parts(file)]
-        schemas = [part[1](None).column_names for part in parts]
-        names = [name for name in schemas[0] if all(name in schema for schema in schemas)]
+        names = [name for name in parts[0].columns if all(name in part.columns for part in parts)]
         if image not in names:
             raise UserError(f"{where}: has no column {image} (dataset.image); {nearest(str(image), names)}")
-        labels = [int(one) for _, read in parts for one in read([label])[label].to_pylist()] if label in names else None
+        labels = (
+            [int(one) for part in parts for one in part.read([label])[label].to_pylist()] if label in names else None
+        )
     except (OSError, ValueError, TypeError, IndexError, pa.ArrowException) as error:
         raise UserError(f"{where}: cannot be read as a table of pictures and classes ({one_line(error)})") from error
-    begins = list(accumulate((rows for rows, _ in parts), initial=0))
+    begins = list(accumulate((part.rows for part in parts), initial=0))
 
     @lru_cache(maxsize=2)
     def column(part: int) -> pa.ChunkedArray:
-        return parts[part][1]([image])[image]
+        return parts[part].read([image])[image]
 
     def load(image_id: str) -> Tensor:
         part = bisect_right(begins, int(image_id)) - 1
@@ -198,12 +206,13 @@ def _table_files(top: Path, split: str | None, where: str) -> list[Path]:
     raise UserError(f"{where}: no table of pictures here; {remedy}")
 
 
-def _parts(file: Path) -> list[tuple[int, Read]]:
-    """The parts of a file that are read at once: the number of rows of each, and the way to read columns of it."""
+def _parts(file: Path) -> list[Part]:
+    """The parts of a file. No picture is read."""
     if file.suffix == ".parquet":
         groups = pq.ParquetFile(file, memory_map=True)
         rows = [groups.metadata.row_group(number).num_rows for number in range(groups.num_row_groups)]
-        return [(count, partial(groups.read_row_group, number)) for number, count in enumerate(rows)]
+        names = groups.schema_arrow.names
+        return [Part(count, names, partial(groups.read_row_group, number)) for number, count in enumerate(rows)]
     with pa.ipc.open_stream(pa.memory_map(str(file))) as stream:  # stays on the disk until a picture is read
         whole = stream.read_all()
-    return [(len(whole), lambda columns: whole.select(columns) if columns else whole)]
+    return [Part(len(whole), whole.column_names, whole.select)]

@@ -134,7 +134,7 @@ def wrap(
     if not wrapped.linear:
         return wrapped
     one = wrapped.select(torch.zeros(1, dtype=torch.long))
-    _require_adjoint(name, one, shape)
+    _require_adjoint(name, one, shape, Noise(noise.seed, ["all"], "adjoint"))
     white = one(torch.ones(1, *shape))
     return replace(wrapped, on_scale=white.ndim == 4 and bool(white.abs().max() < 1.001))
 
@@ -235,12 +235,11 @@ def _doubles(operator: Wrapped, shape: tuple[int, ...]) -> bool:
 
 
 @torch.no_grad()
-def _require_adjoint(name: str, operator: Wrapped, shape: tuple[int, ...]) -> None:
+def _require_adjoint(name: str, operator: Wrapped, shape: tuple[int, ...], noise: Noise) -> None:
     """Raises UserError unless <A x, y> = <x, A^T y> for a random x and y."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(1, *shape, generator=generator)
+    x = noise.normal("x", shape)
     ax = operator(x)
-    y = torch.randn(ax.shape, generator=generator)
+    y = noise.normal("y", ax.shape[1:])
     back = operator.adjoint(y)
     if back.shape != x.shape:
         raise UserError(f"{name}: A_adjoint gives images of {tuple(back.shape[1:])} and not {shape}")

@@ -1,7 +1,7 @@
 """An observer that shows a run in W&B while it is made.
 
-W&B shows the content of the store, and nothing depends on it. Each run has a process of its own, the follower, which
-reads the run's files until the run ends or the process that makes it. So sampling never waits for W&B.
+W&B shows the content of the store, and nothing depends on it. Each command has a process beside it, the follower, which
+reads the files of its runs, one after the other, until the command ends. So sampling never waits for W&B.
 """
 
 import atexit

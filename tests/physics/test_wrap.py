@@ -136,7 +136,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"physics": "Blurr"}, "no such class; did you mean Blur"),
     ({"physics": f"{HERE}.absent"}, "no such function"),
     ({"physics": "Blur", "arguments": {}}, "a blind task, for filter is not given"),
-    ({"physics": "Inpainting", "arguments": {"masks": 0.5, "x": 1}}, ""),
+    (
+        {"physics": "Inpainting", "arguments": {"masks": 0.5, "x": 1}},
+        "cannot be built with task.arguments=.*are ignored",
+    ),
     ({"physics": "MRI", "channels": 3}, r"does not take images of \(3, 16, 16\)"),
     ({"physics": f"{HERE}.false_adjoint", "arguments": {"scale": 2.0}}, "its A_adjoint is not the adjoint"),
     ({"physics": f"{HERE}.false_adjoint", "arguments": {"size": 2.0}}, "takes no such argument"),

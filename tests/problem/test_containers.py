@@ -10,6 +10,8 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -116,6 +118,21 @@ def test_a_saved_table_holds_its_pictures(split: str | None) -> None:
 
 def test_parquet_files_are_one_table_in_the_order_of_their_names() -> None:
     assert_pictures(table(str(FIXTURES / "parquet"), "test", "image", "label", SIDE), list("01234"))
+
+
+def test_no_picture_is_read_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str] | None] = []
+    read = pq.ParquetFile.read_row_group
+
+    def watched(file: pq.ParquetFile, group: int, columns: list[str] | None = None) -> pa.Table:
+        asked.append(columns)
+        return read(file, group, columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", watched)
+    dataset = table(str(FIXTURES / "parquet"), None, "image", "label", SIDE)
+    assert asked == [["label"]] * 3  # of three groups
+    dataset.load("4")
+    assert asked[3:] == [["image"]]
 
 
 def test_what_is_not_in_a_table_is_named_with_what_is() -> None:

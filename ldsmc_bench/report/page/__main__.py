@@ -133,6 +133,7 @@ def exactness_section(results_dir: Path, folder: Path) -> tuple[str, list[dict[s
     captions = {
         "leaderboard": "against denoiser calls",
         "leaderboard-difficulty": "against the difficulty of a problem",
+        "leaderboard-weights": "weights off and on",
     }
     found = {path: text for name, text in captions.items() if (path := results_dir / f"figures/{name}.png").exists()}
     lines = [{str(key): data.plain(value) for key, value in line.items()} for line in table.to_dict("records")]
