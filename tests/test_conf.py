@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from PIL import Image
 
 from ldsmc_bench.config import Settings, instantiate, validate
@@ -18,6 +18,7 @@ from ldsmc_bench.files import CONF
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.problem.measurement import measure
 from ldsmc_bench.records.identity import sampler_arguments
+from ldsmc_bench.tuning.trials import present_value, row_key
 from tests.commands import choices, configured, every_choice
 
 CONTAINERS = ("arrays", "huggingface", "webdataset")
@@ -82,11 +83,21 @@ def test_the_space_of_a_tuner_is_of_arguments_and_has_the_default_in_it(method: 
             cfg.method.sample[key] = end
             assert validate(cfg).sample[key] == end
         if isinstance(space, dict):
-            assert space.keys() <= {"low", "high", "log"} and type(ends[0]) is type(ends[1])
+            assert space.keys() <= {"low", "high", "log", "calls"} and type(ends[0]) is type(ends[1])
             assert (ends[0] > 0 or not space.get("log")) and ends[0] < ends[1]
             assert isinstance(defaults[key], str) or ends[0] <= defaults[key] <= ends[1]
         else:
             assert defaults[key] in ends and len(ends) > 1
+
+
+@pytest.mark.parametrize("method", choices("method"))
+def test_the_default_variant_reads_all_that_a_tuner_searches_from_its_row(method: str) -> None:
+    cfg = configured(f"method={method}")
+    for key, space in cfg.method.search.items():
+        ends = space if isinstance(space, ListConfig) else [space.low, space.high]
+        other = next(end for end in ends if end != present_value(cfg, key))
+        cfg.tuned = dict(cfg.tuned or {}) | {row_key(cfg, key): other}
+        assert cfg.method.sample[key] == other, key
 
 
 def with_task(task: str, *overrides: str) -> DictConfig:

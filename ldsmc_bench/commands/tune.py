@@ -54,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--budget", type=int, default=8000, metavar="CALLS", help=budget)
     metric = "a stored one of an image, or a weighted pair as a+0.01*b (default: tuned_by of the data set)"
     parser.add_argument("--metric", help=metric)
+    equal = "leave out of the search what changes the denoiser's calls, `calls: true` in method.search"
+    parser.add_argument("--equal-calls", action="store_true", help=equal)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="of the tables (default: conf/tuned)")
     parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="of your own YAML files")
     options = parser.read(arguments)
@@ -88,6 +90,8 @@ def tune(overrides: Sequence[str], options: argparse.Namespace) -> None:
     axes: Any = OmegaConf.to_container(cfg.method.get("search") or OmegaConf.create({}))
     if isinstance(axes, dict):  # an argument that the command sets is fixed
         axes = {name: axis for name, axis in axes.items() if f"method.sample.{name}" not in keys_of(overrides)}
+        if options.equal_calls:
+            axes = {name: axis for name, axis in axes.items() if not (isinstance(axis, dict) and axis.get("calls"))}
     space = space_of(axes, method)
     variant = "" if cfg.variant == "default" else f"-{cfg.variant}"
     kept = path.parent / "trials" / f"{method}{variant}-{row}.csv"
