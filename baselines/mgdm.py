@@ -1,6 +1,6 @@
 """MGDM (Janati et al., ICML 2025, arXiv 2502.03332): mixture-based guidance, by Gibbs sampling.
 
-The likelihood guides a state x_tau somewhere below the current level, where the denoiser tells more of x_0. In turn:
+The likelihood guides a state x_tau somewhere below the current level, where the denoiser knows more of x_0. In turn:
 x_tau given both ends and y, by a Gaussian fitted to it; x_0 given x_tau, by the prior's chain; the next x_t.
 
 References: Janati et al. 2025, Algorithms 1 and 2, App. on settings. States here are in the variance-exploding scale,

@@ -62,7 +62,7 @@ def posterior_mean(
     """E[z_0 | z, y] of latents z (R,C,h,w), rows of which belong to those of `measurement`.
 
     "tweedie": the score moves z_0 as Tweedie's formula says, and with it the noise that the move keeps. "adaptive":
-    the paper's; r^2 stands in the place of sigma_t^2, and the noise is kept as predicted without y.
+    the paper's; r^2 takes the place of sigma_t^2, and the noise is kept as predicted without y.
     """
     operator = measurement.operator
     assert isinstance(operator, Invertible)

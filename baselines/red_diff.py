@@ -1,6 +1,6 @@
 """RED-diff (Mardani et al., ICLR 2024, arXiv 2305.04391): variational sampling by optimisation.
 
-A point mu stands for the posterior. At falling noise levels it descends the misfit plus a regulariser by denoising: the
+A point mu represents the posterior. At falling noise levels it descends the misfit plus a regulariser by denoising: the
 denoiser's error on noise that was added to mu. The denoiser is never differentiated; a draw of the posterior this is
 not, but a mode.
 

@@ -48,7 +48,7 @@ def tables() -> dict[str, Any]:
 
 
 def _rules(family: str) -> Iterator[tuple[str, Any, Any]]:
-    """Each key with the type of its values, for pydantic, and the value that stands for an absent one."""
+    """Each key with the type of its values, for pydantic, and the value of an absent one."""
     for key, text in _leaves(tables()[family]):
         word, _, rest = text.partition(" ")
         above, _, last = key.rpartition(".")

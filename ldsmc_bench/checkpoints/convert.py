@@ -75,7 +75,7 @@ def convert_networks(
     unneeded: Collection[str] = (),
 ) -> dict[str, Tensor]:
     """The file's weights in float32, each network's keys below its name; `keys` turns a key of a network's layout into
-    that of the file, where a 1x1 convolution may stand for a linear layer.
+    that of the file, where a 1x1 convolution may replace a linear layer.
 
     Raises UserError naming the first key of the file that is missing, has another shape than the network's, or is
     neither used nor `unneeded`.

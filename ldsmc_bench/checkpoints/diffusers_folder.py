@@ -121,7 +121,7 @@ def require_weights(path: Path) -> list[Path]:
 
 
 def parts_of(path: Path) -> list[Path]:
-    """The files of weights that `path` stands for: itself, or those that an index lists beside it.
+    """The files of weights of `path`: itself, or those that an index lists beside it.
 
     Raises UserError for an index that cannot be read.
     """

@@ -35,7 +35,7 @@ def _compose(cfg: DictConfig) -> None:
 
 
 def flags_first(arguments: Sequence[str]) -> list[str]:
-    """Hydra reads overrides on one side of its flags only; with the flags in front they may stand anywhere.
+    """Hydra reads overrides on one side of its flags only; with the flags in front they may be anywhere.
 
     `--results-dir R` is results_dir=R, as for other commands. Hydra heeds a launcher in a sweep only, so a launcher
     makes a sweep, if of one point. Raises UserError for flags that are unknown or do not go together.

@@ -160,7 +160,7 @@ def require_validation(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def objective_of(cfg: DictConfig, metric: str | None) -> Objective:
-    """That of the command, or of the data set. Raises UserError where neither has one."""
+    """The objective of the command, or of the data set. Raises UserError where neither has one."""
     if not (text := metric or cfg.dataset.get("tuned_by")):
         raise UserError(f"metric: dataset={cfg.dataset.name} has no tuned_by; give one, as metric=psnr")
     return parse(text)

@@ -47,7 +47,7 @@ class Yardstick(NamedTuple):
 
 
 def yardstick(posterior: Posterior, n: int, names: Collection[str] = (), sets: int = SETS) -> Yardstick:
-    """That for the distances of these names, by default all. Its random numbers are always the same."""
+    """The yardstick for the distances of these names, by default all. Its random numbers are always the same."""
     generator = torch.Generator().manual_seed(0)
     exact, *others = (posterior.sample(n, generator) for _ in range(1 + sets))
     many = posterior.sample(max(n, min(4 * n, ENTRIES // exact.shape[1])), generator)

@@ -107,8 +107,8 @@ class ImageMixture(ExactPrior):
         return torch.stack([self._error(operator.select(first[None]), a) for first in firsts])
 
     def _error(self, operator: Operator, a: float) -> Tensor:
-        """That of an operator of one row: A's covariance given z, a mean over draws of z. Within components it is of a
-        linear A alone, which is all that matters where tau is 0."""
+        """The error for an operator of one row: A's covariance given z, a mean over draws of z. Within components it is
+        of a linear A alone, which is all that matters where tau is 0."""
         seen = operator.select(torch.zeros(len(self.means), dtype=torch.long, device=self.means.device))(self.means)
         weights, images = self.posteriors_at(a), seen.flatten(1).double()
         middles, mean_weights = weights @ images, weights.mean(dim=0)

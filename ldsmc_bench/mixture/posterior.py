@@ -43,8 +43,8 @@ class KnownPrior(Protocol):
     """A prior whose posterior is known."""
 
     def posterior(self, measurement: Measurement, label: int) -> Known:
-        """That of one problem: its measurement, one row in float64 on the CPU, and its number. Raises Unsupported for
-        an operator that the world has no answer for."""
+        """The posterior of one problem: its measurement, one row in float64 on the CPU, and its number. Raises
+        Unsupported for an operator that the world has no answer for."""
 
 
 def log_likelihood(measurement: Measurement, x: Tensor) -> Tensor:

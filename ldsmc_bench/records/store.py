@@ -11,7 +11,7 @@
     draws/<number>/          records, images, spread and replaced of the draws after draw 0
 
 Any number of processes, on any number of machines, may write one run at once, and any may be killed at any moment. The
-rule that keeps this right: the first complete `ok` record of an image stands for ever, a failure only until then.
+rule that keeps this right: the first complete `ok` record of an image is kept for ever, a failure only until then.
 """
 
 import json
@@ -205,12 +205,12 @@ def keep(
         for picture, data_of in pictures.items():
             picture.parent.mkdir(exist_ok=True)
             publish(picture, data_of)
-        stands = _keep_success(path, data)
+        kept = _keep_success(path, data)
         # A process that was killed or came second may have left pictures that differ by a rounding.
         for picture, data_of in pictures.items():
-            if stands and picture.read_bytes() != data_of:
+            if kept and picture.read_bytes() != data_of:
                 replace(picture, data_of)
-        return stands
+        return kept
 
 
 def write_summary(store: Store, summary: Mapping[str, Any]) -> None:
@@ -263,9 +263,9 @@ def _keep_success(path: Path, data: bytes) -> bool:
             return True
         if status_of(path) == "ok":
             return False
-        stands = link(temporary, _first_success(path))
+        kept = link(temporary, _first_success(path))
         alias(_first_success(path), path)
-        return stands
+        return kept
 
 
 def _keep_failure(path: Path, data: bytes) -> bool:

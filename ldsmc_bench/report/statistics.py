@@ -43,7 +43,7 @@ class Estimate:
 
 
 def standard_error(values: Sequence[float] | np.ndarray) -> float | None:
-    """That of the mean of independent values; None of fewer than two."""
+    """The standard error of the mean of independent values; None of fewer than two."""
     return float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else None
 
 
