@@ -137,16 +137,17 @@ class Options(argparse.ArgumentParser):
         raise UserError(f"{message}; {self.prog} --help shows the options")
 
     def _as_flags(self, argument: str) -> list[str]:
-        """An argument as argparse has it: `out=a` is `--out=a`, `json=true` is `--json`; others stay as they are."""
-        key, equals, value = argument.partition("=")
+        """An argument as argparse has it: `out=a` is `--out=a`, `json=true` is `--json`; others stay as they are.
+        Raises UserError, also for an empty value, which would be taken for the default."""
+        key, equals, value = argument.removeprefix("--").partition("=")
         flag = f"--{key.replace('_', '-')}"
-        if not equals or flag not in self._option_string_actions:
+        if argument and (not equals or flag not in self._option_string_actions):
             return [argument]
-        if self._option_string_actions[flag].nargs != 0:
-            return [f"{flag}={value}"]
-        if value not in ("true", "false"):
-            raise UserError(f"{argument}: must be true or false")
-        return [flag] if value == "true" else []
+        switch = argument != "" and self._option_string_actions[flag].nargs == 0
+        if value not in ("true", "false") if switch else not value:
+            what = "must be true or false" if switch else "give it a value, or leave it out"
+            raise UserError(f"{argument or repr(argument)}: {what}")
+        return [flag] * (value == "true") if switch else [f"{flag}={value}"]
 
 
 class _KeyHelp(argparse.RawDescriptionHelpFormatter):

@@ -10,7 +10,7 @@ import pytest
 
 from ldsmc_bench.cli import Options
 from ldsmc_bench.commands import COMMANDS as WORDS
-from ldsmc_bench.commands import find_command, help, power, rescore, status
+from ldsmc_bench.commands import calibration, find_command, help, leaderboard, power, rescore, status
 from ldsmc_bench.commands.run import flags_first
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.report.figures import __main__ as figures
@@ -28,6 +28,8 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "power": power.main,
     "rescore": rescore.main,
     "exactness": exactness.main,
+    "leaderboard": leaderboard.main,
+    "calibration": calibration.main,
     "wandb": lambda arguments: wandb.main([*arguments, "a-run"]),
 }
 
@@ -45,11 +47,15 @@ def test_other_arguments_stay_as_they_are() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("command", "code"), [("status", 0), ("tables", 2), ("figures", 2), ("page", 2), ("power", 2)])
+REMEDIES = {"make run": ["status", "tables", "figures", "page", "power"]}
+REMEDIES |= {"experiment=leaderboard -m": ["leaderboard"], "draws=16": ["calibration"]}
+
+
+@pytest.mark.parametrize(("remedy", "command"), [(key, one) for key, commands in REMEDIES.items() for one in commands])
 @pytest.mark.parametrize("begun", [False, True])
 def test_before_any_run_the_remedy_is_named(
+    remedy: str,
     command: str,
-    code: int,
     begun: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -58,9 +64,10 @@ def test_before_any_run_the_remedy_is_named(
     monkeypatch.chdir(tmp_path)
     if begun:
         (tmp_path / "results" / "runs").mkdir(parents=True)
-    assert COMMANDS[command]([]) == code
+    assert COMMANDS[command]([]) == (0 if command == "status" else 2)
     said = capsys.readouterr()
-    assert (said.out + said.err).removeprefix("error: ") == "no runs yet: make run\n"
+    [line] = (said.out + said.err).splitlines()
+    assert line.removeprefix("error: ").startswith("no run") and line.endswith(remedy)
 
 
 def example() -> Options:
@@ -91,6 +98,9 @@ def test_options_are_written_as_settings_of_a_run_or_as_flags(arguments: str) ->
     ("argument", "line"),
     [
         ("json=maybe", "json=maybe: must be true or false"),
+        ("out_file=", "out_file=: give it a value, or leave it out"),
+        ("--faces=", "--faces=: give it a value, or leave it out"),
+        ("", "'': give it a value, or leave it out"),  # faces "$N" without N
         ("faces=x", "argument --faces: invalid int value: 'x'; ldsmc-bench example --help shows the options"),
         ("--face-size=3", "--face-size=3: ldsmc-bench example has no such option; did you mean faces?"),
     ],

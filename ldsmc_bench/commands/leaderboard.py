@@ -18,7 +18,7 @@ import pandas as pd
 from matplotlib import rc_context
 from omegaconf import OmegaConf
 
-from ldsmc_bench.cli import NO_RUNS, Options, entry, has_no_runs
+from ldsmc_bench.cli import Options, entry, has_no_runs
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import replace, writing
 from ldsmc_bench.report import frame
@@ -43,8 +43,6 @@ KEYS = ("dataset.world", "dataset.calls", "sample.exact_for")  # columns of runs
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print and write the tables, and draw the figures."""
     options = Options("leaderboard", __doc__, results_dir=True).read(arguments)
-    if has_no_runs(options.results_dir):
-        raise UserError(NO_RUNS)
     runs, images = board(options.results_dir)
     for (calls, world), group in runs.groupby(["dataset.calls", "dataset.world"], sort=True):
         print(printable(f"\n{world}, {calls:,} denoiser calls a draw\n{text_of(group, images)}"))
@@ -66,6 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def board(results_dir: Path) -> tuple[pd.DataFrame, frame.Images]:
     """The runs of the leaderboard, with their `KEYS` and a `name`, and their problems by run id. Raises UserError where
     there is none."""
+    none = UserError(
+        f"no run of the leaderboard in {results_dir}; give python -m ldsmc_bench experiment=leaderboard -m"
+    )
+    if has_no_runs(results_dir):
+        raise none
     known = {job.run_id: job.asked for job in frame.jobs(results_dir) if job.run_id}
     runs = frame.runs(results_dir)
     runs = runs[runs["run_id"].isin(known) & (runs["n"] > 0)]
@@ -73,7 +76,7 @@ def board(results_dir: Path) -> tuple[pd.DataFrame, frame.Images]:
         runs = runs.assign(**{key: [OmegaConf.select(known[run_id], key) for run_id in runs["run_id"]]})
     runs = runs[runs["dataset.calls"].notna()]
     if runs.empty:
-        raise UserError(f"{results_dir} has no run of the leaderboard: python -m ldsmc_bench experiment=leaderboard -m")
+        raise none
     runs["dataset.calls"] = runs["dataset.calls"].astype(int)
     runs["dataset.world"] = runs["dataset.world"].fillna(runs["dataset"] + " " + runs["task"])
     asked = [known[run_id] for run_id in runs["run_id"]]
