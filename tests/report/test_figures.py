@@ -123,6 +123,8 @@ def test_draws_of_a_run_are_its_axis(tmp_path: Path) -> None:
     (run / "requested.json").write_text(json.dumps(request | {"images": [2, 2]}))
     [line] = draw_lines(problem(tmp_path), PSNR)
     assert [(point.x, point.estimate.value) for point in line.points] == [(1, 25.5), (2, 27.0)]
+    [kind] = [kind for kind in figures.KINDS if kind.key == "draws"]
+    assert "an oracle" in " ".join(figures.words(kind, [figures.Panel(problem(tmp_path), PSNR, [line])]))
 
 
 def test_passes_count_a_backward_one_twice_and_know_when_nothing_was_counted() -> None:
@@ -182,7 +184,7 @@ def test_a_figure_for_a_paper_has_its_width_type_and_caption(results: Path, tmp_
     options = "metric=toyfaces_fid against=particles style=icml font=7 format=svg,pdf ours=ldsmc where=steps=20"
     assert main([f"results_dir={results}", f"out={tmp_path / 'paper'}", *options.split()]) == 0
     names = sorted(path.name for path in (tmp_path / "paper").iterdir())
-    assert names == [f"box-toyfaces-particles{end}" for end in (".pdf", ".svg", "_caption.tex")]
+    assert names == [f"box-toyfaces-toyfaces_fid-particles{end}" for end in (".pdf", ".svg", "_caption.tex")]
     svg = (tmp_path / "paper" / names[1]).read_text()
     assert re.search(r'width="([\d.]+)pt"', svg)[1] == "234"  # type: ignore[index] # 3.25 in
     caption = (tmp_path / "paper" / names[2]).read_text()
@@ -207,10 +209,28 @@ def test_panels_are_metrics_or_tasks_or_one_each(results: Path, capsys: pytest.C
         found[panels] = {path.name for path in (results / panels).glob("*.png")}
     pairs = itertools.product(("box", "denoise"), ("psnr", "ssim"))
     assert found == {
-        "metric": {"box-toyfaces-particles.png", "denoise-toyfaces-particles.png"},
+        "metric": {f"{task}-toyfaces-psnr_ssim-particles.png" for task in ("box", "denoise")},
         "task": {"toyfaces-psnr-particles.png", "toyfaces-ssim-particles.png"},
         "one": {f"{task}-toyfaces-{metric}-particles.png" for task, metric in pairs},
     }
+
+
+def test_figures_of_one_command_never_share_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for task in ("方法", "方案"):
+        for particles in (1, 5):
+            made(tmp_path, "ldsmc", task, psnr([20.0, 21.0]), particles=particles)
+    axes = "against=particles,sample.particles,particles"
+    assert main([f"results_dir={tmp_path}", axes, "metric=psnr,psnr", "format=svg"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(list((tmp_path / "figures").glob("*.svg"))) == 4
+
+
+def test_a_figure_in_place_of_another_commands_says_so(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wishes = ["metric=psnr where=steps=20", *["metric=psnr where=steps=50"] * 2, "metric=ssim where=steps=50"]
+    for wish in wishes:
+        assert main([f"results_dir={results}", "against=particles", "format=svg", *wish.split()]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("figure: ")]
+    by = f"by python -m ldsmc_bench figures results_dir={results} against=particles format=svg {wishes[0]}"
+    assert lines == [f"replaced: the one {by}; out=FOLDER keeps both"]
 
 
 @pytest.mark.parametrize(

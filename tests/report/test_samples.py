@@ -37,7 +37,7 @@ def shown(results: Path, *images: str, ours: str | None = None, **where: list[st
 
 def test_columns_have_the_names_and_the_order_of_tables(results: Path) -> None:
     headings = [column.heading for column in shown(results, ours="ldsmc", method=["psld", "dps"])]
-    assert headings == ["Truth", "Measured", "PSLD", "DPS", "LD-SMC (ours)\nN=1", "LD-SMC (ours)\nN=5"]
+    assert headings == ["Truth", "Measurement", "PSLD", "DPS", "LD-SMC (ours)\nN=1", "LD-SMC (ours)\nN=5"]
 
 
 def test_pictures_are_those_of_the_store_and_words_say_why_one_is_absent(results: Path) -> None:

@@ -25,7 +25,7 @@ from ldsmc_bench.report.figures.plot import TaskRuns
 from ldsmc_bench.report.select import display_name, group_runs, require_ours, require_some, select_runs
 from ldsmc_bench.report.statistics import EXACT, add_costs
 from ldsmc_bench.report.tables import caption
-from ldsmc_bench.report.tables.layout import Layout, Metric, add_selection, check_layout, read_filter
+from ldsmc_bench.report.tables.layout import Layout, Metric, add_selection, check_layout, choose_metrics, read_filter
 from ldsmc_bench.report.tables.typeset import ARROWS, PAGES, escape_latex
 from ldsmc_bench.scoring.protocols import PROTOCOLS
 from ldsmc_bench.text import printable
@@ -74,7 +74,7 @@ def figures(results_dir: Path, wish: Wish = ALL) -> Iterator[str]:
         rows = rows[rows.reindex(columns=[EXACT])[EXACT].isna()]
     images = frame.images(rows)
     runs = runs[runs["run_id"].isin(images)]
-    said = set[str]()
+    said, taken = set[str](), set[str]()
     for kind in wish.against or KINDS:
         axis = {"rows": list(kind.named), "sweep": kind.swept}  # in which runs may differ
         selected, left_out = select_runs(layout.model_copy(update=axis), runs)
@@ -86,9 +86,12 @@ def figures(results_dir: Path, wish: Wish = ALL) -> Iterator[str]:
         if left_out and panels and left_out not in said:
             said.add(left_out)
             yield left_out
-        for name, of_figure in arranged(panels, wish.panels):
-            path = draw(kind, of_figure, f"{name}-{kind.end}", wish, results_dir)
-            yield f"figure: {path}"
+        for name, of_figure in arranged(panels, wish):
+            name = f"{name}-{kind.end}"
+            while name in taken:  # by a task or an axis whose name differs in characters that files lack
+                name += "-2"
+            taken.add(name)
+            yield from draw(kind, of_figure, name, wish, results_dir)
         if not panels:
             yield f"left out: {kind.content}: {kind.why_none}"
 
@@ -116,29 +119,42 @@ def fill(kind: Kind, of_task: TaskRuns, wish: Wish) -> Iterator[Panel]:
             yield Panel(of_task, metric, lines)
 
 
-def arranged(panels: Sequence[Panel], by: str) -> Iterator[tuple[str, list[Panel]]]:
-    """The panels of each figure and the beginning of its name: the metrics of a task, the tasks of a metric, or one."""
+def arranged(panels: Sequence[Panel], wish: Wish) -> Iterator[tuple[str, list[Panel]]]:
+    """The panels of each figure and the beginning of its name: the metrics of a task, the tasks of a metric, or one.
+    Metrics that were asked for are in the name."""
+    asked = "-".join(metric.name for metric in wish.metrics)
     together: dict[tuple[str, ...], list[Panel]] = {}
     for panel in panels:
         task, dataset, metric = panel.of_task.task, panel.of_task.dataset, panel.metric.name
-        parts = {"metric": (task, dataset), "task": (dataset, metric), "one": (task, dataset, metric)}[by]
-        parts = tuple(part for part in parts if part != ESS.name)  # which is the axis too
-        together.setdefault(parts, []).append(panel)
+        metric = "" if panel.metric is ESS else metric  # it is the axis too
+        by = {"metric": (task, dataset, metric and asked), "task": (dataset, metric), "one": (task, dataset, metric)}
+        together.setdefault(by[wish.panels], []).append(panel)
     for parts, of_figure in together.items():
-        yield "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", part) for part in parts), of_figure
+        yield "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", part) for part in parts if part), of_figure
 
 
-def draw(kind: Kind, panels: Sequence[Panel], name: str, wish: Wish, results_dir: Path) -> Path:
-    """Draw the panels of a figure, keep it with its caption and return the path of the picture."""
+def draw(kind: Kind, panels: Sequence[Panel], name: str, wish: Wish, results_dir: Path) -> list[str]:
+    """Draw the panels of a figure and keep it with its caption; returns lines that say so."""
+    comments = [f"% {line}" for line in caption.protocols({panel.metric: 0 for panel in panels})]
     with rc_context(plot.look(wish.looks.font, paper=wish.looks.width is not None)):
-        figure = make(kind, panels, wish)
-        folder = wish.looks.folder or results_dir / "figures"
-        path = plot.save(figure, folder, name, wish.looks.formats)
-    protocols = "".join(f"% {line}\n" for line in caption.protocols({panel.metric: 0 for panel in panels}))
-    text = f"% by {wish.command}\n{protocols}\\caption{{{escape_latex(' '.join(words(kind, panels)))}}}\n"
+        text = " ".join(words(kind, panels))
+        return keep("figure", make(kind, panels, wish), name, text, wish, results_dir, comments)
+
+
+def keep(
+    what: str, figure: Figure, name: str, text: str, wish: Wish, results_dir: Path, comments: Sequence[str] = ()
+) -> list[str]:
+    """Write a figure and, with the command that made it, its caption; returns a line with the path, and one where the
+    figure of another command had this name."""
+    folder = wish.looks.folder or results_dir / "figures"
+    file, by = folder / f"{name}_caption.tex", printable(f"% by {wish.command}")
+    path = plot.save(figure, folder, name, wish.looks.formats)
     with writing(folder):
-        replace(folder / f"{name}_caption.tex", printable(text).encode())
-    return path
+        before = file.read_text("utf-8", "replace").partition("\n")[0] if file.exists() else by
+        lines = [by, *comments, f"\\caption{{{escape_latex(text)}}}"]
+        replace(file, printable("\n".join([*lines, ""])).encode())
+    other = [f"replaced: the one {before.removeprefix('% ')}; out=FOLDER keeps both"] * (before != by)
+    return [f"{what}: {path}", *other]
 
 
 def make(kind: Kind, panels: Sequence[Panel], wish: Wish) -> Figure:
@@ -200,33 +216,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--metric", metavar="NAME,...", help="these metrics alone")
     parser.add_argument("--against", metavar="AXIS,...", help=f"of {axes}, or sample.<argument>")
     add_selection(parser)
-    panels = (
-        "a figure for each task with a panel a metric (default), for each metric with a panel a task, or a panel each"
-    )
+    panels = "a figure for each task, a panel a metric (default); for each metric, a panel a task; or for each panel"
     parser.add_argument("--panels", choices=("metric", "task", "one"), default="metric", help=panels)
     add_looks(parser)
     options = parser.read(arguments)
     if has_no_runs(options.results_dir):
         raise UserError(NO_RUNS)
-    given = " ".join(sys.argv[1:] if arguments is None else arguments)
-    for line in figures(options.results_dir, wish_of(options, f"python -m ldsmc_bench figures {given}".strip())):
+    known = {kind.key: kind for kind in KINDS}
+    keys = dict.fromkeys(options.against.split(",") if options.against else ())
+    if unknown := [key for key in keys if key not in known and not key.startswith("sample.")]:
+        raise UserError(f"against={unknown[0]}: no such axis; {nearest(unknown[0], known)}, or sample.<argument>")
+    kinds = [known[key] if key in known else sweep_kind(key) for key in keys]
+    wish = wish_of(options, "figures", arguments)
+    wish = wish._replace(metrics=choose_metrics(options.metric), against=kinds, panels=options.panels)
+    for line in figures(options.results_dir, wish):
         print(printable(line))
     return 0
 
 
-def wish_of(options: Any, command: str) -> Wish:
-    """The figures that the options ask for. Raises UserError for a wrong one."""
-    names = options.metric.split(",") if options.metric else []
-    if unknown := [name for name in names if name not in PROTOCOLS]:
-        raise UserError(f"metric={unknown[0]}: no such metric; {nearest(unknown[0], PROTOCOLS)}")
-    known = {kind.key: kind for kind in KINDS}
-    keys = options.against.split(",") if options.against else []
-    if unknown := [key for key in keys if key not in known and not key.startswith("sample.")]:
-        raise UserError(f"against={unknown[0]}: no such axis; {nearest(unknown[0], known)}, or sample.<argument>")
-    kinds = [known[key] if key in known else sweep_kind(key) for key in keys]
-    metrics = [Metric.model_validate(name) for name in names]
+def wish_of(options: Any, command: str, arguments: Sequence[str] | None) -> Wish:
+    """What figures and samples both have options for. Raises UserError for a wrong one."""
+    given = " ".join(sys.argv[1:] if arguments is None else arguments)
     layout = options_of(where=dict(map(read_filter, options.where)), ours=options.ours)
-    return Wish(metrics, kinds, layout, options.panels, read_looks(options), command)
+    return Wish(layout=layout, looks=read_looks(options), command=f"python -m ldsmc_bench {command} {given}".strip())
 
 
 def add_looks(parser: Options) -> None:

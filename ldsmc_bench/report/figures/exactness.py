@@ -23,10 +23,7 @@ from ldsmc_bench.report.select import display_name, identity_texts, join_label, 
 from ldsmc_bench.report.statistics import EXACT
 
 Lines = Mapping[str, Mapping[int, Mapping[str, float]]]  # median by line, particles and metric
-METRICS = {
-    EXACT: "SW1 to the exact posterior / noise floor",
-    "log_evidence_gap": "log p(y) − E log of its estimate",
-}
+METRICS = {EXACT: "SW1 to the exact posterior / noise floor", "log_evidence_gap": "log p(y) − E log of its estimate"}
 
 
 def medians(results_dir: Path) -> tuple[Lines, str]:

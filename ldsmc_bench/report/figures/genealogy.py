@@ -140,7 +140,7 @@ def frame(tape: Tape, k: int) -> Image.Image:
     state += f", the first {MOST} shown" if n > MOST else ""
     pen.text((MARGIN, 4 + LINE), state, INK, font)
     for j, (name, picture) in enumerate(
-        {"measured": tape.measurement, "truth": tape.truth, "result": tape.result}.items()
+        {"measurement": tape.measurement, "truth": tape.truth, "result": tape.result}.items()
     ):
         left, top = MARGIN + j * (side + MARGIN), 2 * LINE + MARGIN
         pen.text((left, top), name if name != "result" or last else "", INK, font)

@@ -271,7 +271,7 @@ for _cost, (_column, _label, _note) in COSTS.items():
 KINDS.append(
     Kind(
         "draws", "draws $k$", "metrics of the best of k draws", "no run has several draws (draws=K)",
-        "Best of k: chosen by this very metric, so by the true image; the mean over all choices of k draws.",
+        "Best of k, an oracle: this very metric chooses, which knows the true image; mean over all choices of k draws.",
         draw_lines, draw_curves,
     )
 )  # fmt: skip

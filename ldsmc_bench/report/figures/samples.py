@@ -18,18 +18,16 @@ from numpy.typing import NDArray
 
 from ldsmc_bench.cli import NO_RUNS, Options, entry, has_no_runs
 from ldsmc_bench.errors import UserError, nearest
-from ldsmc_bench.files import replace, writing
 from ldsmc_bench.records.problems import columns, problem_of_run, read_picture
 from ldsmc_bench.records.status import asked
 from ldsmc_bench.records.store import Store, of_draw, outcomes, read, read_image
 from ldsmc_bench.report import frame
 from ldsmc_bench.report.figures import plot
-from ldsmc_bench.report.figures.__main__ import Looks, add_looks, options_of, read_looks, tasks
+from ldsmc_bench.report.figures.__main__ import Wish, add_looks, keep, options_of, tasks, wish_of
 from ldsmc_bench.report.figures.kinds import configurations
 from ldsmc_bench.report.figures.plot import TaskRuns
 from ldsmc_bench.report.select import require_ours, require_some, select_runs
-from ldsmc_bench.report.tables.layout import Layout, add_selection, read_filter
-from ldsmc_bench.report.tables.typeset import escape_latex
+from ldsmc_bench.report.tables.layout import add_selection
 from ldsmc_bench.scoring.protocols import PROTOCOLS
 from ldsmc_bench.text import number, printable
 
@@ -38,7 +36,6 @@ GAP = 0.03  # inches between pictures
 BOXES = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73")
 LEAST = 5.0  # points: headings are set no smaller
 ABSENT = "0.88"
-NAMES = {"truth": "Truth", "measurement": "Measured"}
 
 
 class Box(NamedTuple):
@@ -81,7 +78,7 @@ def columns_of(of_task: TaskRuns, choice: Choice) -> tuple[list[Column], list[st
         for kind in columns(problem):
             pictures = [read_picture(problem, kind, image_id) for image_id in ids]
             kept = ["not kept" if one is None else one for one in pictures]
-            found.append(Column(NAMES.get(kind, kind), kept, [""] * len(ids)))
+            found.append(Column(kind.capitalize(), kept, [""] * len(ids)))
     for (label, run), store in zip(shown, stores, strict=True):
         name = of_task.name(str(run["method"]))
         for draw in choice.draws:
@@ -192,10 +189,10 @@ def _frame(panel: Axes, colour: str) -> Rectangle:
     return Rectangle((0, 0), 1, 1, transform=panel.transAxes, edgecolor=colour, facecolor="none", linewidth=1.2)
 
 
-def samples(results_dir: Path, choice: Choice, layout: Layout, looks: Looks, command: str) -> Iterator[str]:
+def samples(results_dir: Path, choice: Choice, wish: Wish) -> Iterator[str]:
     """Make the sheets one by one; yields a line for each, and one for runs left out. Raises UserError where no run has
     images."""
-    runs = frame.runs(results_dir)
+    runs, layout, looks = frame.runs(results_dir), wish.layout or options_of(), wish.looks
     require_ours(layout.ours, runs)
     selected, left_out = select_runs(layout, runs)
     require_some(selected, results_dir)
@@ -204,17 +201,13 @@ def samples(results_dir: Path, choice: Choice, layout: Layout, looks: Looks, com
         yield left_out
     for of_task in tasks(selected, images, results_dir, layout):
         shown, ids, seed = columns_of(of_task, choice)
-        name = f"samples-{of_task.task}-{of_task.dataset}"
-        folder = looks.folder or results_dir / "figures"
-        with rc_context(plot.look(looks.font, paper=looks.width is not None)):
-            path = plot.save(draw(shown, choice.boxes, looks.width or 6.9, looks.font), folder, name, looks.formats)
         text = f"{of_task.title}: {', '.join(ids)}, seed {seed}."
         if choice.metric:
             text += f" In pictures: {PROTOCOLS[choice.metric].label}."
-        with writing(folder):
-            caption = printable(f"% by {command}\n\\caption{{{escape_latex(text)}}}\n")
-            replace(folder / f"{name}_caption.tex", caption.encode())
-        yield f"samples: {path}"
+        with rc_context(plot.look(looks.font, paper=looks.width is not None)):
+            sheet = draw(shown, choice.boxes, looks.width or 6.9, looks.font)
+            lines = keep("samples", sheet, f"samples-{of_task.task}-{of_task.dataset}", text, wish, results_dir)
+        yield from lines
 
 
 def read_box(text: str) -> Box:
@@ -246,10 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError(f"draws={wrong[0]}: must be numbers of draws, such as draws=0,1")
     boxes = [read_box(text) for text in options.zoom]
     choice = Choice(options.images.split(",") if options.images else (), list(map(int, numbers)), boxes, options.metric)
-    given = " ".join(sys.argv[1:] if arguments is None else arguments)
-    layout = options_of(where=dict(map(read_filter, options.where)), ours=options.ours)
-    looks = read_looks(options)
-    for line in samples(options.results_dir, choice, layout, looks, f"python -m ldsmc_bench samples {given}".strip()):
+    for line in samples(options.results_dir, choice, wish_of(options, "samples", arguments)):
         print(printable(line))
     return 0
 

@@ -20,7 +20,7 @@ metric of conf/metrics.yaml needs its name only; `times` converts its unit, and 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -158,6 +158,16 @@ def add_selection(parser: Options) -> None:
     parser.add_argument("--style", choices=get_args(Paper), help="the paper's page")
     parser.add_argument("--star", action="store_true", help="over both columns of the page")
     parser.add_argument("--ours", metavar="METHOD", help='the method that comes last, as "(ours)"')
+
+
+def choose_metrics(text: str | None, own: Iterable[Metric] = ()) -> list[Metric]:
+    """The metrics that `metric=NAME,...` names, each as a layout's `own` has it, else by its protocol; none without a
+    text. Raises UserError for an unknown one."""
+    known: dict[str, Metric | None] = {**dict.fromkeys(PROTOCOLS), **{metric.name: metric for metric in own}}
+    names = dict.fromkeys(text.split(",") if text else ())
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(f"metric={unknown[0]}: no such metric; {nearest(unknown[0], known)}")
+    return [known[name] or Metric.model_validate(name) for name in names]
 
 
 def read_filter(text: str) -> tuple[str, list[Any]]:
