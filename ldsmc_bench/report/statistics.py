@@ -21,6 +21,7 @@ from ldsmc_bench.scoring.protocols import PROTOCOLS, Protocol
 LEVEL = 0.05
 LEAST = 6  # images with which a signed-rank test can reach this level: its smallest p is 2 / 2**n
 PASSES = "network passes per image: forward + 2 x backward of denoiser, decoder and encoder, each as one"
+UNPAIRED = "no image has one, so no paired test; † by a normal test with bootstrap standard errors as if independent"
 EXACT = "sw1_ratio"  # of runs that are judged by the exact posterior, in a figure of their own
 Interval = tuple[float, float, float]  # a mean and the ends of its 95 % interval, NaN where unknown
 UNKNOWN = (math.nan, math.nan, math.nan)

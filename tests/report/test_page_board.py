@@ -14,6 +14,7 @@ from ldsmc_bench.records.jobs import Job, keep
 from ldsmc_bench.report.figures.plot import method_styles, style
 from ldsmc_bench.report.page.__main__ import build
 from ldsmc_bench.report.select import NAMES
+from ldsmc_bench.report.statistics import UNPAIRED
 from tests.report.made import made, psnr
 from tests.report.stored import stored
 from tests.report.test_page import index, script, small
@@ -33,6 +34,7 @@ def test_seeds_are_averaged_ranked_and_tested_together(tmp_path: Path) -> None:
     made(tmp_path, "psld", "box", psnr(list(close)), seed=0)
     made(tmp_path, "dps", "box", psnr(DPS), seed=0)
     build(tmp_path)
+    assert (tmp_path / "page" / "index.html").read_text().count(UNPAIRED) == 2  # of the leaderboard and of two rows
     assert index(tmp_path)["boards"] == ["box inpainting · toyfaces · 100 steps · 7 images"]
     value, error, rank, mark, tied, images, seeds = entry(tmp_path, "ldsmc")["values"]["psnr"]
     assert (value, images, seeds) == (pytest.approx((first + second).mean() / 2, rel=1e-4), 7, 2)

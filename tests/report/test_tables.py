@@ -19,6 +19,7 @@ from ldsmc_bench.files import CONF
 from ldsmc_bench.records.status import statuses
 from ldsmc_bench.records.store import Store, read_summary
 from ldsmc_bench.report import frame
+from ldsmc_bench.report.statistics import UNPAIRED
 from ldsmc_bench.report.table import table as terminal
 from ldsmc_bench.report.tables import __main__ as tables
 from ldsmc_bench.report.tables import typeset
@@ -165,7 +166,18 @@ def test_set_metrics_are_compared_by_their_stored_errors(tmp_path: Path) -> None
         made(tmp_path, method, "box", psnr([20.0] * 8), sets={"toyfaces_fid": value, "toyfaces_fid_se": 1.0})
     table = table_of(tmp_path, text)
     assert {line["method"]: line["like_best"] for line in lines(table)} == {"a": "0", "b": "1", "c": "0"}
-    assert any("bootstrap standard errors as if independent" in sentence for sentence in details(table))
+    assert f"FID*: {UNPAIRED}." in details(table) and "no paired test" in UNPAIRED
+    assert not any(UNPAIRED in sentence for sentence in details(table_of(tmp_path)))
+
+
+def test_few_images_bias_fid_in_the_notes_of_a_table_that_has_it(tmp_path: Path) -> None:
+    doubt = "8 images are fewer than the 64 feature dimensions: FID is biased upwards, trust KID more"
+    sets: dict[str, Any] = {"toyfaces_fid": 9.0, "warning": f"{doubt}; not computed: NIQE; then: rescore"}
+    made(tmp_path, "ldsmc", "box", psnr([20.0] * 8), sets=sets)
+    made(tmp_path, "psld", "box", psnr([20.0] * 8), sets={"toyfaces_fid": 8.0})
+    notes = typeset.latex_notes(table_of(tmp_path, SMALL.replace("[psnr]", "[psnr, toyfaces_fid]")))
+    assert notes.count(f"{doubt}.\n") == 1 and "NIQE" not in notes
+    assert "biased" not in typeset.latex_notes(table_of(tmp_path))
 
 
 def test_runs_of_other_settings_are_neither_averaged_nor_picked(tmp_path: Path) -> None:
@@ -335,9 +347,23 @@ def test_the_command_writes_all_forms_and_names_what_has_no_run(
     assert (tmp_path / "tables" / "toyfaces_appendix.tex").read_bytes() == before  # nothing is published of toyfaces
 
 
+def test_columns_and_the_folder_are_those_of_the_command(tmp_path: Path) -> None:
+    """Columns as a layout of the command has them, or by their protocols, in their order."""
+    made(tmp_path, "ldsmc", "box", psnr([20.0, 21.0], ssim=0.5), cost={"seconds": 2.0, "peak_memory_mb": 2048.0})
+    chosen = ["table=toyfaces,cost", "metric=ssim,cost.peak_memory_mb", f"out={tmp_path / 'paper'}"]
+    assert tables.main([f"results_dir={tmp_path}", *chosen]) == 0
+    assert not (tmp_path / "tables").exists()
+    for name in ("toyfaces", "cost"):
+        lines = csv.DictReader((tmp_path / "paper" / f"{name}.csv").read_text().splitlines())
+        assert [(line["metric"], line["printed"]) for line in lines] == [
+            ("ssim", "0.500"), ("cost.peak_memory_mb", "2.00"),
+        ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
+        (["metric=psnr,misfti"], "metric=misfti: no such metric; did you mean misfit?"),
         (["publish=true"], "publish=true: ldsmc-bench tables has no such option; did you mean published?"),
         (["published=yes"], "published=yes: must be true or false"),
         (["--pdg=x"], "--pdg=x: ldsmc-bench tables has no such option; did you mean pdf?"),

@@ -28,7 +28,7 @@ from ldsmc_bench.report.figures.plot import method_styles
 from ldsmc_bench.report.page import board, data, pictures
 from ldsmc_bench.report.page.about import about, commands
 from ldsmc_bench.report.select import NAMES, display_name
-from ldsmc_bench.report.statistics import add_costs
+from ldsmc_bench.report.statistics import UNPAIRED, add_costs
 from ldsmc_bench.text import printable
 
 DRAWS = """<section id="draws" aria-labelledby="draws-title">
@@ -158,7 +158,7 @@ def html(index: dict[str, Any], sections: Mapping[str, str] = MappingProxyType({
     """The page's text: its layout with style, scripts and data in it, so that it paints without another file; further
     `sections` by their ids."""
     static = files(__package__) / "static"
-    page = (static / "index.html").read_text(encoding="utf-8")
+    page = (static / "index.html").read_text(encoding="utf-8").replace("<!--UNPAIRED-->", UNPAIRED)
     parts = {
         "STYLE": (static / "page.css").read_text(encoding="utf-8"),
         "SCRIPT": "\n".join((static / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS),

@@ -18,7 +18,7 @@ from ldsmc_bench.report import frame
 from ldsmc_bench.report.select import require_ours, select_runs
 from ldsmc_bench.report.tables import typeset
 from ldsmc_bench.report.tables.content import Table, build_table
-from ldsmc_bench.report.tables.layout import Layout, add_selection, load_layouts, read_filter
+from ldsmc_bench.report.tables.layout import Layout, add_selection, choose_metrics, load_layouts, read_filter
 from ldsmc_bench.report.tables.published import with_published
 from ldsmc_bench.text import printable
 
@@ -32,9 +32,9 @@ PACKAGES = "texlive-latex-base texlive-latex-recommended"
 
 
 def make_tables(
-    results_dir: Path, layouts: Sequence[Layout], failed: list[str], *, published: bool = False
+    results_dir: Path, layouts: Sequence[Layout], failed: list[str], folder: Path, *, published: bool = False
 ) -> list[Path]:
-    """Write every table that has a run into `results_dir/tables`, and name those that have none.
+    """Write every table that has a run into `folder`, and name those that have none.
 
     Returns the paths of the .tex files. A table that does not fit its page is named, in `failed` too. Raises UserError
     where the results cannot be read or no run belongs to any table.
@@ -47,7 +47,7 @@ def make_tables(
             print(f"{layout.name}: no run for it yet")
             continue
         with going_on(failed, layout.name):
-            paths.append(write(with_published(table) if published else table, results_dir / "tables"))
+            paths.append(write(with_published(table) if published else table, folder))
             print(printable(f"{layout.name}: {files_of(paths[-1])}"))
             if table.left_out:
                 print(f"{layout.name}: {table.left_out}")
@@ -120,18 +120,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Options("tables", __doc__, results_dir=True)
     parser.add_argument("--layouts", type=Path, default=CONF / "table", help="the folder of the layouts")
     parser.add_argument("--table", metavar="NAME,...", help="these layouts alone")
+    parser.add_argument("--metric", metavar="NAME,...", help="these columns, in place of the layouts' own")
     add_selection(parser)
     parser.add_argument("--errors", metavar="none|small", help="of standard errors")
     parser.add_argument("--body-only", action="store_true", help="the tabular without float, caption and footnotes")
     parser.add_argument("--published", action="store_true", help="published numbers too, in a block of their own")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="(default: R/tables)")
     parser.add_argument("--pdf", action="store_true", help="tables.pdf of all of them too, where pdflatex is")
     options = parser.read(arguments)
     given = {key: getattr(options, key) for key in ("style", "errors", "ours", "star", "body_only")}
     given["where"] = dict(map(read_filter, options.where))
     names = options.table.split(",") if options.table else ()
     layouts = load_layouts(options.layouts, names, **{key: value for key, value in given.items() if value})
+    if metrics := choose_metrics(options.metric, [metric for layout in layouts for metric in layout.metrics]):
+        layouts = [layout.model_copy(update={"metrics": metrics}) for layout in layouts]
     failed: list[str] = []
-    paths = make_tables(options.results_dir, layouts, failed, published=options.published)
+    folder = options.out or options.results_dir / "tables"
+    paths = make_tables(options.results_dir, layouts, failed, folder, published=options.published)
     if options.pdf and paths:
         print(make_pdf(paths, layouts[0].style))
     return 2 if failed else 0

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from ldsmc_bench.report.select import display_name, sort_key
-from ldsmc_bench.report.statistics import LEAST, LEVEL, Estimate
+from ldsmc_bench.report.statistics import LEAST, LEVEL, UNPAIRED, Estimate
 from ldsmc_bench.report.tables.content import Cell, Row, Table, format_value
 from ldsmc_bench.report.tables.layout import Metric
 from ldsmc_bench.scoring.protocols import PROTOCOLS
@@ -40,13 +40,12 @@ def details(table: Table) -> list[str]:
     if any(cell.mark for cell in cells):
         sentences.append(f"Best in bold, second underlined, in each column{' of a block' * bool(table.layout.blocks)}.")
     if alike := [cell for cell in cells if cell.like_best]:
-        paired, of_sets = (any((cell.by_image is None) is which for cell in alike) for which in (False, True))
-        tests = ["normal test with the bootstrap standard errors as if independent"] * of_sets
-        tests = ["Wilcoxon signed-rank test on common images"] * paired + tests
-        sentences.append(
-            f"† not distinguishable from the best ({'; '.join(tests)}; Holm over the column, level {LEVEL})."
-        )
-    sentences += _power(table)
+        tests = ["Wilcoxon signed-rank test on common images"] * any(cell.by_image is not None for cell in alike)
+        tests.append(f"Holm over the column, level {LEVEL}")
+        sentences.append(f"† not distinguishable from the best ({'; '.join(tests)}).")
+    if (sets := ", ".join(metric.label for metric in table.metrics if metric.of_sets)) and any(c.mark for c in cells):
+        sentences.append(f"{sets}: {UNPAIRED}.")
+    sentences += [*_power(table), *_doubts(table)]
     if any(cell.estimate is None for cell in cells):
         sentences.append("-- no number.")
     if absent := [metric.label for metric in table.layout.metrics if metric not in table.metrics]:
@@ -108,6 +107,14 @@ def _power(table: Table) -> list[str]:
                 f"{images} images detect a difference from the best of {differences}{unit} in {metric.label} ({how})."
             ]
     return []
+
+
+def _doubts(table: Table) -> list[str]:
+    """The warnings of runs that speak of the table's set metrics, such as that FID is biased on few images."""
+    names = [metric.label.rstrip("*") for metric in table.metrics if metric.of_sets]
+    texts = [text for text in table.runs.get("sets.warning", ()) if isinstance(text, str)]
+    parts = dict.fromkeys(part for text in texts for part in text.split("; ") if any(name in part for name in names))
+    return [f"{part[0].upper()}{part[1:]}." for part in parts]
 
 
 def _range(values: Sequence[object]) -> str:
