@@ -116,10 +116,12 @@ def _effective_sizes(summaries: Sequence[Summary], images: "Images") -> list[str
 def _findings(
     metric: Protocol, summaries: Sequence[Summary], names: Sequence[str], cells: Sequence["Cell"]
 ) -> list[str]:
-    """A sentence for each problem: which run is best, which are not distinguishable from it, and which are worse."""
+    """A sentence for each problem, one for seeds in which it is the same: which run is best, which are not
+    distinguishable from it, and which are worse."""
     from ldsmc_bench.report.statistics import LEAST
 
-    sentences = []
+    several = [key for key in PROBLEM if len({str(summary.get(key)) for summary in summaries}) > 1]
+    seeds: dict[tuple[str, str], list[str]] = {}  # of each sentence, with its place
     for places in _problems(summaries):
         best = [names[i] for i in places if cells[i].mark == "best"]
         tied = [names[i] for i in places if cells[i].like_best]
@@ -131,9 +133,11 @@ def _findings(
             what = f"{_listed(best)} best in {metric.label}; not distinguishable from it: {_listed(tied) or 'none'}"
             if not worse:
                 what = f"nothing is distinguishable from the best in {metric.label}, {_listed(best)}{few}"
-            where = f"{_label('task', summaries[places[0]])}, {n} image{'s' * (n > 1)}"
-            sentences.append(f"{where}: {what}" + (f"; worse: {_listed(worse)}" if worse else ""))
-    return sentences
+            task, dataset, seed = (_label(key, summaries[places[0]]) for key in PROBLEM)
+            where = ", ".join([task, *[dataset] * ("dataset" in several), f"{n} image{'s' * (n > 1)}"])
+            seeds.setdefault((where, what + (f"; worse: {_listed(worse)}" if worse else "")), []).append(seed)
+    of_seeds = ", seed " * ("seed" in several)
+    return [f"{where}{of_seeds}{', '.join(of) * bool(of_seeds)}: {what}" for (where, what), of in seeds.items()]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -125,6 +125,19 @@ def test_runs_on_one_problem_are_compared_by_paired_tests() -> None:
     assert text.endswith(f"free-form inpainting, 8 images: {what}\n")
 
 
+def test_seeds_with_one_finding_share_its_sentence() -> None:
+    base = pd.Series([20.0, 24.0, 22.0, 27.0, 21.0, 25.0, 23.0, 26.0])
+    runs, images = [], {}
+    for seed, gap in enumerate((0.1, 0.2, -0.1)):
+        for method, psnr in {"dps": base, "psld": base - gap}.items():
+            runs.append(summary(1, method=method, seed=seed, run_id=f"{method}{seed}"))
+            images[f"{method}{seed}"] = pd.DataFrame({"psnr": psnr})
+    *_, first, second = table(runs, width=1000, images=images).splitlines()
+    best, worse = "best in PSNR; not distinguishable from it: none", "; worse:"
+    assert first == f"free-form inpainting, 8 images, seed 0, 1: DPS {best}{worse} PSLD"
+    assert second == f"free-form inpainting, 8 images, seed 2: PSLD {best}{worse} DPS"
+
+
 def test_a_sentence_claims_nothing_that_no_test_shows() -> None:
     runs = [summary(1), summary(5)]
     images = {run["run_id"]: pd.DataFrame({"psnr": [20.0 + i, 21.0 + i]}) for i, run in enumerate(runs)}
