@@ -15,6 +15,7 @@ from selenium.webdriver.support.select import Select
 
 from ldsmc_bench import toyfaces
 from ldsmc_bench.report.page.__main__ import build
+from ldsmc_bench.text import number
 from tests.report.browser import ABSENT, complaints, installed, one, requested, texts, wait
 from tests.report.stored import stored
 
@@ -218,6 +219,14 @@ def test_rows_of_one_run_sort_and_say_why_an_image_failed(page: WebDriver) -> No
     one(page, "#image-words").send_keys(LOST)
     wait(page, lambda page: texts(page, "#image-count") == ["1 of 66 images"])
     assert "failed: the result is not finite" in texts(page, "#image-table tbody tr")[0]
+
+
+def test_numbers_are_printed_as_in_the_terminal(page: WebDriver) -> None:
+    draw = np.random.default_rng(0)
+    values = [24.12499, 24.125, 24.135, 12345.675, 0.5, 1.5, -0.001, -2.5, -1.005, 1e-9, 0, 312.5, 1e12, 5e-324]
+    cases = [(value, digits) for value in [*values, *draw.normal(0, 30, 100)] for digits in range(5)]
+    printed = page.execute_script("return arguments[0].map(([value, digits]) => number(value, digits))", cases)
+    assert printed == [number(value, digits).replace("-", "−") for value, digits in cases]
 
 
 def test_curves_of_what_varies_and_of_what_it_costs(page: WebDriver) -> None:

@@ -74,10 +74,12 @@ def image_columns(rows: pd.DataFrame, keys: Iterable[str]) -> dict[str, Any]:
 def steps(diagnostics: pd.DataFrame) -> dict[str, Any]:
     """Curves over a run's steps, by diagnostic: `step`, `mean`, `low`, `high` (5 % and 95 % of the images)."""
     curves = {}
-    for name, curve in diagnostics.groupby("name"):
+    for name, curve in diagnostics.groupby("name"):  # with as many digits as a plot shows
         thin = curve.iloc[np.unique(np.linspace(0, len(curve) - 1, min(LONGEST, len(curve))).astype(int))]
         parts = {"step": "step", "mean": "mean", "low": "q05", "high": "q95"}
-        curves[str(name)] = {key: [plain(value) for value in thin[column]] for key, column in parts.items()}
+        curves[str(name)] = {
+            key: [plain(float(f"{value:.5g}")) for value in thin[column]] for key, column in parts.items()
+        }
     return curves
 
 
@@ -91,14 +93,12 @@ def truths(tables: Iterable[pd.DataFrame]) -> dict[str, str | None]:
 
 
 def plain(value: Any) -> Any:
-    """A value for JSON: numbers to five significant digits, None for an absent or infinite one."""
+    """A value for JSON: numbers in full, so that the page prints what the terminal prints; None for an absent or
+    infinite one."""
     value = value.item() if isinstance(value, np.generic) else value
     if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
         return None
-    if isinstance(value, float):
-        value = float(f"{value:.5g}")
-        return int(value) if value.is_integer() else value
-    return value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def script(value: object) -> str:

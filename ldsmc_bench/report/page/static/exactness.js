@@ -27,8 +27,8 @@ function drawExactness() {
         const line = row.worlds[world];
         if (!line) return "–";
         const best = line.sw1_ratio === least.get(world);
-        return element("span", { class: "mean" }, element(best ? "b" : "span", { class: best ? "best" : null }, line.sw1_ratio.toFixed(2)),
-          line.like_best && !best ? element("sup", {}, "†") : null, element("small", {}, ` [${line.low.toFixed(2)}, ${line.high.toFixed(2)}]`));
+        return element("span", { class: "mean" }, element(best ? "b" : "span", { class: best ? "best" : null }, number(line.sw1_ratio, 2)),
+          line.like_best && !best ? element("sup", {}, "†") : null, element("small", {}, ` [${number(line.low, 2)}, ${number(line.high, 2)}]`));
       } })),
     { key: "exact", label: "Exact for", value: (row) => row.exact_for, cell: (row) => row.exact_for },
     { key: "N", label: "N", numeric: true, value: (row) => row.particles, cell: (row) => String(row.particles) },

@@ -53,8 +53,14 @@ function called(key, value) {
   return PAGE.names[key]?.[value] ?? String(value);
 }
 
+/** A number as the command line prints it: of two that are equally near the even one, and no sign before zero. */
 function number(value, digits) {
-  return value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", MINUS);
+  if (value === null || value === undefined) return "–";
+  const exact = value.toFixed(100);
+  const end = exact.length - 100 + digits;
+  const below = exact.slice(0, end).replace(/\.$/, "");
+  const tie = /^50*$/.test(exact.slice(end)) && /[02468]$/.test(below);
+  return (tie ? below : value.toFixed(digits)).replace(/^-(?=[0.]+$)/, "").replace("-", MINUS);
 }
 
 /** `95 %: 34.10 to 46.02`, null where there is no interval. */
