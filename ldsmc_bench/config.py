@@ -132,26 +132,14 @@ def validate(cfg: DictConfig) -> Settings:
             raise UserError(f"particles_as_draws=true: dataset={name} keeps one draw of a run; leave it out, or false")
     for group, part in (("method", "sample"), ("task", "operator")):
         _refuse_borrowed_name(group, part, config[group])
-    return Settings(
-        config=config,
-        sample=sample,
-        **{key: config[key] for key in GLOBAL},
-        device=_device(config["device"]),
-    )
+    return Settings(config, sample, **{key: config[key] for key in GLOBAL}, device=_device(config["device"]))
 
 
 def problem_of(settings: Settings, dataset: Dataset) -> Problem:
     """The problem that a run's configuration describes, on its data set."""
     task = settings.config["task"]
-    return Problem(
-        dataset=dataset,
-        task=task["name"],
-        seed=settings.seed,
-        operator=instantiate(task["operator"]),
-        noise=task["noise"],
-        noise_std=task["noise_std"],
-        **settings.config["measurement"],
-    )
+    noise = {"kind": task["noise"], "noise_std": task["noise_std"], **settings.config["measurement"]}
+    return Problem(dataset, task["name"], settings.seed, instantiate(task["operator"]), noise)
 
 
 @unchanged()

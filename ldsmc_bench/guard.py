@@ -78,10 +78,7 @@ STATE: list[Part] = [  # in the order of putting back
         for name, hooks in vars(networks).items()
         if name.startswith("_global_") and "hooks" in name and isinstance(hooks, dict)
     ),
-    *(
-        (partial(signal.getsignal, n), partial(signal.signal, n))
-        for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
-    ),
+    *((partial(signal.getsignal, n), partial(signal.signal, n)) for n in SIGNALS),
     (random.getstate, random.setstate),
     (np.random.get_state, np.random.set_state),
     (torch.get_rng_state, torch.set_rng_state),

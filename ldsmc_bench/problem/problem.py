@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,16 +17,13 @@ from ldsmc_bench.problem.operators import Operator, PhaseRetrieval
 
 @dataclass(frozen=True)
 class Problem:
-    """A task on a data set under a seed; the other fields are arguments of `measure`."""
+    """A task on a data set under a seed; `noise` has the arguments of `measure` that say how it falls."""
 
     dataset: Dataset
     task: str
     seed: int
     operator: Callable[[int, Noise], Operator]
-    noise: str
-    noise_std: float
-    noise_in_hole: bool
-    poisson_rate: float
+    noise: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -91,15 +89,7 @@ def _written(shape: Sequence[int]) -> str:
 
 def measure_batch(problem: Problem, x: Tensor, noise: Noise) -> Measurement:
     """The task applied to images x (B,C,H,W) in [-1,1]."""
-    return measure(
-        x,
-        problem.operator,
-        noise,
-        noise_std=problem.noise_std,
-        noise_in_hole=problem.noise_in_hole,
-        kind=problem.noise,
-        poisson_rate=problem.poisson_rate,
-    )
+    return measure(x, problem.operator, noise, **problem.noise)
 
 
 def to_uint8(x: Tensor) -> Tensor:
