@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ldsmc_bench.checkpoints.levels import Levels
 from ldsmc_bench.prior.codec import Codec, place_network
+from ldsmc_bench.prior.schedule import alpha_bar_at
 
 Condition = Mapping[str, Tensor]  # each of one row
 Call = Callable[[nn.Module, Tensor, Tensor, Condition], Tensor]  # of a network: inputs (R,C,h,w), times (R,), condition
@@ -121,14 +122,6 @@ class NetworkPrior:
 
 def _rows(condition: Condition, rows: int) -> dict[str, Tensor]:
     return {key: value.expand(rows, *value.shape[1:]) for key, value in condition.items()}
-
-
-def alpha_bar_at(alpha_bar: Tensor, t: Tensor) -> Tensor:
-    """alpha_bar (R,), float64, at training steps t (R,), interpolated between whole ones (as `views.timestep` does)."""
-    levels = alpha_bar.to(t.device)
-    below = t.floor().long().clamp(0, len(levels) - 1)
-    above = (below + 1).clamp(max=len(levels) - 1)
-    return torch.lerp(levels[below], levels[above], (t - below).to(levels.dtype))
 
 
 def network_input(levels: Levels, z: Tensor, a: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,6 @@ from matplotlib import rc_context
 from torch import Tensor
 from tqdm import tqdm
 
-from ldsmc_bench.checkpoints.network_prior import alpha_bar_at
 from ldsmc_bench.cli import Options, entry
 from ldsmc_bench.commands.messages import explaining, own_files
 from ldsmc_bench.config import Settings, compose, instantiate, problem_of, validate
@@ -24,6 +23,7 @@ from ldsmc_bench.errors import UserError, nearest
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.compiled import to_device_and_compile
 from ldsmc_bench.prior.interface import Prior, PriorWrapper
+from ldsmc_bench.prior.schedule import alpha_bar_at
 from ldsmc_bench.problem.datasets import Dataset
 from ldsmc_bench.problem.draws import Draw
 from ldsmc_bench.problem.problem import load_batch, measurement_pictures, to_uint8

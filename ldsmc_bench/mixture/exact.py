@@ -1,6 +1,5 @@
 """The common part of priors in closed form: no networks, and the identity as codec."""
 
-import torch
 from torch import Tensor
 
 
@@ -21,12 +20,3 @@ class ExactPrior:
 
     def decode(self, z: Tensor) -> Tensor:
         return z
-
-    def level(self, t: Tensor) -> Tensor:
-        """alpha_bar (R,) at training steps t (R,), interpolated between two of them, the last's beyond the last."""
-        alpha_bar = self.alpha_bar.to(t.device)
-        below = t.floor().long().clamp(0, len(alpha_bar) - 1)
-        if not t.is_floating_point():
-            return alpha_bar[below]
-        above = (below + 1).clamp(max=len(alpha_bar) - 1)
-        return torch.lerp(alpha_bar[below], alpha_bar[above], (t - below).double().clamp(0, 1))

@@ -23,6 +23,7 @@ from ldsmc_bench.mixture.law import PROBLEMS, generator_of, name_of
 from ldsmc_bench.mixture.posterior import Known
 from ldsmc_bench.mixture.schedule import karras
 from ldsmc_bench.prior.digests import digest_of
+from ldsmc_bench.prior.schedule import alpha_bar_at
 from ldsmc_bench.problem import pictures
 from ldsmc_bench.problem.datasets import Dataset
 from ldsmc_bench.problem.linear import Linear
@@ -73,7 +74,7 @@ class ImageMixture(ExactPrior):
     def eps(self, z: Tensor, t: Tensor) -> Tensor:
         """-sqrt(1 - a) times the score of sum_k N(sqrt(a) mu_k, v I) / M, v = a tau^2 + 1 - a, the law of z at level a:
         that of a Gaussian about the mean of mu given z."""
-        rows, a = z.flatten(1), self.level(t)[:, None]
+        rows, a = z.flatten(1), alpha_bar_at(self.alpha_bar, t)[:, None]
         mean = torch.softmax(self.log_weights(rows, a), dim=1).to(z.dtype) @ self.means.flatten(1)
         scale = (1 - a).sqrt() / (a * self.tau**2 + 1 - a)
         return (scale.to(z.dtype) * (rows - a.sqrt().to(z.dtype) * mean)).reshape(z.shape)

@@ -20,6 +20,7 @@ from ldsmc_bench.mixture.law import law_of, name_of
 from ldsmc_bench.mixture.prior import MixturePrior, mixture
 from ldsmc_bench.mixture.shipped import find, keep
 from ldsmc_bench.prior.digests import digest_of
+from ldsmc_bench.prior.schedule import alpha_bar_at
 from ldsmc_bench.problem.linear import runs
 
 FOLDER = "networks"
@@ -50,7 +51,7 @@ class LearnedPrior(MixturePrior):
 
     def eps(self, z: Tensor, t: Tensor) -> Tensor:
         """Predicted by the network of each row's problem."""
-        groups, a = len(self.chosen), self.level(t).to(z.dtype).reshape(len(self.chosen), -1, 1)
+        groups, a = len(self.chosen), alpha_bar_at(self.alpha_bar, t).to(z.dtype).reshape(len(self.chosen), -1, 1)
         mine = {name: value[list(self.chosen)] for name, value in self.layers.items()}
         z0_hat = predict(mine, z.reshape(groups, -1, self.dx) / a.sqrt(), ((1 - a) / a).sqrt(), self.variances)
         return ((z - (a.sqrt() * z0_hat).reshape(z.shape)) / (1 - a).sqrt().reshape(-1, 1, 1, 1)).to(z.dtype)

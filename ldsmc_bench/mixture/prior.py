@@ -16,6 +16,7 @@ from ldsmc_bench.mixture.posterior import Known
 from ldsmc_bench.mixture.reference import reference
 from ldsmc_bench.mixture.schedule import karras
 from ldsmc_bench.prior.digests import digest_of
+from ldsmc_bench.prior.schedule import alpha_bar_at
 from ldsmc_bench.problem.linear import Linear, runs
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.problem.operators import Operator
@@ -61,7 +62,7 @@ class MixturePrior(ExactPrior):
 
     def eps(self, z: Tensor, t: Tensor) -> Tensor:
         """-sqrt(1 - a) times the score of sum_k w_k N(sqrt(a) mu_k, I + a v v^T), the law of z at level a."""
-        groups, a = len(self.means), self.level(t).to(z.dtype).reshape(len(self.means), -1, 1)
+        groups, a = len(self.means), alpha_bar_at(self.alpha_bar, t).to(z.dtype).reshape(len(self.means), -1, 1)
         rows = z.reshape(groups, -1, self.dx)
         along = rows @ self.means.mT
         log_w = self.log_weights[:, None] + a.sqrt() * along - 0.5 * a * self.means.square().sum(-1)[:, None]

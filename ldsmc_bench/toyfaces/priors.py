@@ -1,6 +1,5 @@
 """The embedded priors, a latent and a pixel diffusion model of drawn faces, and their small diffusers networks."""
 
-import torch
 from diffusers.models.autoencoders.vq_model import VQModel
 from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor, nn
@@ -97,7 +96,5 @@ class PixelUNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """(B,3,64,64), (B,) -> (B,3,64,64). Between two training steps the level is interpolated."""
         v = F.pixel_shuffle(self.unet(F.pixel_unshuffle(x, 2), t, return_dict=False)[0], 2)
-        below = t.floor().long()
-        above = self.alpha_bar[(below + 1).clamp(max=len(self.alpha_bar) - 1)]
-        a = torch.lerp(self.alpha_bar[below], above, (t - below).to(above)).reshape(-1, 1, 1, 1)
+        a = schedule.alpha_bar_at(self.alpha_bar, t).reshape(-1, 1, 1, 1)
         return a.sqrt() * v + (1 - a).sqrt() * x

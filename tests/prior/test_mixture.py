@@ -14,6 +14,7 @@ from ldsmc_bench.mixture.nonlinear import Nonlinear, clip, phase, quantise
 from ldsmc_bench.mixture.prior import MixturePrior, mixture
 from ldsmc_bench.mixture.schedule import karras
 from ldsmc_bench.noise import Noise
+from ldsmc_bench.prior.schedule import alpha_bar_at
 from ldsmc_bench.problem.linear import Linear
 from ldsmc_bench.problem.operators import Identity
 from ldsmc_bench.sampling.chain import grid
@@ -51,8 +52,10 @@ def test_noise_is_predicted_by_the_score_of_the_noisy_law(kind: str, level: int)
 def test_levels_between_training_steps_and_past_the_last() -> None:
     prior = double("lattice")
     low, high = prior.alpha_bar[[7, 8]]
-    assert prior.level(torch.tensor([7.25])).item() == pytest.approx(float(0.75 * low + 0.25 * high))
-    assert prior.level(torch.tensor([200, 10_000])).tolist() == [float(prior.alpha_bar[-1])] * 2
+    assert alpha_bar_at(prior.alpha_bar, torch.tensor([7.25])).item() == pytest.approx(float(0.75 * low + 0.25 * high))
+    assert alpha_bar_at(prior.alpha_bar, torch.tensor([-1, 7, 200, 10_000])).tolist() == [
+        float(prior.alpha_bar[step]) for step in (0, 7, -1, -1)
+    ]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 20, 100])
