@@ -41,6 +41,8 @@ FewEnough = Annotated[int, Field(ge=1, le=MOST, description=f"a whole number of 
 KEYS: dict[str, Any] = {  # of every run, with their types
     **dict.fromkeys(("particles", "draws", "steps"), FewEnough),
     **dict.fromkeys(("n_images", "shards"), Count),
+    "time_limit": None | Positive,
+    "call_limit": None | Count,
     "batch_size": Literal["auto"] | Count,
     **dict.fromkeys(("seed", "shard"), Natural),
     **dict.fromkeys(("results_dir", "device"), str),

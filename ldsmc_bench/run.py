@@ -22,18 +22,21 @@ from ldsmc_bench.records.store import Store, glances_of_draws, open_store
 from ldsmc_bench.running.conclude import conclude, set_changed_aside
 from ldsmc_bench.running.context import Run, Trial, observed
 from ldsmc_bench.running.device import images_at_once
+from ldsmc_bench.running.limits import within_limits
 from ldsmc_bench.running.prediction_error import calibrated, calibration_due
+from ldsmc_bench.running.progress import clock
 from ldsmc_bench.running.restore import dry_run, record_failures, restore_and_keep
 from ldsmc_bench.running.threads import heed_load
 from ldsmc_bench.scoring.metrics import image_metrics
 
 
 def run(cfg: DictConfig) -> Store:
-    """Bring the run that `cfg` describes to its end, or this shard of it, and return where it is kept.
+    """Bring the run that `cfg` describes to its end, or this shard of it, or to a limit; return where it is kept.
 
     Finished draws are left alone. Raises UserError for the user's mistakes; an image that cannot be read or restored
     has a failed record, and the others go on.
     """
+    began = clock()
     settings = validate(cfg)
     dataset, prior = (instantiate(settings.config[part]["load"]) for part in ("dataset", "prior"))
     problem = problem_of(settings, dataset)
@@ -73,7 +76,7 @@ def run(cfg: DictConfig) -> Store:
                 prior = calibrated(settings, problem, prior)
             trial = Trial(this, problem, prior, instantiate(settings.config["method"]["sample"]), metrics, progress)
             perform = get_object(own_trial) if own_trial else restore_and_keep
-            for left_to_do in batches:
+            for left_to_do in within_limits(this, progress, began):
                 heed_load()
                 batch = load_batch(problem, left_to_do, image_shape(prior))
                 record_failures(store, settings, "failed", batch.unreadable)

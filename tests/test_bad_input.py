@@ -107,6 +107,8 @@ VALUES = {  # a value, or several, and what the line must say of the last
     "method.sample.kappa1=inf": "must be a number of at least 0",
     "method.sample.chain=foo": "must be paper or released",
     "method.sample._target_=tests.samplers.one_nan": "give it a name of its own with method.name=...",
+    "time_limit=0": "must be null or a number above 0",
+    "call_limit=0.5": "must be null or a whole number of at least 1",
     "method.sample.temperature=0": "must be sum or mean or a number",
     "task.operator.width=[30,20]": "must be a range",
     "task=box task.operator.size=250": "must be a hole that fits",

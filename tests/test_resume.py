@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ldsmc_bench.records.status import statuses
 from tests.commands import (
     LIGHT,
     TINY,
@@ -198,6 +199,22 @@ def test_a_picture_damaged_later_is_named_and_made_anew_as_the_line_says(undistu
     picture.unlink()
     record.unlink()
     assert tiny(tmp_path, *FOUR).code == 0
+    assert_equal(run, undisturbed)
+
+
+def test_a_limit_ends_each_run_of_a_sweep_early_and_the_same_command_ends_as_if_it_had_not(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    done = tiny(tmp_path, *FOUR, "call_limit=1", "-m", "seed=0,1")
+    assert (done.code, done.errors) == (0, [])
+    assert done.err.count("stopped by call_limit=1, 2 images done, 2 left; the same command goes on from here") == 2
+    assert "100%" not in done.err
+    assert done.out.count("not whole yet, the same command goes on") == 4  # after each run, and in the end
+    assert [(one.done, one.missing, one.complete) for one in statuses(tmp_path / "results")] == [(2, 2, False)] * 2
+    before = finished(tmp_path / "results" / "runs" / undisturbed.name)
+    assert tiny(tmp_path, *FOUR, "call_limit=1", "time_limit=60").code == 0
+    (run,) = [one for one in runs(tmp_path) if one.name == undisturbed.name]
+    assert before.items() <= finished(run).items()
     assert_equal(run, undisturbed)
 
 

@@ -104,6 +104,7 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(folder: Path) -> Non
         (["method=flower", "~method.search"], "method.search: flower has no space to search; add to its YAML"),
         (["method=dps", "weighted=true"], "weighted=true: a method has one row, for both forms"),
         (["shards=2"], "shards=2: a search is one process; leave it out"),
+        (["call_limit=9"], "call_limit=9: of a run; what a search may spend is budget=..."),
         (["dataset=toyfaces", "dataset.split=test"], "dataset.split=test: tuning takes validation images"),
         (["dataset=toyfaces", "draws=2"], "draws=2: a trial is one draw of each image; leave it out"),
         (["method.sample.zeta=2"], "method.search: mine has no space to search"),  # what is given is not searched

@@ -27,11 +27,12 @@ SHORTEST, LONGEST = 2.0, 60.0  # seconds between two looks at the queue
 
 
 class Point(NamedTuple):
-    """A point of a sweep: its number, its overrides, and the method that it chooses."""
+    """A point of a sweep: its number, its overrides, the method that it chooses, and its limit in minutes."""
 
     number: int
     overrides: list[str]
     method: str
+    time_limit: float | None
 
 
 def submit(launcher: BaseSubmititLauncher, sweep: Sequence[Sequence[str]], first: int) -> None:
@@ -46,7 +47,7 @@ def submit(launcher: BaseSubmititLauncher, sweep: Sequence[Sequence[str]], first
     arrays: dict[str, list[Point]] = {}
     for point in points:
         arrays.setdefault(point.method if point.method in own else "", []).append(point)
-    executors = {method: _executor(parameters(launcher.params, method)) for method in arrays}
+    executors = {method: _executor(parameters(launcher.params, method), its) for method, its in arrays.items()}
     jobs = [job for method, its in arrays.items() for job in _submit_array(launcher, executors[method], its, folder)]
 
     name, left_out = " ".join(dict.fromkeys(job.job.split("_")[0] for job in jobs)), len(sweep) - len(jobs)
@@ -76,7 +77,8 @@ def distinct(launcher: BaseSubmititLauncher, sweep: Sequence[Sequence[str]], fir
     points: dict[str, Point] = {}
     for number, overrides in enumerate(sweep, start=first):
         config = loader.load_sweep_config(launcher.config, list(overrides))
-        point = Point(number, list(overrides), str(config.hydra.runtime.choices.get("method")))
+        method = str(config.hydra.runtime.choices.get("method"))
+        point = Point(number, list(overrides), method, config.get("time_limit"))
         points.setdefault(work(config, overrides), point)
     return list(points.values())
 
@@ -124,14 +126,24 @@ def work(config: DictConfig, overrides: Sequence[str]) -> str:
         return json.dumps(list(overrides))  # the job itself will report the mistake
 
 
-def _executor(params: Mapping[str, Any]) -> submitit.AutoExecutor:
-    """Submitit with the launcher's keys: submitit's own as they are, SLURM's with a prefix."""
-    if shutil.which("sbatch") is None:
-        raise UserError("hydra/launcher=slurm: there is no sbatch here; give the command on a login node of a cluster")
+def require_times(params: Mapping[str, Any], points: Sequence[Point]) -> None:
+    """Raise UserError where a job would be warned before half of its time is up, or queued again, to count anew, before
+    its run reaches `time_limit`."""
     limit, notice = 60 * params["timeout_min"], params["signal_delay_s"]
     if 2 * notice > limit:
         line = f"a job is warned {notice} s before its {limit} s are up; make it less than half of timeout_min"
         raise UserError(f"hydra.launcher.signal_delay_s={notice}: {line}")
+    for minutes in (one.time_limit for one in points):
+        if isinstance(minutes, int | float) and 60 * minutes >= limit - notice:
+            line = f"a job is queued again {notice} s before timeout_min={params['timeout_min']}, and then counts anew"
+            raise UserError(f"time_limit={minutes}: {line}; make it less, or leave it out")
+
+
+def _executor(params: Mapping[str, Any], points: Sequence[Point]) -> submitit.AutoExecutor:
+    """Submitit with the launcher's keys: submitit's own as they are, SLURM's with a prefix."""
+    if shutil.which("sbatch") is None:
+        raise UserError("hydra/launcher=slurm: there is no sbatch here; give the command on a login node of a cluster")
+    require_times(params, points)
     options, common = dict(params), set(OmegaConf.structured(BaseQueueConf))
     folder, timeouts = options.pop("submitit_folder"), options.pop("max_num_timeout")
     executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=timeouts)

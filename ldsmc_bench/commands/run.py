@@ -20,7 +20,7 @@ from ldsmc_bench.files import CONF
 
 @entry
 def main() -> int:
-    """Run what the command line asks for; 0 when every run is whole, 1 when one is not, 2 for a mistake in it."""
+    """Run what the command line asks for; the exit code is that of `report`, or 2 for a mistake in it."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, where one line is made of them
     sys.argv[1:] = flags_first(sys.argv[1:])
     forget()

@@ -33,6 +33,7 @@ from ldsmc_bench.records.status import concluded, requested
 from ldsmc_bench.records.store import Store, draw_stores, outcomes, read_image
 from ldsmc_bench.report.sheet import ROWS, save_sheet
 from ldsmc_bench.report.table import COST, table, with_error
+from ldsmc_bench.running.limits import LIMITS
 from ldsmc_bench.running.progress import stoppable
 from ldsmc_bench.scoring.protocols import PROTOCOLS
 
@@ -140,7 +141,7 @@ def job(cfg: DictConfig) -> None:
         except OSError:
             log.warning("%s: this job could not be noted", launch.folder)
         if launch.points != 1:
-            result = one.error or _row(_store(one))
+            result = one.error or _row(_store(one), _undone(one))
             print(f"{_place(launch, one)}: {result}", file=sys.stderr if one.error else sys.stdout, flush=True)
 
 
@@ -180,17 +181,24 @@ def _store(one: Job) -> Store:
     return Store(Path(one.asked.results_dir, "runs", str(one.run_id)), str(one.run_id))
 
 
-def _row(store: Store) -> str:
-    """A finished run in a line."""
+def _undone(one: Job) -> str:
+    """The reason why a run is not whole after a job without an error."""
+    limited = any(one.asked.get(key) for key in LIMITS)
+    return "not whole yet, the same command goes on" if limited else "this shard is done, others are not yet"
+
+
+def _row(store: Store, undone: str) -> str:
+    """A finished run in a line; `undone` of one that is not whole."""
     if (summary := concluded(store)) is None:
-        return "this shard is done, others are not yet"
+        return undone
     means = [(PROTOCOLS[name], mean) for name, mean in summary["metrics"].items() if name in PROTOCOLS]
     cells = [f"{one.label}={with_error(mean['mean'], mean['se'], one.digits)}" for one, mean in means]
     return ", ".join([*cells, *(f"{name}={COST[name](summary)}" for name in ("s/image", "images"))])
 
 
 def report() -> int:
-    """Print the outcome of this command; 0 when every run of it is whole, 1 otherwise."""
+    """Print the outcome of this command; 0 when every run of it is whole, or as far as its shard or limit goes, else
+    1."""
     if _launch is not None and not _launch.waits:
         return 0
     done = jobs()
@@ -225,7 +233,7 @@ def conclude(jobs: Sequence[Job]) -> list[str]:
             continue
         store = stores[one.run_id] = _store(one)
         if (summary := concluded(store)) is None:
-            print(f"{one.run_id}: this shard is done, others are not yet (python -m ldsmc_bench.status)")
+            print(f"{one.run_id}: {_undone(one)} (python -m ldsmc_bench.status)")
             continue
         summaries.append({**summary, "asked": " ".join(o for o in name.split() if not o.startswith("shard="))})
         if summary["n_failed"]:

@@ -24,6 +24,7 @@ from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import CONF, replace, writing
 from ldsmc_bench.report.statistics import standard_error
 from ldsmc_bench.report.table import with_error
+from ldsmc_bench.running.limits import LIMITS
 from ldsmc_bench.running.progress import stoppable
 from ldsmc_bench.speed.setup import expand_sweep
 from ldsmc_bench.tuning.objective import Objective, parse
@@ -155,6 +156,9 @@ def require_validation(cfg: DictConfig, overrides: Sequence[str]) -> None:
         cfg.dataset[key] = value
     if cfg.shards != 1:
         raise UserError(f"shards={cfg.shards}: a search is one process; leave it out")
+    for key in LIMITS:
+        if cfg[key] is not None:
+            raise UserError(f"{key}={cfg[key]}: of a run; what a search may spend is budget=...")
     if cfg.draws != 1 and not cfg.dataset.get("trial"):
         raise UserError(f"draws={cfg.draws}: a trial is one draw of each image; leave it out")
 

@@ -51,17 +51,7 @@ def draw_and_judge(trial: Trial, batch: Batch) -> None:
         raise UserError(
             f"task.noise={settings.config['task']['noise']}: the posterior is known for gaussian noise alone"
         )
-    try:
-        answers = [answer(prior, batch, row) for row in range(len(batch.ids))]
-    except Unsupported as error:
-        record_failures(store, settings, "skipped", dict.fromkeys(batch.draws, str(error)))
-        return
     shape, block = batch.truths.shape[1:], block_of(batch.truths.shape[1:])
-    if trial.run.problems is not None:
-        for row, (problem, known) in enumerate(zip(batch.ids, answers, strict=True)):
-            exact = known.posterior.sample(20 * block, torch.Generator().manual_seed(1))
-            perfect = picture(exact, known.posterior, shape)
-            keep_problem(trial.run.problems, problem, {"posterior": perfect}, batch.measurement.y[row].cpu().numpy())
     kept, code = [read_draws(store, problem) for problem in batch.ids], code_version(*settings.targets)
     compare_code(store.run_id, code, [made_by for _, made_by in kept if made_by], mix=settings.config["mix_code"])
     drawn, blocks = [values for values, _ in kept], -(-settings.draws // block)
@@ -69,6 +59,13 @@ def draw_and_judge(trial: Trial, batch: Batch) -> None:
     missing = sum(max(0, blocks - count) for count in there)
     progress.begin(len(batch.ids), -(-missing * block // len(batch.ids)))
     try:
+        answers = [answer(prior, batch, row) for row in range(len(batch.ids))]
+        if trial.run.problems is not None:
+            for row, (problem, known) in enumerate(zip(batch.ids, answers, strict=True)):
+                exact = known.posterior.sample(20 * block, torch.Generator().manual_seed(1))
+                perfect = picture(exact, known.posterior, shape)
+                y = batch.measurement.y[row].cpu().numpy()
+                keep_problem(trial.run.problems, problem, {"posterior": perfect}, y)
         for row, more in repeat(settings, trial.sample, prior, batch, there, blocks, progress):
             before = drawn[row]
             drawn[row] = {name: torch.cat([before[name], one]) for name, one in more.items()} if before else more

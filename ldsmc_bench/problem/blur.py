@@ -11,7 +11,7 @@ from ldsmc_bench.problem import filters
 from ldsmc_bench.problem.conjugate_gradients import solve
 from ldsmc_bench.problem.operators import SharedOperator
 from ldsmc_bench.problem.separable import LOST
-from ldsmc_bench.problem.spectral import Spectral, of_frequencies
+from ldsmc_bench.problem.spectral import Spectral, filtered, of_frequencies
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,17 +72,17 @@ class CircularBlur(SharedOperator):
     kernels: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        return _filtered(x, self._gain(x))
+        return filtered(x, self._gain(x))
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return _filtered(y, self._gain(y).conj())
+        return filtered(y, self._gain(y).conj())
 
     def pinv(self, y: Tensor, delta: float = 0.0) -> Tensor:
         """Divide frequency by frequency; with `delta` = 0, those of a gain of at most LOST are left out."""
         gain = self._gain(y)
         power = gain.abs().square()
         share = 1 / (power + delta) if delta > 0 else torch.where(power > LOST**2, 1 / power, 0.0)
-        return _filtered(y, share * gain.conj())
+        return filtered(y, share * gain.conj())
 
     def spectral(self, like: Tensor) -> Spectral:
         return of_frequencies(self._gain(like), like.shape[-3:])
@@ -95,8 +95,3 @@ class CircularBlur(SharedOperator):
         size, (height, width) = self.kernels.shape[-1], x.shape[-2:]
         centred = F.pad(self.kernels, (0, width - size, 0, height - size)).roll((-(size // 2),) * 2, dims=(-2, -1))
         return torch.fft.fft2(centred)[:, None].conj()
-
-
-def _filtered(x: Tensor, gain: Tensor) -> Tensor:
-    filtered: Tensor = torch.fft.ifft2(gain * torch.fft.fft2(x)).real
-    return filtered

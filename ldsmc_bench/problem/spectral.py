@@ -82,17 +82,19 @@ def of_frequencies(gain: Tensor, shape: torch.Size) -> Spectral:
         frequencies = torch.fft.fft2(x, norm="ortho")
         return frequencies.real - frequencies.imag
 
-    def shifted(x: Tensor, phase: Tensor) -> Tensor:
-        y: Tensor = torch.fft.ifft2(phase * torch.fft.fft2(x)).real
-        return y
-
     return Spectral(
         s.expand(-1, *shape),
-        lambda y: hartley(shifted(y, phase.conj())),
-        lambda c: shifted(hartley(c), phase),
+        lambda y: hartley(filtered(y, phase.conj())),
+        lambda c: filtered(hartley(c), phase),
         hartley,
         hartley,
     )
+
+
+def filtered(x: Tensor, gain: Tensor) -> Tensor:
+    """x (B,C,H,W) with its frequencies times `gain` (B,1,H,W), Hermitian."""
+    y: Tensor = torch.fft.ifft2(gain * torch.fft.fft2(x)).real
+    return y
 
 
 def of_matrices(matrices: Tensor, rows: int, like: Tensor, shape: tuple[int, ...]) -> Spectral:

@@ -45,7 +45,7 @@ class Bar(Progress):
         )
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:  # all is done: images that could not be read took no work
+        if kind is None and not self.images_left:  # all is done: images that could not be read took no work
             self.bar.total = self.bar.n = max(self.bar.n, 1e-9)
             self.bar.refresh()
         self.bar.close()

@@ -61,6 +61,7 @@ def call_sampler(
             f"{method}: changed the prior's networks in place (weights, dtype or mode), with which other images are "
             "restored; let it work on a copy, as copy.deepcopy makes it"
         )
+    progress.calls += counted.calls["denoiser_forward"]
     progress.called()
     return x, {"seconds": seconds / len(x), **counted.per_image(len(x))}
 

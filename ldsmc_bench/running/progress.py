@@ -21,12 +21,13 @@ _current: "Progress | None" = None  # of the run in hand, or of the one that a r
 
 
 class Progress:
-    """Counts the images and steps of the running batch; an observer that shows more is a subclass."""
+    """Counts the images and steps of the running batch, and the `calls` of the denoiser, forward and a row each, that
+    ended calls of the sampler took; an observer that shows more is a subclass."""
 
     def __init__(self, settings: "Settings") -> None:
         sample = settings.sample
         self.steps = settings.labels.steps * sample.get("gibbs_iterations", 1) * sample.get("islands", 1)
-        self.step = self.images = self.unkept = 0
+        self.step = self.images = self.unkept = self.calls = 0
         self.started = self.stopped = clock()
 
     def __enter__(self) -> Self:

@@ -100,6 +100,13 @@ def test_a_stop_between_batches_and_an_end_lose_nothing(bar: Bar) -> None:
     assert lost() == ""
 
 
+def test_a_run_that_a_limit_ends_is_not_shown_as_whole(bar: Bar) -> None:
+    with bar:
+        bar.begin(4)
+        bar.kept(4)
+    assert bar.bar.n < bar.bar.total
+
+
 def test_an_error_leaves_nothing_to_say_for_the_next_run_of_a_sweep(bar: Bar) -> None:
     with pytest.raises(ValueError), bar:
         bar.begin(4)
