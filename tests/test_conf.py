@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from PIL import Image
 
@@ -226,3 +227,10 @@ def test_every_prior_and_data_set_has_a_card_with_the_digests_of_its_files() -> 
     assert named == {
         name: digest for name, digest in known.items() if name not in ("toyfaces_features", "toyfaces_reference")
     }
+
+
+@pytest.mark.parametrize("given", ["arguments.factor=4", "arguments={factor: 4}"])
+def test_a_section_of_free_keys_takes_one_without_a_plus(given: str) -> None:
+    assert configured("task=deepinv", f"task.{given}").task.arguments == {"factor": 4}
+    with pytest.raises(ConfigCompositionException):
+        configured("task=box", "task.factor=4")

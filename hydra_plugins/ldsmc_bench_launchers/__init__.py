@@ -1,9 +1,15 @@
-"""The launchers `slurm` and `gpus`, in the folder that Hydra searches at every start: it imports little."""
+"""The launchers `slurm` and `gpus`, and the section `free`, in the folder that Hydra searches at every start: it
+imports little."""
 
 from collections.abc import Sequence
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher, SlurmLauncher
+from omegaconf import OmegaConf
+
+# A section of a YAML file that takes any key, without a +, has `- /free@<section>` in the file's defaults.
+ConfigStore.instance().store("free", OmegaConf.create({}, flags={"struct": False}))
 
 
 class Slurm(SlurmLauncher):

@@ -116,7 +116,7 @@ def wrap(
 
     `per_image`: one an image, with random numbers of its own; else one for all, drawn by the seed alone. Raises
     UserError where the package is absent, the physics is not known, cannot be built, does not take such images, has
-    noise of its own, or has an adjoint that is none; and for a blind one, whose parameters are not given.
+    noise or a sensor of its own, or has an adjoint that is none; and for a blind one, whose parameters are not given.
     """
     shape = (channels, *((image_size,) * 2 if isinstance(image_size, int) else image_size))
     name = f"task.physics={physics}"
@@ -191,6 +191,12 @@ def _build(name: str, build: Callable[..., Any], arguments: dict[str, Any], shap
         raise UserError(f"{name}: must be a physics of deepinv, and is {type(made).__name__}")
     if not isinstance(made.noise_model, physics.ZeroNoise):
         raise UserError(f"{name}: has noise of its own ({type(made.noise_model).__name__}); leave it to task.noise")
+    kinds = (physics.Physics, physics.LinearPhysics)
+    if made.sensor_model not in [inspect.signature(kind).parameters["sensor_model"].default for kind in kinds]:
+        raise UserError(
+            f"{name}: has a sensor_model, which deepinv applies after the noise, and here y is A(x) plus noise; leave "
+            "it out, or make it part of A"
+        )
     return made.requires_grad_(False)
 
 
@@ -213,7 +219,7 @@ def _measure(name: str, physics: Any, shape: tuple[int, ...]) -> tuple[Tensor, b
         if lacking:
             raise UserError(
                 f"{name}: a blind task, for {lacking[0]} is not given, and the methods here know A; "
-                f"set +task.arguments.{lacking[0]}=..."
+                f"set task.arguments.{lacking[0]}=..."
             ) from error
         raise UserError(f"{name}: does not take images of {shape} ({one_line(error)[:200]})") from error
     if not isinstance(y, Tensor):

@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(slurm_cluster: Cluster, folder: Path) -> Done:
     """Two runs in two shards each, two jobs at once."""
     points = ("particles=1,2", "shard=range(2)", "shards=2", "n_images=4", "hydra.launcher.array_parallelism=2")
-    points = (*points, "+hydra.launcher.by_method.gated.mem_gb=3")
+    points = (*points, "hydra.launcher.by_method.gated.mem_gb=3")
     return sweep(folder, *points, *SLURM).done(900)
 
 
