@@ -5,6 +5,7 @@ import json
 import tarfile
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from itertools import accumulate
 from pathlib import Path
@@ -135,30 +136,31 @@ def tars(root: str | None, image_size: Size, channels: int = 3, collection: str 
     top = path_of(root)
     require_colours("webdataset", channels)
     files = sorted(top.glob("*.tar")) if top.is_dir() else [top]
-    places: dict[str, tuple[Path, int, int]] = {}
+    places: dict[str, tuple[Path, str, int, int]] = {}
     classes: dict[str, int] = {}
     names: dict[str, str] = {}
     for file in files:
-        prefix = f"{file.stem}/" if files[1:] else ""
+        prefix, where = f"{file.stem}/" if files[1:] else "", f"{file}"
         try:
             with tarfile.open(file, "r:") as tar:
-                for member in tar.getmembers():
+                for member in tar:
+                    where = f"{file}, {member.name}"
                     stem, dot, kind = (prefix + member.name).rpartition(".")
                     if member.isfile() and f".{kind.lower()}" in SUFFIXES:
                         image_id = id_of(prefix + member.name)
-                        places[image_id], names[image_id] = (file, member.offset_data, member.size), stem
+                        places[image_id], names[image_id] = (file, member.name, member.offset_data, member.size), stem
                     elif dot and kind == "cls" and (content := tar.extractfile(member)):
-                        classes[stem] = int(content.read())
+                        classes[stem] = _class(content.read(), where)
         except (OSError, ValueError, tarfile.TarError) as error:
-            raise UserError(f"{file}: cannot be read as a tar, not compressed, of pictures ({error})") from error
+            raise UserError(f"{where}: cannot be read as a tar, not compressed, of pictures ({error})") from error
     if not places:
         raise UserError(f"dataset.root={root}: no tars with pictures ({', '.join(SUFFIXES)})")
 
     def load(image_id: str) -> Tensor:
-        file, begin, size = places[image_id]
+        file, member, begin, size = places[image_id]
         with file.open("rb") as opened:
             opened.seek(begin)
-            return pictures.read(io.BytesIO(opened.read(size)), image_size, channels, f"{file}, {names[image_id]}")
+            return pictures.read(io.BytesIO(opened.read(size)), image_size, channels, f"{file}, {member}")
 
     labels = {image_id: classes[name] for image_id, name in names.items() if name in classes}
     digest = digest_of(transform(image_size, channels), [collection_of(top, collection)])
@@ -187,9 +189,21 @@ def _numbered(
         raise UserError(f"dataset={name}: classes must be whole numbers, and are {np.asarray(labels).dtype}")
     if labels is not None and len(labels) != count:
         raise UserError(f"dataset={name}: {len(labels)} labels for {count} pictures")
-    classes = None if labels is None else {image_id: int(one) for image_id, one in zip(ids, labels, strict=True)}
+    pairs = [] if labels is None else zip(ids, labels, strict=True)
+    classes = {image_id: _class(one, f"dataset={name}: picture {image_id}") for image_id, one in pairs}
     digest = digest_of(" ".join(map(str, way)), [] if labels is None else [str(one) for one in labels])
-    return Dataset(name, ids, load, digest, classes, lambda _: "+".join(str(state_of(file)) for file in files))
+    return Dataset(name, ids, load, digest, classes or None, lambda _: "+".join(str(state_of(file)) for file in files))
+
+
+def _class(value: Any, where: str) -> int:
+    """A class, written or a number. Raises UserError for anything but a whole number of at least 0."""
+    with suppress(ValueError):
+        if (number := int(value)) >= 0:
+            return number
+    shown = value[:40].decode(errors="replace") if isinstance(value, bytes) else value
+    raise UserError(
+        f"{where}: its class is {shown}, and must be a whole number of at least 0; or leave all classes out"
+    )
 
 
 def _table_files(top: Path, split: str | None, where: str) -> list[Path]:

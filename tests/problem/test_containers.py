@@ -5,6 +5,7 @@ The tables and the tar in tests/fixtures/containers were written by datasets 5.2
 """
 
 import io
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -169,6 +170,33 @@ def test_a_compressed_tar_is_refused(tmp_path: Path) -> None:
         tar.add(FIXTURES / "faces.tar", "inner.png")
     with pytest.raises(UserError, match=r"x.tar: cannot be read as a tar, not compressed"):
         tars(str(tmp_path), SIDE)
+
+
+@pytest.mark.parametrize(
+    ("member", "content", "line"),
+    [
+        ("b.cls", b"cat", "b.cls: its class is cat, and must be a whole number of at least 0"),
+        ("b.cls", b"-1", "b.cls: its class is -1, and must be"),
+        ("b.png", b"no picture", "b.png: this image cannot be read"),
+        ("b.txt", b"x" * 2000, "b.txt: cannot be read as a tar, .*end of data"),
+    ],
+)
+def test_the_member_at_fault_is_named(tmp_path: Path, member: str, content: bytes, line: str) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.add(FIXTURES / "faces.tar", "a.png")
+        entry, begin = tarfile.TarInfo(member), tar.offset
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
+    if member == "b.txt":  # half of it
+        os.truncate(tmp_path / "x.tar", begin + 1500)
+    with pytest.raises(UserError, match=f"x.tar, {line}"):
+        tars(str(tmp_path), SIDE).load("b")
+
+
+def test_a_negative_class_is_refused_with_its_picture(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", images=PIXELS, labels=[3, 1, -1, 1, 5])
+    with pytest.raises(UserError, match="dataset=arrays: picture 2: its class is -1, and must be"):
+        arrays(str(tmp_path / "x.npz"), SIDE, 3)
 
 
 def test_a_picture_is_the_same_from_every_container(tmp_path: Path) -> None:
