@@ -68,5 +68,5 @@ def test_a_data_set_without_priors_asks_for_one(tmp_path: Path) -> None:
 
 def test_dps_names_its_counterpart_where_the_prior_is_latent(tmp_path: Path) -> None:
     done = tiny(tmp_path, "method=dps", "prior=ldm_toyfaces", "n_images=1")
-    assert done.code == 1
+    assert done.code == 2
     assert len(done.errors) == 1 and "method=latent_dps" in done.errors[0]

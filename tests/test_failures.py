@@ -52,7 +52,7 @@ def test_a_run_with_damaged_weights(tmp_path: Path, damage: str) -> None:
     else:
         path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     done = tiny(tmp_path, first=partial(with_damaged_weights, tmp_path))
-    assert done.code == 1
+    assert done.code == 2
     (line,) = done.errors
     assert str(path) in line
     assert "Traceback" not in done.err
@@ -125,7 +125,7 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing_else(tmp_path: Path)
 
 def test_memory_that_does_not_suffice_for_one_image(tmp_path: Path) -> None:
     done = tiny(tmp_path, *LIGHT, *flawed("never_enough"))
-    assert done.code == 1
+    assert done.code == 2
     (line,) = done.errors
     assert "particles=2: memory does not suffice for one image; use fewer" in line
     assert "Traceback" not in done.err
@@ -151,7 +151,7 @@ def test_a_full_disk_ends_the_run_with_one_line_and_the_same_command_goes_on(tmp
     (run,) = runs(tmp_path)
     before = files(run)
     done = tiny(tmp_path, *LIGHT, "batch_size=1", first=full_disk)
-    assert done.code == 1
+    assert done.code == 2
     (line,) = done.errors
     assert "No space left on device" in line
     assert "free some space" in line

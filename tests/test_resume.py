@@ -192,7 +192,7 @@ def test_a_picture_damaged_later_is_named_and_made_anew_as_the_line_says(undistu
     picture, record = run / "images" / "test-000002.png", run / "records" / "test-000002.json"
     picture.write_bytes(picture.read_bytes()[:500])
     done = tiny(tmp_path, *FOUR)
-    assert done.code == 1
+    assert done.code == 2
     (line,) = done.errors
     assert f"{picture.relative_to(tmp_path)} is absent or damaged: remove" in line
     assert "Traceback" not in done.err

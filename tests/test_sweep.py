@@ -116,7 +116,7 @@ def test_a_folder_of_the_users_is_found_also_in_yaml(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     for arguments in (["seed=0"], ["-m", "seed=0,1"]):
-        assert here("experiment=mine", *arguments, "--config-dir", "conf", "device=cpu", "wandb.mode=disabled") == 1
+        assert here("experiment=mine", *arguments, "--config-dir", "conf", "device=cpu", "wandb.mode=disabled") == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["conf", "found"]
     assert len(list((tmp_path / "found" / "launches").iterdir())) == 2
 

@@ -129,7 +129,7 @@ def job(cfg: DictConfig) -> None:
             one = replace(one, config=cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False)))
             one = replace(one, run_id=_run(cfg, hydra.runtime.choices, _place(launch, one)))
         except UserError as error:
-            one = replace(one, error=one_line(error))
+            one = replace(one, error=one_line(error), mistake=True)
         except Exception as error:
             log.exception("the run broke off")
             if not (isinstance(error, OSError) and error.errno in FULL):
@@ -197,19 +197,20 @@ def _row(store: Store, undone: str) -> str:
 
 
 def report() -> int:
-    """Print the outcome of this command; 0 when every run of it is whole, or as far as its shard or limit goes, else
-    1."""
+    """Print the outcome of this command; 0 when every run of it is whole, or as far as its shard or limit goes, 2 when
+    mistakes of the user's ended all of them, else 1."""
     if _launch is not None and not _launch.waits:
         return 0
     done = jobs()
     failed = conclude(done)
+    code = 2 if done and all(one.mistake for one in done) else int(bool(failed))
     if _launch is None:  # Hydra's rerun; or there was nothing to run
-        return int(bool(failed))
+        return code
     submitted = [*Path(_launch.folder).glob("submitted-*.json")]  # there, points of the same work are one job
     wanted = max(1, len(done) if submitted or _launch.points is None else _launch.points)
     if len(done) < wanted:
         print_error(f"{wanted - len(done)} of {wanted} jobs left no note: they died, or never began")
-    return int(bool(failed) or len(done) < wanted)
+    return code or int(len(done) < wanted)
 
 
 def jobs() -> list[Job]:

@@ -20,7 +20,8 @@ from ldsmc_bench.files import publish, replace
 @dataclass(frozen=True)
 class Job:
     """A job: its number in the command, its overrides, where its log is, its configuration (not resolved), and in the
-    end its run, or the error that prevented one. `job` is its name in SLURM's words, `12_3` in an array."""
+    end its run, or the error that prevented one, which may be a `mistake` of the user's. `job` is its name in SLURM's
+    words, `12_3` in an array."""
 
     number: int
     overrides: list[str]
@@ -28,6 +29,7 @@ class Job:
     config: dict[str, Any] | None = None
     run_id: str | None = None
     error: str | None = None
+    mistake: bool = False
     job: str = ""
 
     @property

@@ -157,7 +157,7 @@ def test_a_run_on_a_folder_in_the_published_layout_names_what_is_missing_and_sta
     root = published(tmp_path / "faces")
     overrides = ("dataset=ffhq", f"dataset.root={root}", "dataset.collection=mine", "prior=ldm_toyfaces", "particles=1")
     done = tiny(tmp_path, *overrides, "n_images=4")
-    assert done.code == 1
+    assert done.code == 2
     (line,) = done.errors
     assert "1 of 4 pictures are missing" in line and ids.read_ids("ffhq", "test")[3] in line
     assert runs(tmp_path) == []

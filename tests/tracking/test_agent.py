@@ -88,7 +88,7 @@ def test_a_point_is_a_trial_and_a_finished_point_too(tmp_path: Path, trial: Tria
 
 def test_a_sweep_within_a_trial_is_refused(tmp_path: Path, trial: Trial) -> None:
     done = trial("trial1", "-m", "seed=0,1")
-    assert done.code == 1
+    assert done.code == 2
     assert all("-m: a trial of a W&B agent is one run" in line for line in done.errors) and done.errors
     assert not runs(tmp_path / "results" / "sweep")
     assert not [*(tmp_path / "wandb").glob("offline-run-*")]
