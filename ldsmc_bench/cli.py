@@ -164,6 +164,12 @@ def _key(action: argparse.Action) -> str:
     return action.option_strings[-1].lstrip("-").replace("-", "_")
 
 
+def require_runs(results_dir: str | Path) -> None:
+    """Raises UserError where there is no run yet."""
+    if has_no_runs(results_dir):
+        raise UserError(NO_RUNS)
+
+
 def has_no_runs(results_dir: str | Path) -> bool:
     """True if there is no run yet, in the default folder before the first command made it too. Raises UserError where
     a folder that was given cannot be read."""

@@ -45,6 +45,13 @@ def replace(path: Path, data: bytes) -> None:
     _settle(path.parent)
 
 
+def write_file(path: Path, data: bytes) -> None:
+    """As `replace`, in a folder that comes to be. Raises UserError, which names it, where that cannot be written."""
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, data)
+
+
 @contextmanager
 def staged(path: Path, data: bytes) -> Iterator[Path]:
     """`data`, complete and on the disk, under a temporary name beside `path` for as long as the block lasts."""

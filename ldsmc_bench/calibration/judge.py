@@ -19,7 +19,7 @@ from ldsmc_bench.calibration.draws import DrawMetrics, draw_metrics
 from ldsmc_bench.calibration.sbc import mean_colour, principal_coordinates, sbc_values
 from ldsmc_bench.calibration.tarp import tarp_value
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.files import pixel_digest, read_json, replace, writing
+from ldsmc_bench.files import pixel_digest, read_json, write_file
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.records.particles import read_particles, with_particles
 from ldsmc_bench.records.problems import OBSERVED, ProblemStore, problem_of_run, read_picture
@@ -145,8 +145,7 @@ def judge(
         network = network or find_network(images, dataset, side)
         found[drawn.image_id] = {"of": key, **asdict(judge_image(drawn, network))}
     if found != kept:
-        with writing(store.root):
-            replace(path, (json.dumps(found) + "\n").encode())
+        write_file(path, (json.dumps(found) + "\n").encode())
     return {image_id: judged_of(one) for image_id, one in found.items()}
 
 

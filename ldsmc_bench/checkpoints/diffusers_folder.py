@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import schedulers
 from torch import Tensor, nn
 
 from ldsmc_bench.checkpoints.config import REMEDY, ForeignConfig, shown
 from ldsmc_bench.checkpoints.read import read_weights
 from ldsmc_bench.errors import UserError
 
+# Schedulers of betas, for the noise levels and the kind of prediction in their files; how they step is not used.
+BETAS = [getattr(schedulers, name) for name in schedulers.KarrasDiffusionSchedulers.__members__]
+BETAS = [kind for kind in BETAS if "beta_start" in inspect.signature(kind).parameters]
 _PRECISIONS = ("", ".fp16", ".bf16")  # the first that is there is read
 
 

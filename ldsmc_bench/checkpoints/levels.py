@@ -15,13 +15,11 @@ from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from torch import Tensor
 
 from ldsmc_bench.checkpoints.config import MOST_LEVELS, ForeignConfig, shown, tables
-from ldsmc_bench.checkpoints.diffusers_folder import read_settings
+from ldsmc_bench.checkpoints.diffusers_folder import BETAS, read_settings
 from ldsmc_bench.errors import UserError
 
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow", "edm", "edm_v"]
 LEAST = 2.0**-24  # alpha_bar in place of 0 at pure noise, as in diffusers' EulerDiscreteScheduler
-BETAS = [getattr(schedulers, name) for name in schedulers.KarrasDiffusionSchedulers.__members__]
-BETAS = [kind for kind in BETAS if "beta_start" in inspect.signature(kind).parameters]
 _LEVELS = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr")
 _READ = ("epsilon", "v_prediction", "sample")
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import schedulers
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import nn
@@ -20,6 +19,7 @@ from ldsmc_bench.checkpoints.clip import EMPTY, TextShape
 from ldsmc_bench.checkpoints.config import MOST_LEVELS, ForeignConfig, shown, tables
 from ldsmc_bench.checkpoints.convert import Shape, build_on_meta, convert_networks, load_weights, strip_prefix
 from ldsmc_bench.checkpoints.diffusers_folder import (
+    BETAS,
     find_weights,
     from_pretrained,
     parts_of,
@@ -32,10 +32,6 @@ from ldsmc_bench.errors import UserError
 from ldsmc_bench.prior import schedule
 
 CLASSES: dict[str, Any] = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}
-# A scheduler's file holds the noise levels of the UNet's training and the kind of its prediction; how it steps is not
-# used.
-SCHEDULERS = [getattr(schedulers, name) for name in schedulers.KarrasDiffusionSchedulers.__members__]
-SCHEDULERS = [kind for kind in SCHEDULERS if "beta_start" in inspect.signature(kind).parameters]
 _TEXT = "text_model."
 _FOLDERS = {"unet": "unet", "first_stage": "vae", "conditioner": "text_encoder"}
 
@@ -98,7 +94,7 @@ def describe(folder: Path) -> Model:
 def read_schedule(path: Path) -> dict[str, Any]:
     """Steps and betas of the noise levels of diffusers' own scheduler, under the names that `Model` has for them.
     Raises UserError for a scheduler of another kind of model, or a key that is not known."""
-    kind, settings = read_settings(path, SCHEDULERS, tables()["scheduler"])
+    kind, settings = read_settings(path, BETAS, tables()["scheduler"])
     names = {"steps": "num_train_timesteps", "beta_start": "beta_start", "beta_end": "beta_end"}
     defaults = inspect.signature(kind).parameters
     found = {ours: settings.get(theirs, defaults[theirs].default) for ours, theirs in names.items()}

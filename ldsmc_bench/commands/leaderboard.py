@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 
 from ldsmc_bench.cli import Options, entry, has_no_runs
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.files import replace, writing
+from ldsmc_bench.files import write_file
 from ldsmc_bench.report import frame
 from ldsmc_bench.report.figures import leaderboard as figures
 from ldsmc_bench.report.figures.plot import LOOK, save
@@ -161,9 +161,7 @@ def save_medians(path: Path, runs: pd.DataFrame, images: frame.Images) -> None:
     """Write the `medians` of all worlds and numbers of calls as CSV, for the page."""
     groups = runs.groupby(["dataset.calls", "dataset.world"], sort=True)
     lines = [{"world": world, "calls": n} | one for (n, world), group in groups for one in medians(group, images)]
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace(path, pd.DataFrame(lines).to_csv(index=False).encode())
+    write_file(path, pd.DataFrame(lines).to_csv(index=False).encode())
 
 
 def median(values: pd.Series) -> tuple[float, float, float]:

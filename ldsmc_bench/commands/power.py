@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from ldsmc_bench.calibration.power import images_needed
-from ldsmc_bench.cli import NO_RUNS, Options, entry, has_no_runs
+from ldsmc_bench.cli import Options, entry, require_runs
 from ldsmc_bench.errors import UserError, nearest
 from ldsmc_bench.records.problems import PARTS
 from ldsmc_bench.report import frame, statistics
@@ -44,8 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.read(arguments)
     if options.difference is not None and not 0 < options.difference < math.inf:
         raise UserError(f"difference={options.difference:g}: must be above 0")
-    if has_no_runs(options.results_dir):
-        raise UserError(NO_RUNS)
+    require_runs(options.results_dir)
     found = list(pairs(options.results_dir, options.metric))
     if not found:
         raise UserError(f"metric={options.metric}: no two methods have it of the same images; run another on them")

@@ -7,7 +7,7 @@ page, but cannot be scored again or be extended.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ldsmc_bench.cli import NO_RUNS, Options, entry, has_no_runs
+from ldsmc_bench.cli import Options, entry, require_runs
 from ldsmc_bench.commands.archive import SUFFIX, pack
 from ldsmc_bench.errors import UserError, nearest, warn
 from ldsmc_bench.records.problems import problem_of_run
@@ -27,8 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--truths", choices=("true", "false"), default="true", help="false: none of the data set's")
     parser.add_argument("--by", default="", help="your name, for the manifest")
     options = parser.read(arguments)
-    if has_no_runs(options.results_dir):
-        raise UserError(NO_RUNS)
+    require_runs(options.results_dir)
     if options.pictures != "all" and not options.pictures.isdecimal():
         raise UserError(f"pictures={options.pictures}: must be a number of images, or all")
     most = None if options.pictures == "all" else int(options.pictures)

@@ -16,7 +16,7 @@ from typing import Any
 from ldsmc_bench.cli import Options, entry
 from ldsmc_bench.commands.messages import explaining
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.files import replace, writing
+from ldsmc_bench.files import write_file
 
 
 @entry
@@ -37,9 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with explaining(options.overrides):
         found = _growth(options) if options.growth else _draws(options) if options.draws else _lines(options)
     if options.json:
-        with writing(options.json.parent):
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            replace(options.json, json.dumps(found, indent=1).encode())
+        write_file(options.json, json.dumps(found, indent=1).encode())
 
 
 def _lines(options: argparse.Namespace) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from ldsmc_bench.cli import Options, entry, going_on
 from ldsmc_bench.commands.messages import explaining, own_files
 from ldsmc_bench.config import compose, instantiate, validate
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.files import CONF, replace, writing
+from ldsmc_bench.files import CONF, write_file
 from ldsmc_bench.report.statistics import standard_error
 from ldsmc_bench.report.table import with_error
 from ldsmc_bench.running.limits import LIMITS
@@ -198,9 +198,7 @@ def save_trials(path: Path, trials: Sequence[Trial], runs: Sequence[str], start:
         }
         for one, run in zip(trials, runs, strict=True)
     ]
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace(path, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g").encode())
+    write_file(path, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g").encode())
 
 
 def difference(before: Trial, best: Trial, objective: Objective) -> str:

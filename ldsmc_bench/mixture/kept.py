@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from ldsmc_bench.config import instantiate, problem_of, validate
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.files import read_json, replace, writing
+from ldsmc_bench.files import read_json, write_file
 from ldsmc_bench.mixture.distances import DISTANCES, Score, distances, yardstick
 from ldsmc_bench.mixture.repeat import answer, read_draws
 from ldsmc_bench.problem.draws import first_draws
@@ -46,6 +46,5 @@ def judge_kept(
             f"{store.root} keeps no draws of a problem whose posterior is known; run it with dataset=mixture"
         )
     if found != kept:
-        with writing(store.root):
-            replace(path, (json.dumps(found) + "\n").encode())
+        write_file(path, (json.dumps(found) + "\n").encode())
     return {name: {key: Score(*values) for key, values in one["scores"].items()} for name, one in found.items()}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ldsmc_bench.config import Settings
 from ldsmc_bench.errors import Unsupported, UserError
-from ldsmc_bench.files import replace, writing
+from ldsmc_bench.files import write_file
 from ldsmc_bench.mixture.posterior import Known, KnownPrior
 from ldsmc_bench.mixture.scores import exactness
 from ldsmc_bench.mixture.show import picture
@@ -171,10 +171,7 @@ def keep_draws(store: Store, problem: str, drawn: Drawn, code: Mapping[str, Any]
     """Keep the first draws of a problem, unless as many are there. Raises UserError where they cannot be written."""
     if len(read_draws(store, problem)[0].get("draws", ())) >= len(drawn["draws"]):
         return  # another process makes them too
-    path = _path(store, problem)
-    with writing(store.root):
-        path.parent.mkdir(exist_ok=True)
-        replace(path, save(drawn, {"code": json.dumps(code)}))
+    write_file(_path(store, problem), save(drawn, {"code": json.dumps(code)}))
 
 
 def _path(store: Store, problem: str) -> Path:

@@ -201,9 +201,7 @@ def _class(value: Any, where: str) -> int:
         if (number := int(value)) >= 0:
             return number
     shown = value[:40].decode(errors="replace") if isinstance(value, bytes) else value
-    raise UserError(
-        f"{where}: its class is {shown}, and must be a whole number of at least 0; or leave all classes out"
-    )
+    raise UserError(f"{where}: its class is {shown}, and must be a whole number of at least 0; or leave classes out")
 
 
 def _table_files(top: Path, split: str | None, where: str) -> list[Path]:

@@ -193,10 +193,7 @@ def _build(name: str, build: Callable[..., Any], arguments: dict[str, Any], shap
         raise UserError(f"{name}: has noise of its own ({type(made.noise_model).__name__}); leave it to task.noise")
     kinds = (physics.Physics, physics.LinearPhysics)
     if made.sensor_model not in [inspect.signature(kind).parameters["sensor_model"].default for kind in kinds]:
-        raise UserError(
-            f"{name}: has a sensor_model, which deepinv applies after the noise, and here y is A(x) plus noise; leave "
-            "it out, or make it part of A"
-        )
+        raise UserError(f"{name}: has a sensor_model, which acts after the noise; leave it out, or make it part of A")
     return made.requires_grad_(False)
 
 

@@ -8,17 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.files import replace, writing
+from ldsmc_bench.files import write_file
 from ldsmc_bench.records.store import Store, particles_path
 
 
 def keep_particles(store: Store, image_id: str, pictures: NDArray[np.uint8], weights: NDArray[np.float64]) -> None:
     """Keep an image's particles, pictures (N,3,S,S) with weights (N,). Raises UserError if they cannot be written."""
-    path, buffer = particles_path(store, image_id), io.BytesIO()
+    buffer = io.BytesIO()
     np.savez_compressed(buffer, pictures=pictures, weights=weights)
-    with writing(store.root):
-        path.parent.mkdir(exist_ok=True)
-        replace(path, buffer.getvalue())
+    write_file(particles_path(store, image_id), buffer.getvalue())
 
 
 def read_particles(store: Store, image_id: str) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:

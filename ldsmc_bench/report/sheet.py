@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ldsmc_bench.files import replace, writing
+from ldsmc_bench.files import write_file
 from ldsmc_bench.records.pictures import rgb
 
 ROWS = 8
@@ -52,7 +52,5 @@ def save_sheet(path: Path, columns: Mapping[str, Pictures], *, scale: int | None
                 draw.text(centre, picture or "not kept", INK, ImageFont.load_default(size=14), anchor="mm")
     file = io.BytesIO()
     sheet.save(file, format="PNG")
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace(path, file.getvalue())
+    write_file(path, file.getvalue())
     return path

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ldsmc_bench.errors import UserError, notify, warn
-from ldsmc_bench.files import read_json, replace, writing
+from ldsmc_bench.files import read_json, write_file
 from ldsmc_bench.problem.datasets import Dataset, truth_digest
 from ldsmc_bench.problem.problem import to_uint8
 from ldsmc_bench.records.pictures import is_truth
@@ -56,8 +56,7 @@ def set_changed_aside(store: Store, dataset: Dataset) -> None:
                 set_aside(drawn, name, one["truth"])
                 changed.append(name)
     if digests != known:
-        with writing(store.root):
-            replace(path, json.dumps(digests).encode())
+        write_file(path, json.dumps(digests).encode())
     if gone:
         warn(f"{store.root}: {gone} of its rows are of pictures that left dataset.root, and still count in its tables")
     if changed := list(dict.fromkeys(changed)):

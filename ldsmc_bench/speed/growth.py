@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from ldsmc_bench.files import replace, writing
+from ldsmc_bench.files import write_file
 from ldsmc_bench.speed.setup import prepare
 from ldsmc_bench.speed.timing import time_pass
 
@@ -74,12 +74,10 @@ def draw(points: Sequence[Point], title: str, device: str, path: Path) -> Path:
             panel.set_xlabel(axis if row is panels[-1] else "")
             _scale(panel, list(known.values()))
             panel.minorticks_off()
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for name in (path.with_suffix(".pdf"), path):
-            file = io.BytesIO()
-            figure.savefig(file, format=name.suffix[1:], dpi=200)
-            replace(name, file.getvalue())
+    for name in (path.with_suffix(".pdf"), path):
+        file = io.BytesIO()
+        figure.savefig(file, format=name.suffix[1:], dpi=200)
+        write_file(name, file.getvalue())
     return path
 
 

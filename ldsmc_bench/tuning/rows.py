@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.files import replace, writing
+from ldsmc_bench.files import write_file
 
 
 def rows_of(path: Path) -> dict[str, dict[str, Any]]:
@@ -43,9 +43,7 @@ def write_row(path: Path, name: str, values: Mapping[str, Any], note: str) -> li
     names of the rows that follow it. Raises UserError where the file is no table or cannot be written."""
     before = rows_of(path)
     text = path.read_text("utf-8") if path.exists() else "# Written by `ldsmc-bench tune`.\n"
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace(path, with_row(text, name, before.get(name, {}) | dict(values), note).encode())
+    write_file(path, with_row(text, name, before.get(name, {}) | dict(values), note).encode())
     return [other for other, row in rows_of(path).items() if other != name and before.get(other) != row]
 
 
@@ -55,5 +53,4 @@ def list_table(path: Path, table: str, method: str) -> None:
     head = f"# The tables of hyper-parameters of method={method}; a prior names its own as prior.tuning.\ndefaults:\n"
     entry = f"  - {table}/{method}@{table}\n"
     if entry not in text:
-        with writing(path.parent):
-            replace(path, ((text or head) + entry).encode())
+        write_file(path, ((text or head) + entry).encode())

@@ -231,7 +231,7 @@ def test_another_schedule_is_refused(tmp_path, kind, key, value):
     assert key in str(refusal.value) or "no schedule" in str(refusal.value)
 
 
-@pytest.mark.parametrize("kind", [one.__name__ for one in stable_diffusion.SCHEDULERS])
+@pytest.mark.parametrize("kind", [one.__name__ for one in diffusers_folder.BETAS])
 def test_the_levels_of_noise_are_those_of_diffusers_own_scheduler(tmp_path, kind):
     path = tmp_path / "scheduler_config.json"
     write_json(path, {**SCHEDULER, "_class_name": kind, "num_train_timesteps": 500, "steps_offset": 1})

@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from ldsmc_bench.cli import NO_RUNS, Options, entry, has_no_runs
+from ldsmc_bench.cli import Options, entry, require_runs
 from ldsmc_bench.errors import UserError, nearest
 from ldsmc_bench.files import replace, writing
 from ldsmc_bench.report import frame
@@ -220,8 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--panels", choices=("metric", "task", "one"), default="metric", help=panels)
     add_looks(parser)
     options = parser.read(arguments)
-    if has_no_runs(options.results_dir):
-        raise UserError(NO_RUNS)
+    require_runs(options.results_dir)
     known = {kind.key: kind for kind in KINDS}
     keys = dict.fromkeys(options.against.split(",") if options.against else ())
     if unknown := [key for key in keys if key not in known and not key.startswith("sample.")]:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from ldsmc_bench.cli import NO_RUNS, Options, entry, has_no_runs
+from ldsmc_bench.cli import Options, entry, require_runs
 from ldsmc_bench.errors import UserError, nearest
 from ldsmc_bench.records.problems import columns, problem_of_run, read_picture
 from ldsmc_bench.records.status import asked
@@ -229,8 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_selection(parser)
     add_looks(parser)
     options = parser.read(arguments)
-    if has_no_runs(options.results_dir):
-        raise UserError(NO_RUNS)
+    require_runs(options.results_dir)
     if options.metric and (options.metric not in PROTOCOLS or PROTOCOLS[options.metric].per != "image"):
         able = [name for name, one in PROTOCOLS.items() if one.per == "image"]
         raise UserError(f"metric={options.metric}: no such metric of an image; {nearest(options.metric, able)}")

@@ -18,8 +18,7 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from ldsmc_bench.cli import NO_RUNS, Options, entry, has_no_runs
-from ldsmc_bench.errors import UserError
+from ldsmc_bench.cli import Options, entry, require_runs
 from ldsmc_bench.files import replace, writing
 from ldsmc_bench.records.store import runs as stores
 from ldsmc_bench.report import frame
@@ -193,8 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Build the page and print its path; the exit code is 0, or 2 if results cannot be read or written."""
     options = Options("page", "All results as one static page, results/page/index.html.", results_dir=True)
     results_dir = options.read(arguments).results_dir
-    if has_no_runs(results_dir):
-        raise UserError(NO_RUNS)
+    require_runs(results_dir)
     print(printable(f"page: {build(results_dir)}"))
     return 0
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ldsmc_bench.cli import NO_RUNS, Options, entry, going_on, has_no_runs
+from ldsmc_bench.cli import Options, entry, going_on, require_runs
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import CONF, replace, writing
 from ldsmc_bench.report import frame
@@ -39,8 +39,7 @@ def make_tables(
     Returns the paths of the .tex files. A table that does not fit its page is named, in `failed` too. Raises UserError
     where the results cannot be read or no run belongs to any table.
     """
-    if has_no_runs(results_dir):
-        raise UserError(NO_RUNS)
+    require_runs(results_dir)
     paths = []
     for layout, table in zip(layouts, fill(results_dir, layouts), strict=True):
         if table is None or not table.metrics:
