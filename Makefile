@@ -54,12 +54,16 @@ exactness-shard:
 	$(EXACTNESS) method=ltds,pfld variant=default particles=10,100
 	$(EXACTNESS) method=dps,latent_dps,psld,latent_daps,resample variant=default particles=1
 
-PRECISION ?= fp32
-COMPILE ?= false
+GPU = $(shell nvidia-smi -L 2> /dev/null)
+COMMA := ,
+PRECISION ?= $(if $(GPU),fp32$(COMMA)bf16,fp32)
+COMPILE ?= $(if $(GPU),false$(COMMA)true,false)
+GRAPHS = $(if $(GPU),TORCHINDUCTOR_CUDAGRAPHS=1 $(RUN) -m ldsmc_bench speed particles=1$(COMMA)5 batch_size=1 precision=bf16 compile=true --json results/speed/graphs.json)
 speed: $(READY)  ## how fast this machine is: LD-SMC and the public order, rivals, overhead, draws, growth; into results/speed
 	$(RUN) -m ldsmc_bench speed particles=1,5 batch_size=1,auto precision=$(PRECISION) compile=$(COMPILE) --baseline --overhead --json results/speed/ldsmc.json
 	$(RUN) -m ldsmc_bench speed particles=1,5,10 batch_size=1 precision=$(PRECISION) compile=$(COMPILE) --json results/speed/particles.json
 	$(RUN) -m ldsmc_bench speed method=latent_dps,psld precision=$(PRECISION) compile=$(COMPILE) --json results/speed/rivals.json
+	$(GRAPHS)
 	$(RUN) -m ldsmc_bench speed --draws particles=1 steps=10 --json results/speed/draws.json
 	$(RUN) -m ldsmc_bench speed --growth --figure results/speed/growth.png --json results/speed/growth.json
 

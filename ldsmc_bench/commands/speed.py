@@ -66,6 +66,8 @@ def _lines(options: argparse.Namespace) -> dict[str, Any]:
         f"medians of each, means by kind; a matrix product {lines[0]['matrix_rate'] / 1e9:.4g} GFLOP/s; "
         f"{MEMORY_WORDS[device.type]}"
     )
+    if device.type != "cuda":
+        print("not known without a GPU: seconds and memory there, at 256 pixels, in bf16, compiled or as CUDA graphs")
     if overhead := measure.measure_overhead() if options.overhead else None:
         whole, beside = overhead["whole"], overhead["whole"] - overhead["sampling"]
         share = f"{100 * overhead['share']:.1f} % of {whole:.1f} s"

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import os
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from ldsmc_bench.speed.measure import measure_overhead
 from ldsmc_bench.speed.setup import add_defaults, expand_sweep, prepare, resize_prior
 from ldsmc_bench.toyfaces import priors
 
+ROOT = Path(__file__).parents[2]
 TINY = ("device=cpu", "steps=6", "batch_size=1", "method.sample.latent_fit_iterations=0")
 
 
@@ -31,6 +34,7 @@ def test_a_line_for_each_order(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert ratio["operations"] > 1 and ratio["seconds"] > 0  # speed itself is no test's business
     out = capsys.readouterr().out
     assert "ldsmc/released in the public order" in out and "measured on cpu" in out
+    assert "not known without a GPU: " in out
     assert "the public order on the same networks takes" in out
 
 
@@ -73,6 +77,21 @@ def test_published_priors_have_random_weights_and_their_own_data_set() -> None:
     assert add_defaults(["prior=ldm_ffhq", "prior.path=x", "steps=9"])[3:] == ["dataset=ffhq"]
     assert add_defaults(["device=cpu"])[1:] == ["dataset=toyfaces", "steps=10"]
     assert add_defaults(["device=cuda"])[1:] == ["dataset=ffhq", "steps=10", "prior.random_weights=true"]
+
+
+@pytest.mark.parametrize("gpus", ["GPU 0: one", ""])
+def test_one_command_measures_all_that_the_machine_has(tmp_path: Path, gpus: str) -> None:
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(f"#!/bin/sh\necho {gpus}\n")
+    smi.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["make", "-n", "speed"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    for always in ("particles=1,5,10 ", "method=latent_dps,psld ", "--baseline ", "--draws ", "--growth "):
+        assert always in done.stdout
+    for there in ("precision=fp32,bf16 compile=false,true", "CUDAGRAPHS=1"):
+        assert (there in done.stdout) == bool(gpus)
 
 
 @pytest.mark.parametrize("side", [32, 128])
