@@ -325,7 +325,9 @@ def test_a_folder_or_a_size_that_is_absent_or_wrong_is_one_line(folders, tmp_pat
 
 METHODS = {
     "ddpm": ("dps", "diffpir", "daps", "tmpd", "flowdps"),
+    "sd": ("ldsmc", "latent_dps", "resample", "psld", "latent_daps"),
     "sd v": ("ldsmc", "latent_dps", "resample", "psld", "flowdps"),
+    "playground": ("ldsmc", "latent_dps", "latent_daps", "psld", "flowdps"),
     "flux": ("ldsmc", "latent_dps", "latent_daps", "pnpflow", "flowdps"),
     "sd3": ("ldsmc", "latent_dps", "latent_daps", "psld", "flowdps"),
     "sdxl": ("ldsmc", "latent_dps", "resample", "psld", "flowdps"),

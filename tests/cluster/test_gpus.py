@@ -10,7 +10,7 @@ from ldsmc_bench.cluster.gpus import environment, find_devices, last_line
 from ldsmc_bench.errors import UserError
 from tests.cluster.slurm import until
 from tests.cluster.sweeps import assert_whole, by_particles, open_gates, sweep, told
-from tests.commands import records, runs
+from tests.commands import records, runs, tiny
 
 DEVICES = ("hydra/launcher=gpus", "hydra.launcher.devices=[cpu,cpu]", "n_images=4")
 
@@ -64,6 +64,13 @@ def test_a_stop_ends_all_processes_and_keeps_what_is_finished(tmp_path: Path) ->
     for entry in told(tmp_path):
         with pytest.raises(ProcessLookupError):
             os.kill(entry["pid"], 0)
+
+
+@pytest.mark.slow
+def test_submitits_own_launcher_works_too(tmp_path: Path) -> None:
+    done = tiny(tmp_path, "-m", "seed=0,1", "n_images=1", "particles=1", "hydra/launcher=submitit_local")
+    assert (done.code, done.errors) == (0, [])
+    assert [len(records(run)) for run in runs(tmp_path)] == [1, 1]
 
 
 def test_each_process_sees_its_device_and_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
