@@ -46,7 +46,7 @@ def replace(path: Path, data: bytes) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """As `replace`, in a folder that comes to be. Raises UserError, which names it, where that cannot be written."""
+    """As `replace`, in a folder that is created where it is absent. Raises UserError where it cannot be written."""
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         replace(path, data)

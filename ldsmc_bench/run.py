@@ -55,7 +55,8 @@ def run(cfg: DictConfig) -> Store:
     set_changed_aside(store, dataset)
     pairs = range(rows * len(ids))[settings.shard :: settings.shards]  # all images of a draw, then of the next
     mine = [Draw(ids[pair % len(ids)], pair // len(ids)) for pair in pairs]
-    kept = {draw: one["code"] for draw, one in glances_of_draws(store, mine).items() if is_done(one, settings.draws)}
+    tried = glances_of_draws(store, mine)
+    kept = {draw: one["code"] for draw, one in tried.items() if is_done(one, settings.draws)}
     done = set(kept)
     if settings.config["particles_as_draws"] and settings.labels.particles > 1:
         there = with_particles(store)
@@ -67,7 +68,7 @@ def run(cfg: DictConfig) -> Store:
     # Restore it, batch by batch
     if left:
         prior = to_device_and_compile(prior, settings.device, settings.network_dtype, settings.compile)
-    batches = unfinished(mine, done, images_at_once(settings, prior)) if left else []
+    batches = unfinished(mine, done, set(tried), images_at_once(settings, prior)) if left else []
     this = Run(settings, store, problems, ids, batches)
     with observed(this) as progress:
         if batches:
@@ -101,8 +102,9 @@ def announce(settings: Settings, images: int) -> None:
         warn(f"n_images={settings.n_images}: dataset={config['dataset']['name']} has {images}; all of them are taken")
 
 
-def unfinished(draws: Sequence[Draw], done: set[Draw], batch_size: int) -> list[list[Draw]]:
+def unfinished(draws: Sequence[Draw], done: set[Draw], tried: set[Draw], batch_size: int) -> list[list[Draw]]:
     """The batches of `draws` with work left, whole: the partition of a shard is fixed, so that a resumed run repeats an
-    undisturbed one byte for byte."""
+    undisturbed one byte for byte. Those of which all were `tried`, and some failed, come last: under a limit the others
+    may have no other turn."""
     batches = [list(draws[i : i + batch_size]) for i in range(0, len(draws), batch_size)]
-    return [batch for batch in batches if not done.issuperset(batch)]
+    return sorted((batch for batch in batches if not done.issuperset(batch)), key=tried.issuperset)

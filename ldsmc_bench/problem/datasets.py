@@ -52,13 +52,12 @@ def folder(root: str | None, image_size: pictures.Size, collection: str | None =
     paths = {id_of(name): top / name for name in sorted(_pictures(top, root))}
     if not paths:
         raise UserError(f"dataset.root={root}: no pictures ({', '.join(SUFFIXES)}) in this folder")
-    return Dataset(
-        name="folder",
-        ids=sorted(paths),
-        load=lambda image_id: pictures.read(paths[image_id], image_size, channels),
-        digest=digest_of(transform(size, channels), [collection_of(top, collection)]),
-        state=lambda image_id: state_of(paths[image_id]),
-    )
+
+    def load(image_id: str) -> Tensor:
+        return pictures.read(paths[image_id], image_size, channels)
+
+    digest = digest_of(transform(size, channels), [collection_of(top, collection)])
+    return Dataset("folder", sorted(paths), load, digest, None, lambda image_id: state_of(paths[image_id]))
 
 
 def require_colours(name: str, channels: int) -> None:

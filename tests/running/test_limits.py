@@ -9,6 +9,7 @@ import pytest
 
 from ldsmc_bench.problem.draws import Draw
 from ldsmc_bench.records.store import Store
+from ldsmc_bench.run import unfinished
 from ldsmc_bench.running import limits
 from ldsmc_bench.running.context import Run
 from ldsmc_bench.running.limits import within_limits
@@ -65,3 +66,9 @@ def test_one_line_shows_what_is_done_and_left(
     assert "stopped by time_limit=2, 1 draws done, 2 left;" in capsys.readouterr().err
     done(monkeypatch, call_limit=125)
     assert capsys.readouterr().err == ""
+
+
+def test_what_failed_before_keeps_nothing_else_from_its_turn() -> None:
+    a, b, c, d, e, f = map(Draw, "abcdef")
+    left = unfinished([a, b, c, d, e, f], done={a, c, d}, tried={a, b, c, d}, batch_size=2)  # b failed
+    assert left == [[e, f], [a, b]]
