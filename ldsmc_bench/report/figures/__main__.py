@@ -234,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def wish_of(options: Any, command: str, arguments: Sequence[str] | None) -> Wish:
-    """What figures and samples both have options for. Raises UserError for a wrong one."""
+    """The wishes that figures and samples both have options for. Raises UserError for a wrong one."""
     given = " ".join(sys.argv[1:] if arguments is None else arguments)
     layout = options_of(where=dict(map(read_filter, options.where)), ours=options.ours)
     return Wish(layout=layout, looks=read_looks(options), command=f"python -m ldsmc_bench {command} {given}".strip())
