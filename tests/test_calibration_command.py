@@ -2,7 +2,9 @@
 
 import csv
 import json
+import re
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from ldsmc_bench.scoring.protocols import PROTOCOLS
 from ldsmc_bench.toyfaces import semantics
 from tests.commands import LIGHT, Done, command, flawed, runs, tiny
 
+ROOT = Path(__file__).parent.parent
 FEW = (*LIGHT, "task=box", "n_images=3", "batch_size=3")
 
 
@@ -184,3 +187,27 @@ def test_hidden_attributes_of_faces_are_judged(tmp_path: Path) -> None:
     assert "LD-SMC: Attributes that the measurement hides" in table and "eye_colour" in table
     assert figure == f"figure: {tmp_path / 'reliability-box.png'}"
     assert pooled == f"figure: {tmp_path / 'reliability-box-pooled.png'}"
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """The cells of Markdown tables, without marks of the best."""
+    lines = re.sub(r"\*\*|</?ins>| †|\\", "", text).splitlines()
+    return [[cell.strip() for cell in line[1:-1].split("|")] for line in lines if line.startswith("|")]
+
+
+@pytest.mark.slow
+def test_the_published_tables_are_those_of_the_kept_scores(tmp_path: Path) -> None:
+    with tarfile.open(ROOT / "results" / "showcase" / "calibration_scores.tar.gz") as scores:
+        scores.extractall(tmp_path / "results", filter="data")
+    assert calibration(tmp_path).code == 0
+    header, _, *rows = table_rows((tmp_path / "results/tables/calibration-freeform-toyfaces-16.md").read_text())
+    pages = [ROOT / "ldsmc_bench" / "calibration" / "README.md", ROOT / "README.md"]
+    page, readme = ({row[0]: row[1:] for row in table_rows(path.read_text("utf-8"))} for path in pages)
+    assert len(rows) == 7
+    for row in rows:
+        cells = dict(zip(header, row, strict=True))
+        name = {"LD-SMC": f"LD-SMC, N={cells['N']}", "DPS": "DPS, in pixels"}.get(row[0], row[0])
+        half, most = cells["coverage of 53 %"], cells["coverage of 88 %"]
+        spread, crps = cells["spread/skill → 1"], cells["CRPS ↓"]
+        assert page[name] == [spread, half, most, crps, cells["TARP p"]]
+        assert readme[name][3:] == [spread, half, " ± ".join(f"{float(number):.3f}" for number in crps.split(" ± "))]
