@@ -18,6 +18,7 @@ IDS = [f"test-{i:06d}" for i in range(6)]
 def test_the_notebook_draws_the_means_of_the_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = {n: stored(tmp_path, "ldsmc", "box", IDS, particles=n) for n in (1, 5, 10)}
     stored(tmp_path, "dps", "box", IDS, lost={IDS[0]: "not finite"})
+    stored(tmp_path, "pfld", "box", IDS, particles=20)
     monkeypatch.chdir(tmp_path)
     notebook = json.loads(NOTEBOOK.read_text("utf-8"))
     assert notebook["nbformat"] == 4 and not any(cell.get("outputs") for cell in notebook["cells"])
@@ -35,8 +36,13 @@ def test_the_notebook_draws_the_means_of_the_records(tmp_path: Path, monkeypatch
         ]
         assert line.get_xdata().tolist() == [1, 5, 10]
         assert line.get_ydata().astype(float) == pytest.approx(np.mean(records, axis=1))
+        ticks = curve.axes[0].xaxis
+        assert [tick.get_text() for tick in ticks.get_ticklabels()] == ["1", "5", "10", "20"]
+        assert not len(ticks.get_minorticklocs())
+        titles = ["ldsmc, 1 particles", "ldsmc, 10 particles"]  # of one method
+        assert [panel.get_title() for panel in pictures.axes] == titles
         assert [len(panel.get_images()) for panel in pictures.axes] == [1, 1]
     finally:
         plt.close("all")
         matplotlib.use(backend)
-    assert (tmp_path / "figures_psnr.pdf").exists() and space["means"]["count"].sum() == 23
+    assert (tmp_path / "figures_psnr.pdf").exists() and space["means"]["count"].sum() == 29
