@@ -4,6 +4,8 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from importlib.resources import files
 from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree
@@ -33,6 +35,15 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     unfinished = stored(results, "dps", "box", IDS[:3])
     (asked := unfinished / "requested.json").write_text(json.dumps(json.loads(asked.read_text()) | {"images": [8]}))
     stored(results, "psld", "denoise", IDS[:4])
+    for folder in ("tables", "figures"):  # as calibration and leaderboard leave them
+        (results / folder).mkdir()
+    medians = [
+        "world,calls,method,exact_for,particles,sw1_ratio,low,high,like_best,n",
+        "lattice,100,DPS,,1,1.3,1,2,1,6",
+    ]
+    (results / "tables" / "leaderboard-medians.csv").write_text("\n".join(medians))
+    for name in ("leaderboard", "ranks-box"):
+        Image.new("RGB", (40, 30)).save(results / "figures" / f"{name}.png")
     build(results)
     return results
 
@@ -194,10 +205,19 @@ def test_a_plot_is_saved_as_a_drawing_by_itself(page: WebDriver) -> None:
     assert len(drawing.findall(".//{*}path")) >= 5 and "rgb(" in drawing.find(".//{*}path").get("stroke", "")
 
 
-def test_a_phone_shows_metrics_beside_the_methods(page: WebDriver, results: Path) -> None:
+@contextmanager
+def phone(page: WebDriver) -> Iterator[None]:
+    """A window of 390 pixels."""
     size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
+        yield
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_phone_shows_metrics_beside_the_methods(page: WebDriver, results: Path) -> None:
+    with phone(page):
         show(page, results, "")
         for table in ("#board-table", "#run-table"):
             heads = page.find_elements("css selector", f"{table} thead th")
@@ -207,5 +227,35 @@ def test_a_phone_shows_metrics_beside_the_methods(page: WebDriver, results: Path
             )
             assert right <= 390
         assert not page.execute_script("return document.getElementById('facet-box').open")
-    finally:
-        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+VIEWS = {  # what opens them, and what they show then
+    "page": ("for (const one of document.querySelectorAll('details')) one.open = true", "#image-table tbody tr"),
+    "slider": ("document.querySelector('#wall .tile').click()", "#compare[open] tbody tr"),
+    "drawer": ("document.querySelector('#board-table tbody .link').click()", "#drawer[open] tbody tr"),
+    "two rows": ("document.getElementById('board-pair').click()", "#pair[open] #pair-images tbody tr"),
+}
+
+
+@pytest.mark.parametrize("look", ["light", "dark", "phone"])
+def test_axe_finds_nothing(page: WebDriver, results: Path, look: str) -> None:
+    axe = files(pytest.importorskip("axe_core_python", reason="no axe-core here: pip install axe-core-python"))
+    scheme = [{"name": "prefers-color-scheme", "value": "dark" if look == "dark" else "light"}]
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+    with phone(page) if look == "phone" else nullcontext():
+        show(page, results, "#curves?axis=passes")
+        for section in ("pictures", "exactness", "curves", "images"):
+            page.execute_script(f"document.getElementById('{section}').scrollIntoView({{behavior: 'instant'}})")
+            drawn = f"#{section} :is(tbody tr, figure)"
+            wait(page, lambda page, drawn=drawn: page.find_elements("css selector", drawn))
+        page.execute_script((axe / "axe.min.js").read_text("utf-8"))
+        found = {}
+        for view, (opening, shown) in VIEWS.items():
+            page.execute_script(opening)
+            wait(page, lambda page, shown=shown: page.find_elements("css selector", shown))
+            found[view] = page.execute_async_script(
+                "axe.run({resultTypes: ['violations']}).then(({violations}) => arguments[0]("
+                "violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html).join(' ')}`)))"
+            )
+            page.execute_script("document.querySelector('dialog[open]')?.close()")
+    assert found == {view: [] for view in VIEWS}
