@@ -117,7 +117,8 @@ def test_runs_and_images_with_other_numbers_of_draws_and_repeated_pictures_are_n
 
 
 def test_what_cannot_be_judged_is_one_line(tmp_path: Path) -> None:
-    assert calibration(tmp_path).errors == ["error: no runs yet: make run"]
+    remedy = "give a run's command with draws=16"
+    assert calibration(tmp_path).errors == [f"error: no run in results has several draws of an image; {remedy}"]
     assert tiny(tmp_path, *FEW).code == 0
     assert calibration(tmp_path).errors == [
         "error: no run in results has several draws of an image; give a run's command with draws=16"

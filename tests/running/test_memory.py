@@ -22,7 +22,8 @@ def test_large_tensors_take_no_new_pages_after_the_first() -> None:
         torch.zeros(size).add_(1)
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-    assert min(faults() for _ in range(5)) < size * 4 / resource.getpagesize() / 10
+    # The first blocks that were freed may be too small by an alignment.
+    assert min(faults() for _ in range(20)) < size * 4 / resource.getpagesize() / 10
 
 
 @pytest.mark.parametrize("own", ["MALLOC_MMAP_THRESHOLD_", "MALLOC_ARENA_MAX", "LD_PRELOAD", "GLIBC_TUNABLES"])
