@@ -106,7 +106,7 @@ def _axis(key: str, one: Any) -> Range | Choice:
         case {"low": int() | float() as low, "high": int() | float() as high, **others} if (
             low < high and others.keys() <= {"log", "calls"} and all(isinstance(flag, bool) for flag in others.values())
         ):
-            log = others.get("log", False)
+            log = bool(others.get("log"))
             if not log or low > 0:
                 return Range(low, high, log)
     raise UserError(f"{key}={one}: must be {{low: 0.1, high: 10.0, log: true}}, or a list of choices; low < high")
