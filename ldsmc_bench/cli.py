@@ -164,10 +164,10 @@ def _key(action: argparse.Action) -> str:
     return action.option_strings[-1].lstrip("-").replace("-", "_")
 
 
-def require_runs(results_dir: str | Path) -> None:
-    """Raises UserError where there is no run yet."""
+def require_runs(results_dir: str | Path, absent: str = NO_RUNS) -> None:
+    """Raises UserError, with the line `absent`, where there is no run yet."""
     if has_no_runs(results_dir):
-        raise UserError(NO_RUNS)
+        raise UserError(absent)
 
 
 def has_no_runs(results_dir: str | Path) -> bool:

@@ -26,7 +26,7 @@ from ldsmc_bench.calibration.draws import Pooled, nominal, pool
 from ldsmc_bench.calibration.judge import DrawSet, Judged, find_draws, find_particles, judge, kept_scores
 from ldsmc_bench.calibration.reliability import Reliability, reliability
 from ldsmc_bench.calibration.sbc import uniformity
-from ldsmc_bench.cli import Options, entry, going_on, has_no_runs
+from ldsmc_bench.cli import Options, entry, going_on, require_runs
 from ldsmc_bench.errors import UserError, notify
 from ldsmc_bench.files import CONF
 from ldsmc_bench.records.particles import with_particles
@@ -76,9 +76,8 @@ PARTICLES = Kind(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Judge all complete runs with several draws; the exit code is 2 where there is none."""
     results_dir = Options("calibration", __doc__, results_dir=True).read(arguments).results_dir
-    none = UserError(f"no run in {results_dir} has several draws of an image; give a run's command with draws=16")
-    if has_no_runs(results_dir):
-        raise none
+    absent = f"no run in {results_dir} has several draws of an image; give a run's command with draws=16"
+    require_runs(results_dir, absent)
     runs = frame.runs(results_dir)
     stores = pd.Series([store_of(results_dir, run_id) for run_id in runs["run_id"]], runs.index)
     scored, scored_particles = (
@@ -89,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     of_kind = [(DRAWS, runs["draws"] > 1), (PARTICLES, stores.map(with_particles).map(bool) | scored_particles)]
     several = runs[of_kind[0][1] | of_kind[1][1]]
     if several.empty:
-        raise none
+        raise UserError(absent)
     for run_id in several["run_id"][~several["complete"]]:
         notify(f"left out: {run_id} is not complete; give its command again")
     if not several["complete"].any():

@@ -18,7 +18,7 @@ import pandas as pd
 from matplotlib import rc_context
 from omegaconf import OmegaConf
 
-from ldsmc_bench.cli import Options, entry, has_no_runs
+from ldsmc_bench.cli import Options, entry, require_runs
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import write_file
 from ldsmc_bench.report import frame
@@ -64,11 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def board(results_dir: Path) -> tuple[pd.DataFrame, frame.Images]:
     """The runs of the leaderboard, with their `KEYS` and a `name`, and their problems by run id. Raises UserError where
     there is none."""
-    none = UserError(
-        f"no run of the leaderboard in {results_dir}; give python -m ldsmc_bench experiment=leaderboard -m"
-    )
-    if has_no_runs(results_dir):
-        raise none
+    absent = f"no run of the leaderboard in {results_dir}; give python -m ldsmc_bench experiment=leaderboard -m"
+    require_runs(results_dir, absent)
     known = {job.run_id: job.asked for job in frame.jobs(results_dir) if job.run_id}
     runs = frame.runs(results_dir)
     runs = runs[runs["run_id"].isin(known) & (runs["n"] > 0)]
@@ -76,7 +73,7 @@ def board(results_dir: Path) -> tuple[pd.DataFrame, frame.Images]:
         runs = runs.assign(**{key: [OmegaConf.select(known[run_id], key) for run_id in runs["run_id"]]})
     runs = runs[runs["dataset.calls"].notna()]
     if runs.empty:
-        raise none
+        raise UserError(absent)
     runs["dataset.calls"] = runs["dataset.calls"].astype(int)
     runs["dataset.world"] = runs["dataset.world"].fillna(runs["dataset"] + " " + runs["task"])
     asked = [known[run_id] for run_id in runs["run_id"]]
