@@ -121,6 +121,8 @@ def wrap(
     shape = (channels, *((image_size,) * 2 if isinstance(image_size, int) else image_size))
     name = f"task.physics={physics}"
     build = _find(physics)
+    if not isinstance(arguments or {}, Mapping):
+        raise UserError(f"task.arguments={arguments}: must be arguments by name, as {{angles: 20}}")
     images = [Noise(noise.seed, [image_id], noise.stream) for image_id in noise.image_ids]
     own = images if per_image else [Noise(noise.seed, ["all"], "deepinv")]
     built = [_build(name, build, dict(arguments or {}), shape, one.entropy("physics") % 2**63) for one in own]

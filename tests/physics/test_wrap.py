@@ -188,3 +188,8 @@ def test_methods_run_on_it(tmp_path: Path) -> None:
     statuses = {one["method"]: one["status"] for one in records}
     assert statuses.pop("ddrm") == "skipped"  # needs singular values
     assert len(statuses) == 4 and set(statuses.values()) == {"ok"}
+
+
+def test_arguments_without_names_are_refused_in_one_line() -> None:
+    with pytest.raises(UserError, match=r"^task\.arguments=3: must be arguments by name"):
+        wrap(16, Noise(0, ["a"], "measurement"), physics="Blur", arguments=3)  # type: ignore[arg-type]
