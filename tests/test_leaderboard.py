@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from ldsmc_bench.commands import leaderboard
+from ldsmc_bench.config import validate
 from ldsmc_bench.records.jobs import Job, keep, new_launch
+from ldsmc_bench.run import announce
 from tests.commands import configured
 from tests.report.made import made
 
@@ -80,3 +82,16 @@ def test_other_runs_are_no_leaderboard(tmp_path: Path, capsys: pytest.CaptureFix
 def test_steps_and_particles_follow_from_the_calls(method: str, calls: int, steps: int, particles: int) -> None:
     cfg = configured("experiment=leaderboard", f"method={method}", f"dataset.calls={calls}")
     assert (cfg.steps, cfg.particles) == (steps, particles)
+
+
+def test_hyper_parameters_are_those_of_the_world_and_the_calls_where_a_row_has_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    row = "+method.tuning.mixture.scattered_10={zeta: 7.0}"
+    for calls, zeta, name in ((10, 7.0, "scattered_10"), (20, 0.3, "denoise")):
+        cfg = configured(
+            "experiment=leaderboard", "method=dps", "dataset.kind=scattered", f"dataset.calls={calls}", row
+        )
+        announce(settings := validate(cfg), settings.n_images)
+        assert settings.sample["zeta"] == zeta
+        assert f"of conf/tuned/mixture, {name}, for dps" in capsys.readouterr().err

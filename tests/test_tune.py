@@ -1,6 +1,7 @@
 """The command `tune`, on problems of mixtures, which take no time: its runs, its tables, and that it goes on."""
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,7 +63,9 @@ def test_the_best_trial_is_the_row_that_the_method_reads_and_a_larger_budget_goe
     assert len(table) == 3
     for _, trial in table.iterrows():  # each is a run of the problems of another seed, by its records
         found = [json.loads(path.read_text()) for path in records(folder, trial.run_id)]
-        assert trial["mean"] == pytest.approx(sum(abs(one["metrics"]["sw1_ratio"] - 1) for one in found) / 2, rel=1e-5)
+        assert trial["mean"] == pytest.approx(
+            sum(abs(math.log(one["metrics"]["sw1_ratio"])) for one in found) / 2, rel=1e-5
+        )
         assert trial.calls == sum(50 * one["cost"]["denoiser_forward"] for one in found) == CALLS
     best = table.loc[table["mean"].idxmin()]
     assert yaml.safe_load((folder / "tuned" / "mixture" / "mine.yaml").read_text()) == {"denoise": {"zeta": best.zeta}}
@@ -70,6 +73,17 @@ def test_the_best_trial_is_the_row_that_the_method_reads_and_a_larger_budget_goe
     assert out[-1].startswith("to use it: python -m ldsmc_bench dataset=mixture method=mine")
     assert "zeta" not in out[-1]  # since the method reads it
     assert validate(tune.composed([*SMALL], folder)).sample["zeta"] == best.zeta
+
+
+def test_a_new_row_has_all_of_the_one_that_served_until_then(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [one for one in SMALL if not one.startswith("method=")]
+    new = ["experiment=leaderboard", "method=dps", "dataset.kind=single", f"out={tmp_path}"]
+    assert tune.main([*small, *new, f"budget={6 * CALLS}", f"results_dir={tmp_path}"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"for good: copy the row from {tmp_path} to conf/tuned"
+    row = yaml.safe_load((tmp_path / "mixture" / "dps.yaml").read_text())["single_1000"]
+    assert row["zeta"] != 0.3 and row["zeta_released"] == 0.3  # as in conf/tuned/mixture/dps.yaml
 
 
 @pytest.mark.slow

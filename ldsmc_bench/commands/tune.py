@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for a run, method and task at least")
     budget = "of all trials (default: %(default)s)"
     parser.add_argument("--budget", type=int, default=8000, metavar="CALLS", help=budget)
-    metric = "a stored one of an image, or a weighted pair as a+0.01*b (default: tuned_by of the data set)"
+    metric = "a stored one of an image, log(one), or a weighted pair as a+0.01*b (default: tuned_by of the data set)"
     parser.add_argument("--metric", help=metric)
     equal = "leave out of the search what changes the denoiser's calls, `calls: true` in method.search"
     parser.add_argument("--equal-calls", action="store_true", help=equal)
@@ -120,12 +120,13 @@ def tune(overrides: Sequence[str], options: argparse.Namespace) -> None:
     score = f"{objective} {with_error(best.mean, best.se, objective.digits)}"
     command = f"tune {without(overrides, HERE)} metric={options.metric or cfg.dataset.tuned_by} budget={limits.budget}"
     note = f"{score}, least of {len(trials)} trials (trials/{kept.name}) on {limits.images} images: `{command}`"
-    followers = write_row(path, row, {row_key(cfg, name): value for name, value in best.values.items()}, note)
+    found = {row_key(cfg, name): value for name, value in best.values.items()}
+    followers = write_row(path, row, dict(cfg.tuned or {}) | found, note)  # whole, also where another row served so far
     list_table(path.parents[1] / f"{method}.yaml", table, method)
     print(f"row {row} of {path}{''.join(f', and {other}, which is as it is' for other in followers)}; trials: {kept}")
     if start and best is not trials[0] and trials[0].end == "whole":
         print(f"less than with the first values: {difference(trials[0], best, objective)}")
-    print(f"to use it: {usage(composed(overrides, options.config_dir), best, overrides)}")
+    print(f"to use it: {usage(composed(overrides, options.config_dir), best, overrides, options.out)}")
 
 
 def without(overrides: Sequence[str], keys: Collection[str]) -> str:
@@ -208,14 +209,16 @@ def difference(before: Trial, best: Trial, objective: Objective) -> str:
     return f"{mean} (paired; other images decide if that is so)"
 
 
-def usage(cfg: DictConfig, best: Trial, overrides: Sequence[str]) -> str:
-    """The command that takes the values, and what to add to the method's YAML where it does not read them from the
-    table that was written."""
+def usage(cfg: DictConfig, best: Trial, overrides: Sequence[str], out: Path | None) -> str:
+    """The command that takes the values, and what to do for good where the method does not read them from the table
+    that was written: copy that from the folder `out`, or add to the method's YAML."""
     command = f"python -m ldsmc_bench {without(overrides, (*HERE, 'n_images', 'batch_size'))}"
     if all(present_value(cfg, name) == value for name, value in best.values.items()):
         return command
     values = " ".join(f"method.sample.{name}={value}" for name, value in best.values.items())
     method, name = cfg.method.name, next(iter(best.values))
+    if out:
+        return f"{command} {values}\nfor good: copy the row from {out} to conf/tuned"
     entry = f"{name}: ${{oc.select:tuned.{row_key(cfg, name)},...}}"
     entries = f"`optional /tuned@tuning: {method}` in its defaults, and `{entry}` in sample"
     return f"{command} {values}\n{method} does not read that row: for good, its YAML needs {entries}"

@@ -15,6 +15,8 @@ METRICS = {"toyfaces_perceptual": 0.3, "misfit": 0.8, "psnr": 25.0, "ssim": None
         ("psnr", -25.0, "-psnr"),  # higher is better
         ("misfit", 0.2, "|misfit - 1|"),  # one is best
         ("toyfaces_perceptual+0.01*misfit", 0.302, "toyfaces_perceptual + 0.01 |misfit - 1|"),
+        ("log(toyfaces_perceptual)", -1.2039728, "log(toyfaces_perceptual)"),
+        ("log(misfit)", 0.2231436, "|log(misfit)|"),
         ("2*toyfaces_perceptual + 1e-2*psnr", 0.35, "2 toyfaces_perceptual + 0.01 -psnr"),
     ],
 )
@@ -31,6 +33,8 @@ def test_a_metric_or_a_weighted_pair_in_its_direction(text: str, value: float, f
         ("toyfaces_fid", r"^metric=toyfaces_fid: no metric of an image"),  # of a set
         ("psnr+", r"^metric=psnr\+: write a metric, or a weighted pair"),
         ("psnr-ssim", r"^metric=psnr-ssim: write a metric"),
+        ("log(psnr)", r"^metric=log\(psnr\): higher is better"),
+        ("log(psn)", r"^metric=psn: no metric of an image"),
         ("0*psnr", r"^metric=0\*psnr: write a metric"),
     ],
 )
