@@ -141,7 +141,8 @@ def problem_of(settings: Settings, dataset: Dataset) -> Problem:
     """The problem that a run's configuration describes, on its data set."""
     task = settings.config["task"]
     noise = {"kind": task["noise"], "noise_std": task["noise_std"], **settings.config["measurement"]}
-    return Problem(dataset, task["name"], settings.seed, instantiate(task["operator"]), noise)
+    bounded = settings.config["dataset"].get("bounded", True)
+    return Problem(dataset, task["name"], settings.seed, instantiate(task["operator"]), noise, bounded)
 
 
 @unchanged()

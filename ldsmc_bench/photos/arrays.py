@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ldsmc_bench.errors import UserError, one_line
 from ldsmc_bench.photos.containers import stacked
-from ldsmc_bench.problem.datasets import Dataset, collection_of, digest_of, folder_at, state_of
+from ldsmc_bench.photos.folder import collection_of, folder_at, state_of
+from ldsmc_bench.problem.datasets import Dataset, digest_of
 from ldsmc_bench.problem.pictures import Size, sides
 
 

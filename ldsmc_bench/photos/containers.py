@@ -18,18 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from ldsmc_bench.errors import UserError, nearest, one_line
+from ldsmc_bench.photos.folder import SUFFIXES, collection_of, folder_at, id_of, require_colours, state_of, transform
 from ldsmc_bench.problem import pictures
-from ldsmc_bench.problem.datasets import (
-    SUFFIXES,
-    Dataset,
-    collection_of,
-    digest_of,
-    folder_at,
-    id_of,
-    require_colours,
-    state_of,
-    transform,
-)
+from ldsmc_bench.problem.datasets import Dataset, digest_of
 from ldsmc_bench.problem.pictures import Size
 
 CHANNELS = (1, 3)

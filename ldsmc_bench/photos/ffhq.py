@@ -5,7 +5,8 @@ from pathlib import Path
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.photos import ids
-from ldsmc_bench.problem.datasets import Dataset, listed
+from ldsmc_bench.photos.folder import listed
+from ldsmc_bench.problem.datasets import Dataset
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 PICTURES, VALIDATION = 70_000, 10_000

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.photos import ids
-from ldsmc_bench.problem.datasets import Dataset, folder_at, listed
+from ldsmc_bench.photos.folder import folder_at, listed
+from ldsmc_bench.problem.datasets import Dataset
 
 CLASSES = 1000
 SYNSET = re.compile(r"n\d{8}")

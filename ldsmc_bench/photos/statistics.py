@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ldsmc_bench.checkpoints.metrics import inception_space
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import replacing
-from ldsmc_bench.problem.datasets import folder
+from ldsmc_bench.photos.folder import folder
 from ldsmc_bench.problem.problem import to_uint8
 from ldsmc_bench.scoring.fetched import command, file_of
 from ldsmc_bench.scoring.reference import FeatureSpace, Reference, reference_path, save_reference

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
-from ldsmc_bench.prior.interface import PriorWrapper
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.prior.interface import PriorWrapper, image_shape
 
 KINDS = [f"{network}_{way}" for network in ("denoiser", "decoder", "encoder") for way in ("forward", "backward")]
 
@@ -59,6 +61,11 @@ class CallCounter(PriorWrapper):
         output, variance = call()
         if output is given:  # a pixel prior's codec is no network
             return output, variance
+        wanted = rows, *(image_shape(self.prior) if network == "decoder" else self.prior.shape)
+        if tuple(output.shape) != wanted:
+            raise UserError(f"prior.load: its {network} gives {tuple(output.shape)} where {wanted} is wanted; mend it")
+        if network == "denoiser" and torch.is_grad_enabled() and given.requires_grad and not output.requires_grad:
+            raise UserError("prior.load: its eps has no gradient; leave out detach and no_grad, samplers need it")
         self.calls[forward] += rows
         if self.listener is not None:
             self.listener.end(forward, rows)

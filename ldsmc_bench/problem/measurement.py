@@ -64,10 +64,15 @@ def measure(
     """
     height, width = x.shape[-2:]
     operator = make_operator(width if height == width else (height, width), noise)
+    if missing := [one for one in ("linear", "adjoint", "observed", "select", "to") if not hasattr(operator, one)]:
+        raise UserError(f"task.operator: gives {type(operator).__name__}, without {', '.join(missing)}; add these")
     if kind in OF_BRIGHTNESS and not getattr(operator, "brightness", True):
         raise UserError(f"task.noise={kind}: this task does not measure brightness in [-1,1]; use gaussian")
     images = [image.clone(memory_format=torch.contiguous_format) for image in x.split(1)]  # whatever the batch's layout
     clean = torch.cat([operator.select(torch.tensor([row]))(image) for row, image in enumerate(images)])
+    if clean.ndim != 4 or len(clean) != len(x) or not clean.is_floating_point():
+        found = f"{clean.dtype} {tuple(clean.shape)}"
+        raise UserError(f"task.operator: must give real (B,c,h,w), a row an image; of {len(x)} images it is {found}")
     level: float | Tensor = noise_std * operator.noise_level if isinstance(operator, Linear) else noise_std
     if kind == "poisson":
         level = 2 * math.sqrt(255 * poisson_rate / 2) / (255 * poisson_rate)  # of mid-grey

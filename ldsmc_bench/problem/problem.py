@@ -24,6 +24,7 @@ class Problem:
     seed: int
     operator: Callable[[int, Noise], Operator]
     noise: Mapping[str, Any]
+    bounded: bool = True  # images lie in [-1,1]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def load_batch(problem: Problem, draws: Sequence[Draw], image_size: int | Sequen
         if dataset.state and (state := dataset.state(image_id)):  # before the file is read, which may change meanwhile
             states[image_id] = state
         try:
-            images[image_id] = dataset.load(image_id)
+            images[image_id] = _image(problem, image_id)
         except UserError as error:
             unreadable[image_id] = str(error)
     missing = {draw: unreadable[draw.image_id] for draw in draws if draw.image_id in unreadable}
@@ -78,6 +79,19 @@ def load_batch(problem: Problem, draws: Sequence[Draw], image_size: int | Sequen
         x, measurement = x[rows], measurement.select(rows)
     labels = [dataset.labels[draw.image_id] for draw in readable] if dataset.labels else None
     return Batch(readable, to_uint8(x), measurement, missing, labels, states)
+
+
+def _image(problem: Problem, image_id: str) -> Tensor:
+    """An image of the data set. Raises UserError for another type, or values that images do not have."""
+    x: Any = problem.dataset.load(image_id)
+    if not (isinstance(x, Tensor) and x.dtype == torch.float32 and x.ndim == 3 and x.numel()):
+        found = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise UserError(f"dataset={problem.dataset.name}: load must return float32 (C,H,W); {image_id} is {found}")
+    low, high = (float(one) for one in x.aminmax())
+    if problem.bounded and not -1.001 < low <= high < 1.001:
+        wrong = f"dataset={problem.dataset.name}: {image_id} has values from {low:.4g} to {high:.4g}"
+        raise UserError(f"{wrong}; scale images to [-1,1], or set bounded: false in its YAML")
+    return x
 
 
 def _written(shape: Sequence[int]) -> str:

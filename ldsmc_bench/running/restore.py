@@ -25,6 +25,7 @@ from ldsmc_bench.records.record import Record
 from ldsmc_bench.records.store import Store, keep, of_draw
 from ldsmc_bench.running.call import call_sampler
 from ldsmc_bench.running.context import Trial
+from ldsmc_bench.running.own_parts import require_adjoint, require_dataset, require_prior
 from ldsmc_bench.running.progress import Progress
 from ldsmc_bench.sampling.chain import grid
 from ldsmc_bench.sampling.trace import Trace
@@ -48,9 +49,13 @@ class Restored:
 
 
 def dry_run(settings: Settings, problem: Problem, prior: Prior) -> None:
-    """Raise the UserError of a task's number, or of a number of steps, before anything is kept: measure a blank image
-    and lay out the steps."""
-    measure_batch(problem, torch.zeros(1, *image_shape(prior)), Noise(settings.seed, ["rehearsal"], "rehearsal"))
+    """Raise the UserError of a part of the user's own, of a task's number, or of a number of steps, before anything is
+    kept: measure a blank image and lay out the steps."""
+    names = {part: f"{part}={settings.config[part]['name']}" for part in ("prior", "dataset", "task")}
+    require_prior(names["prior"], prior)
+    require_dataset(names["dataset"], problem.dataset)
+    shape, noise = image_shape(prior), Noise(settings.seed, ["rehearsal"], "rehearsal")
+    require_adjoint(names["task"], measure_batch(problem, torch.zeros(1, *shape), noise).operator, shape, noise)
     grid(prior.alpha_bar, settings.labels.steps)
 
 

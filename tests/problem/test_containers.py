@@ -21,7 +21,8 @@ from torch import Tensor
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.photos.arrays import arrays
 from ldsmc_bench.photos.containers import table, tars
-from ldsmc_bench.problem.datasets import Dataset, folder
+from ldsmc_bench.photos.folder import folder
+from ldsmc_bench.problem.datasets import Dataset
 from tests.commands import command
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "containers"

@@ -16,7 +16,8 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resiz
 
 from ldsmc_bench.config import instantiate, validate
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.problem import datasets, pictures
+from ldsmc_bench.photos.folder import folder
+from ldsmc_bench.problem import pictures
 from ldsmc_bench.records.identity import identify, run_id
 from ldsmc_bench.toyfaces import dataset
 from tests.commands import configured
@@ -34,7 +35,7 @@ def quarters(width: int = 80, height: int = 80) -> Image.Image:
 
 def load_one(picture: Image.Image, path: Path, side: int = 32, **options: Any) -> Tensor:
     picture.save(path, **options)
-    dataset = datasets.folder(str(path.parent), side)
+    dataset = folder(str(path.parent), side)
     (image_id,) = dataset.ids
     return dataset.load(image_id)
 
@@ -165,7 +166,7 @@ def test_ids_are_sorted_unique_and_safe(tmp_path: Path) -> None:
         Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("no picture")
     (tmp_path / ".hidden.png").write_bytes(b"no picture")
-    dataset = datasets.folder(str(tmp_path), 8)
+    dataset = folder(str(tmp_path), 8)
     assert list(dataset.ids) == sorted(dataset.ids)
     assert len({name.lower() for name in dataset.ids}) == len(names)
     for name in dataset.ids:
@@ -175,7 +176,7 @@ def test_ids_are_sorted_unique_and_safe(tmp_path: Path) -> None:
     assert len(reds) >= len(names) - 2  # each id loads its own picture (JPEG and WebP may be off by one)
     for name in ("c.png", "B.png", "b.jpg", "sub/a.jpg", "sub a.png"):  # no new picture renames another
         (tmp_path / name).write_bytes((tmp_path / "b.png").read_bytes())
-    assert set(dataset.ids) < set(datasets.folder(str(tmp_path), 8).ids)
+    assert set(dataset.ids) < set(folder(str(tmp_path), 8).ids)
 
 
 @pytest.mark.parametrize(("width", "height"), [(75, 50), (50, 75), (33, 57), (500, 375), (31, 32), (40, 33)])
@@ -193,21 +194,21 @@ def test_the_digest_follows_the_folder_and_the_size_but_not_the_pictures(tmp_pat
         (tmp_path / place).mkdir()
         quarters().save(tmp_path / place / "a.png")
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
-    before = datasets.folder(one, 32).digest
-    assert datasets.folder(two, 32).digest != before
-    assert datasets.folder(one, 32, "mine").digest == datasets.folder(two, 32, "mine").digest != before
-    assert datasets.folder(one, 64).digest != before
+    before = folder(one, 32).digest
+    assert folder(two, 32).digest != before
+    assert folder(one, 32, "mine").digest == folder(two, 32, "mine").digest != before
+    assert folder(one, 64).digest != before
     quarters(90, 90).save(tmp_path / "one" / "a.png")
     quarters().save(tmp_path / "one" / "b.png")
-    assert datasets.folder(one, 32).digest == before, "exchanged and added pictures are seen by their own digests"
+    assert folder(one, 32).digest == before, "exchanged and added pictures are seen by their own digests"
 
 
 def test_links_are_followed_and_what_is_passed_over_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, elsewhere = tmp_path / "root", tmp_path / "elsewhere" / "deeper"
-    for folder in (root / "closed", elsewhere):
-        folder.mkdir(parents=True)
+    for place in (root / "closed", elsewhere):
+        place.mkdir(parents=True)
     quarters().save(elsewhere / "b.png")
     quarters().save(root / "a.png")
     (root / "link").symlink_to(elsewhere.parent)
@@ -223,7 +224,7 @@ def test_links_are_followed_and_what_is_passed_over_is_counted(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", closed)
-    dataset = datasets.folder(str(root), 32)
+    dataset = folder(str(root), 32)
     assert len(dataset.ids) == 2 and "a" in dataset.ids
     assert all(dataset.load(image_id).shape == (3, 32, 32) for image_id in dataset.ids)
     (line,) = capsys.readouterr().err.splitlines()
@@ -238,13 +239,13 @@ def test_a_folder_that_cannot_be_listed_is_not_called_empty(tmp_path: Path, monk
 
     monkeypatch.setattr(os, "listdir", closed)
     with pytest.raises(UserError, match="cannot be read"):
-        datasets.folder(str(tmp_path), 32)
+        folder(str(tmp_path), 32)
 
 
 def test_the_state_of_a_file_changes_with_its_content_even_at_one_time_and_size(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.new("RGB", (8, 8), RED).save(path)
-    state = datasets.folder(str(tmp_path), 8).state
+    state = folder(str(tmp_path), 8).state
     assert state is not None
     before, times = state("a"), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
     assert state("a") == before
@@ -271,7 +272,7 @@ def test_an_unreadable_picture_is_named_and_the_others_load(tmp_path: Path, dama
     quarters().save(tmp_path / "good.png")
     bad = tmp_path / "bad.jpg"
     quarters(400, 400).save(bad)
-    dataset = datasets.folder(str(tmp_path), 32)
+    dataset = folder(str(tmp_path), 32)
     whole = bad.read_bytes()
     if damage == "gone":
         bad.unlink()
@@ -287,7 +288,7 @@ def test_an_unreadable_picture_is_named_and_the_others_load(tmp_path: Path, dama
 def test_a_bad_root_is_named(tmp_path: Path) -> None:
     for root in (None, "", "???", str(tmp_path), str(tmp_path / "missing")):
         with pytest.raises(UserError, match=r"^dataset\.root"):
-            datasets.folder(root, 32)
+            folder(root, 32)
 
 
 def test_toyfaces() -> None:

@@ -13,6 +13,8 @@ from ldsmc_bench.running import progress
 class Prior(LatentPrior):
     """Networks of one line."""
 
+    shape, image_size = (3, 1, 1), 1
+
     def __init__(self) -> None:
         pass
 
@@ -26,10 +28,10 @@ class Prior(LatentPrior):
 def test_calls_are_heard_forward_and_backward_step_by_step() -> None:
     meter = Meter()
     prior = CallCounter(Prior(), listener=meter)
-    leaf = torch.ones(2, 3, requires_grad=True)  # which a fit gives again and again
+    leaf = torch.ones(2, 3, 1, 1, requires_grad=True)  # which a fit gives again and again
     for _ in range(4):
         (gradient,) = torch.autograd.grad(prior.decode(leaf).sum() + leaf.sum(), leaf)
-        assert torch.equal(gradient, 3 * torch.ones(2, 3))
+        assert torch.equal(gradient, 3 * torch.ones(2, 3, 1, 1))
     assert not leaf._backward_hooks
     meter.tick()
     torch.autograd.grad(prior.decode(prior.eps(leaf, torch.zeros(2))).sum(), leaf)

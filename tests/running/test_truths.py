@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from ldsmc_bench.errors import UserError
+from ldsmc_bench.photos.folder import folder
 from ldsmc_bench.photos.ids import read_ids
 from ldsmc_bench.problem import pictures
-from ldsmc_bench.problem.datasets import folder
 from ldsmc_bench.records.store import Store, glances, read, read_summary
 from ldsmc_bench.run import run
 from ldsmc_bench.running.conclude import set_changed_aside

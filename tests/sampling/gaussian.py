@@ -30,6 +30,9 @@ class GaussianPrior:
         a = self.alpha_bar.to(z)[t.round().long().clamp(max=len(self.alpha_bar) - 1)].reshape(-1, 1, 1, 1)
         return torch.sqrt(1 - a) * z
 
+    def eps_and_variance(self, z: Tensor, t: Tensor) -> tuple[Tensor, None]:
+        return self.eps(z, t), None
+
     def encode(self, x: Tensor) -> Tensor:
         return 2 * x
 

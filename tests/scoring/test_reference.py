@@ -10,8 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from ldsmc_bench.commands import reference
+from ldsmc_bench.photos import folder as folders
 from ldsmc_bench.photos import statistics
-from ldsmc_bench.problem import datasets, pictures
+from ldsmc_bench.problem import pictures
 from ldsmc_bench.scoring.distances import moments
 from ldsmc_bench.scoring.metrics import set_scores
 from ldsmc_bench.scoring.reference import FeatureSpace
@@ -66,7 +67,7 @@ def test_the_digest_is_that_of_names_and_pixels(folder: Path, tmp_path: Path) ->
     def made(root: Path) -> str | None:
         return statistics.folder_reference(mean_colours(), "faces", str(root), 64).digest
 
-    known, ids = hashlib.sha256(), datasets.folder(str(folder), 64).ids
+    known, ids = hashlib.sha256(), folders.folder(str(folder), 64).ids
     for i, image in enumerate(as_read(folder, 64)):
         known.update(ids[i].encode() + b"\0" + image.numpy().tobytes())
     assert made(folder) == known.hexdigest()

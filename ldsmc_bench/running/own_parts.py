@@ -1,0 +1,47 @@
+"""Checks of a prior, a data set and an operator before a run begins: each may be the user's own."""
+
+import re
+
+from torch import Tensor
+
+from ldsmc_bench.errors import UserError
+from ldsmc_bench.noise import Noise
+from ldsmc_bench.prior.interface import Prior
+from ldsmc_bench.problem.datasets import Dataset
+from ldsmc_bench.problem.operators import Operator
+
+FALSE_ADJOINT = 1e-3  # relative, in float32
+FILE_NAME = re.compile(r"\w[\w.+-]{0,199}")
+
+
+def require_prior(name: str, prior: Prior) -> None:
+    """Raise UserError unless all of a prior is there, its schedule falls, and its digest is not empty."""
+    if missing := [one for one in vars(Prior) if one[0] != "_" and not hasattr(prior, one)]:
+        raise UserError(f"{name}: prior.load gives {type(prior).__name__}, without {', '.join(missing)}; add these")
+    a = prior.alpha_bar
+    if not (isinstance(a, Tensor) and a.ndim == 1 and a.min() > 0 and a.max() <= 1 and (a.diff() <= 0).all()):
+        raise UserError(f"{name}: alpha_bar must be a tensor (T,) that falls, from 1 at most to above 0; mend it")
+    if not prior.digest:
+        raise UserError(f"{name}: its digest is empty; give a hash of its weights, which is part of a run's id")
+
+
+def require_dataset(name: str, dataset: Dataset) -> None:
+    """Raise UserError unless a data set has images, whose ids are different texts that can be names of files."""
+    if not isinstance(dataset, Dataset):
+        raise UserError(f"{name}: dataset.load gives {type(dataset).__name__}; return a Dataset")
+    if wrong := [one for one in dataset.ids if not isinstance(one, str) or not FILE_NAME.fullmatch(one)]:
+        raise UserError(f"{name}: the id {wrong[0]!r} must be a text of letters, digits, _ . + -, 200 at most")
+    if len(set(dataset.ids)) < max(1, len(dataset.ids)):
+        raise UserError(f"{name}: {'two images have one id' if dataset.ids else 'no images'}; mend its ids")
+
+
+def require_adjoint(name: str, operator: Operator, shape: tuple[int, ...], noise: Noise) -> None:
+    """Raise UserError unless <Ax, Ax> = <x, A^T A x> for a random image x, where A is linear."""
+    if operator.linear:
+        x = noise.normal("x", shape)
+        ax = operator(x)
+        back = operator.adjoint(ax)
+        if back.shape != x.shape:
+            raise UserError(f"{name}: adjoint gives {tuple(back.shape)} for images of {tuple(x.shape)}; mend it")
+        if ((x * back).sum() / ax.square().sum() - 1).abs() > FALSE_ADJOINT:
+            raise UserError(f"{name}: adjoint is not that of the operator, <Ax, Ax> is not <x, adjoint(Ax)>; mend it")
