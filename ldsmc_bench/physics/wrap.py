@@ -6,6 +6,7 @@ learning", arXiv 2505.20160.
 
 import copy
 import inspect
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -136,32 +137,34 @@ def wrap(
     if not wrapped.linear:
         return wrapped
     one = wrapped.select(torch.zeros(1, dtype=torch.long))
-    _require_adjoint(name, one, shape, Noise(noise.seed, ["all"], "adjoint"))
-    white = one(torch.ones(1, *shape))
-    return replace(wrapped, on_scale=white.ndim == 4 and bool(white.abs().max() < 1.001))
+    own_noise = Noise(noise.seed, ["all"], "adjoint")
+    _require_adjoint(name, one, shape, own_noise)
+    extremes = torch.ones(1, *shape), own_noise.normal("signs", shape).sign()  # black is -1 times white
+    return replace(wrapped, on_scale=all(bool(one(x).abs().max() < 1.001) for x in extremes))
 
 
 def _deepinv() -> Any:
     try:
         import deepinv
     except ImportError as error:
-        raise UserError(
-            "task=deepinv: needs the package deepinv; install it: pip install 'ldsmc_bench[physics]'"
-        ) from error
+        raise UserError("task=deepinv: needs the package deepinv; in the checkout, pip install '.[physics]'") from error
     return deepinv
 
 
 def _find(physics: str | None) -> Callable[..., Any]:
     package = _deepinv().physics
-    if not physics:
+    if not (physics := str(physics or "")):  # YAML reads 3 as a number
         raise UserError(
             "task.physics is not set: name a class of deepinv.physics, or your own function, as module.name"
         )
     if "." in physics:
         try:
-            return get_object(physics)
+            found = get_object(physics)
         except Exception as error:
             raise UserError(f"task.physics={physics}: no such function ({one_line(error)})") from error
+        if not callable(found):
+            raise UserError(f"task.physics={physics}: is no function or class, but {type(found).__name__}")
+        return found
     known = {
         name for name, kind in vars(package).items() if isinstance(kind, type) and issubclass(kind, package.Physics)
     }
@@ -192,7 +195,10 @@ def _build(name: str, build: Callable[..., Any], arguments: dict[str, Any], shap
     if not isinstance(made, physics.Physics):
         raise UserError(f"{name}: must be a physics of deepinv, and is {type(made).__name__}")
     if not isinstance(made.noise_model, physics.ZeroNoise):
-        raise UserError(f"{name}: has noise of its own ({type(made.noise_model).__name__}); leave it to task.noise")
+        raise UserError(
+            f"{name}: has noise of its own ({type(made.noise_model).__name__}), which task.noise adds here; name your "
+            "own function that returns it with noise_model=ZeroNoise(); denoising is task=denoise"
+        )
     kinds = (physics.Physics, physics.LinearPhysics)
     if made.sensor_model not in [inspect.signature(kind).parameters["sensor_model"].default for kind in kinds]:
         raise UserError(f"{name}: has a sensor_model, which acts after the noise; leave it out, or make it part of A")
@@ -201,9 +207,9 @@ def _build(name: str, build: Callable[..., Any], arguments: dict[str, Any], shap
 
 @torch.no_grad()
 def _measure(name: str, physics: Any, shape: tuple[int, ...]) -> tuple[Tensor, bool]:
-    """A of a blank image, and whether that has to be complex. Raises UserError for a physics that does not take it, or
-    gives anything but one tensor."""
-    blank = torch.zeros(1, *shape)
+    """A of a blank image, and whether that has to be complex. Raises UserError for a physics that does not take images,
+    or gives anything but one tensor with a row an image."""
+    blank, two = torch.zeros(1, *shape), torch.linspace(-1, 1, 2 * math.prod(shape)).reshape(2, *shape)
     takes_complex = False
     try:
         try:
@@ -213,16 +219,23 @@ def _measure(name: str, physics: Any, shape: tuple[int, ...]) -> tuple[Tensor, b
                 y = physics.A(blank.to(torch.complex64))
             else:
                 raise
+        more = physics.A(two.to(torch.complex64) if takes_complex else two)
     except Exception as error:  # whatever deepinv raises for an image that makes no sense to it
         lacking = [key for key in ("filter", "filters", "mask", "params") if getattr(physics, key, "") is None]
-        if lacking:
+        if lacking and type(physics) is not _deepinv().physics.Downsampling:  # which does without
             raise UserError(
                 f"{name}: a blind task, for {lacking[0]} is not given, and the methods here know A; "
                 f"set task.arguments.{lacking[0]}=..."
             ) from error
-        raise UserError(f"{name}: does not take images of {shape} ({one_line(error)[:200]})") from error
+        other = ", or takes more than an image" if isinstance(error, IndexError) else ""
+        raise UserError(f"{name}: does not take images of {shape}{other} ({one_line(error)[:200]})") from error
     if not isinstance(y, Tensor):
         raise UserError(f"{name}: its measurement is {type(y).__name__}; one tensor is wanted, not a stack of several")
+    if not y.numel() or y.shape[:1] != (1,) or more.shape != (2, *y.shape[1:]):
+        raise UserError(
+            f"{name}: A of one image has the shape {tuple(y.shape)}, and of two {tuple(more.shape)}; the first axis "
+            "must be that of images, and the others the same and not empty"
+        )
     return y, takes_complex
 
 
@@ -241,19 +254,23 @@ def _doubles(operator: Wrapped, shape: tuple[int, ...]) -> bool:
 
 @torch.no_grad()
 def _require_adjoint(name: str, operator: Wrapped, shape: tuple[int, ...], noise: Noise) -> None:
-    """Raises UserError unless <A x, y> = <x, A^T y> for a random x and y."""
+    """Raises UserError unless <A x, y> = <x, A^T y> for a random x, and both y = A x and a random y.
+
+    The former product is |A x|^2, the latter about |A x||y| / sqrt(m) for m numbers: errors are relative to these.
+    """
     x = noise.normal("x", shape)
     ax = operator(x)
-    y = noise.normal("y", ax.shape[1:])
-    back = operator.adjoint(y)
-    if back.shape != x.shape:
-        raise UserError(f"{name}: A_adjoint gives images of {tuple(back.shape[1:])} and not {shape}")
-    error = float((ax * y).sum() - (x * back).sum()) / max(float(ax.norm() * y.norm()), 1e-12)
-    if not abs(error) < FALSE_ADJOINT:
-        raise UserError(
-            f"{name}: its A_adjoint is not the adjoint of A (<Ax,y> and <x,A*y> differ by {abs(error):.1e} of them); "
-            "use one with an exact adjoint"
-        )
+    for y, chance in ((ax, 1), (noise.normal("y", ax.shape[1:]), math.sqrt(ax.numel()))):
+        back = operator.adjoint(y)
+        if back.shape != x.shape:
+            raise UserError(f"{name}: A_adjoint gives images of {tuple(back.shape[1:])} and not {shape}")
+        expected = max(float(ax.double().norm() * y.double().norm()) / chance, 1e-12)
+        error = float((ax.double() * y).sum() - (x.double() * back).sum()) / expected
+        if not abs(error) < FALSE_ADJOINT:
+            raise UserError(
+                f"{name}: its A_adjoint is not the adjoint of A (<Ax,y> and <x,A*y> differ by {abs(error):.1e} of them);"
+                " use one with an exact adjoint"
+            )
 
 
 def _ours(y: Tensor) -> Tensor:

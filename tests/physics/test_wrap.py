@@ -121,6 +121,30 @@ def false_adjoint(scale: float) -> Any:
     return deepinv.physics.LinearPhysics(A=lambda x: scale * x, A_adjoint=lambda y: y)
 
 
+def turned(factor: float = 1.0, shift: int = 0) -> Any:
+    return deepinv.physics.LinearPhysics(A=lambda x: x, A_adjoint=lambda y: factor * y.roll(shift, -1))
+
+
+def differences() -> Any:
+    return deepinv.physics.LinearPhysics(A=lambda x: x - x.roll(1, -1), A_adjoint=lambda y: y - y.roll(-1, -1))
+
+
+def beside() -> Any:
+    """An adjoint that is wrong for what A never gives."""
+    return deepinv.physics.LinearPhysics(A=lambda x: torch.cat([x, 0 * x], 1), A_adjoint=lambda y: y[:, :3] + y[:, 3:])
+
+
+def of(A: str) -> Any:
+    return deepinv.physics.Physics(A=eval(f"lambda x: {A}"))
+
+
+def breaks_on_pictures() -> Any:
+    return deepinv.physics.Physics(A=lambda x: x if not x.any() else x.reshape(5))
+
+
+nothing_to_call = 3
+
+
 def noisy() -> Any:
     return deepinv.physics.Denoising(deepinv.physics.GaussianNoise(0.1))
 
@@ -148,7 +172,17 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"physics": "MRI", "channels": 3}, r"does not take images of \(3, 16, 16\)"),
     ({"physics": f"{HERE}.false_adjoint", "arguments": {"scale": 2.0}}, "its A_adjoint is not the adjoint"),
     ({"physics": f"{HERE}.false_adjoint", "arguments": {"size": 2.0}}, "takes no such argument"),
-    ({"physics": f"{HERE}.noisy", "arguments": {}}, "has noise of its own"),
+    ({"physics": f"{HERE}.noisy", "arguments": {}}, "has noise of its own.*your own function"),
+    ({"physics": "Denoising", "arguments": {}}, "has noise of its own.*denoising is task=denoise"),
+    ({"physics": 3}, "task.physics=3: deepinv.physics has no such class"),
+    ({"physics": f"{HERE}.nothing_to_call"}, "is no function or class, but int"),
+    ({"physics": "Haze", "arguments": {}}, "or takes more than an image"),
+    ({"physics": "Downsampling", "arguments": {"factor": 0}}, "does not take images of .*step cannot be zero"),
+    ({"physics": f"{HERE}.breaks_on_pictures", "arguments": {}}, "does not take images of"),
+    *(
+        ({"physics": f"{HERE}.of", "arguments": {"A": a}}, "the first axis must be that of images")
+        for a in ("x.sum()", "x.mean(0)", "x[:, :, :0]")
+    ),
     ({"physics": f"{HERE}.saturated", "arguments": {}}, "has a sensor_model"),
     ({"physics": f"{HERE}.stacked", "arguments": {}}, "one tensor is wanted"),
 ]
@@ -159,6 +193,26 @@ def test_what_cannot_be_is_one_line(changes: dict[str, Any], named: str) -> None
     with pytest.raises(UserError, match=named) as refusal:
         made(**{"physics": "Blur"} | changes)
     assert "\n" not in str(refusal.value) and "task." in str(refusal.value)
+
+
+@pytest.mark.parametrize("size", [SIDE, 256])
+@pytest.mark.parametrize(
+    ("physics", "arguments"),
+    [("turned", {"factor": factor}) for factor in (0.0, 0.9, 1.1, -1.0)] + [("turned", {"shift": 1}), ("beside", {})],
+)
+def test_a_false_adjoint_is_found_at_any_size(size: int, physics: str, arguments: dict[str, Any]) -> None:
+    for seed in range(2):
+        with pytest.raises(UserError, match="not the adjoint"):
+            wrap(size, Noise(seed, ["a"], "test"), physics=f"{HERE}.{physics}", arguments=arguments)
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("MRI", {}), ("Blur", LINEAR["Blur"][1]), ("Downsampling", {})])
+def test_a_true_adjoint_passes_at_512_pixels(name: str, arguments: Mapping[str, Any]) -> None:
+    wrap(512, Noise(0, ["a"], "test"), physics=name, arguments=arguments, channels=LINEAR[name][0])
+
+
+def test_differences_are_not_on_the_scale_of_images() -> None:
+    assert not made(f"{HERE}.differences").on_scale and made("Blur").on_scale and made(f"{HERE}.turned").on_scale
 
 
 def test_photons_are_counted_of_pictures_alone() -> None:
