@@ -21,9 +21,15 @@ def require_transformers() -> Any:
         import transformers
     except ImportError as error:
         raise UserError(
-            "prior: a model of texts needs the package transformers; install it: pip install 'ldsmc_bench[text]'"
+            "prior: a model of texts needs the package transformers; in the checkout, pip install '.[text]'"
         ) from error
     return transformers
+
+
+def require_text(prompt: object) -> None:
+    """Raises UserError for a prompt that YAML reads as a number, a list or nothing."""
+    if not isinstance(prompt, str):
+        raise UserError(f'prior.prompt={prompt}: is no text; put it in quotes, \'prior.prompt="a cat"\', "" for none')
 
 
 def tokenize(prompt: str, folder: Path) -> tuple[int, ...]:
@@ -32,6 +38,7 @@ def tokenize(prompt: str, folder: Path) -> tuple[int, ...]:
     vocab.json and merges.txt are in `folder` or in tokenizer/ there; the empty prompt needs neither. Raises UserError
     where they or the package `transformers` are absent or do not serve, or for more than 75 tokens.
     """
+    require_text(prompt)
     transformers = require_transformers()
     if not prompt.strip():
         return EMPTY

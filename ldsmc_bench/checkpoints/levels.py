@@ -6,7 +6,7 @@ How a scheduler steps is not used. Keys that would mean other levels are read or
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ldsmc_bench.checkpoints.config import MOST_LEVELS, ForeignConfig, shown, tables
 from ldsmc_bench.checkpoints.diffusers_folder import BETAS, read_settings
-from ldsmc_bench.errors import UserError
+from ldsmc_bench.errors import UserError, one_line
 
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow", "edm", "edm_v"]
 LEAST = 2.0**-24  # alpha_bar in place of 0 at pure noise, as in diffusers' EulerDiscreteScheduler
@@ -36,17 +36,22 @@ class Levels:
     sigma_data: float = 0.5
     learned_variance: bool = False
 
+    def __post_init__(self) -> None:
+        if self.prediction not in (known := get_args(Prediction)):
+            raise UserError(f"Levels: prediction is {self.prediction}, but must be {' or '.join(known)}")
+
 
 def read_levels(path: Path, tokens: int | None = None) -> Levels:
     """The levels that a scheduler_config.json describes. `tokens` is the length of an image as a sequence, on which the
     shift of a flow may depend. Raises UserError for a scheduler, a key or a value that is not known."""
     name = ForeignConfig(path).get("_class_name")
-    if name == "FlowMatchEulerDiscreteScheduler":
-        found = _flow(path, tokens)
-    elif name == "EDMEulerScheduler":
-        found = _edm(path)
-    else:
-        found = _betas(path)
+    try:
+        flow = name == "FlowMatchEulerDiscreteScheduler"
+        found = _flow(path, tokens) if flow else _edm(path) if name == "EDMEulerScheduler" else _betas(path)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a library raises for numbers that make no sense to it
+        raise UserError(f"{path}: describes no noise levels ({one_line(error)[:200]}); fetch it anew") from error
     a = found.alpha_bar.clone()
     if len(a) > 1 and a[-1] <= 0:  # zero terminal signal-to-noise ratio
         a[-1] = torch.minimum(torch.tensor(LEAST, dtype=a.dtype), 0.9 * a[-2])
@@ -84,6 +89,7 @@ def _flow(path: Path, tokens: int | None) -> Levels:
     _, settings = read_settings(path, [schedulers.FlowMatchEulerDiscreteScheduler], tables()["levels of a flow"])
     scheduler: Any = schedulers.FlowMatchEulerDiscreteScheduler(**settings)
     config, mu = scheduler.config, None
+    ForeignConfig(path).expect(config.shift > 0, "shift", "but must be above 0")
     _require_levels(path, steps := config.num_train_timesteps)
     if config.use_dynamic_shifting:
         if tokens is None:
@@ -98,6 +104,7 @@ def _edm(path: Path) -> Levels:
     _, settings = read_settings(path, [schedulers.EDMEulerScheduler], {})
     scheduler: Any = schedulers.EDMEulerScheduler(**settings)
     _require_levels(path, scheduler.config.num_train_timesteps)
+    ForeignConfig(path).expect(scheduler.config.sigma_data > 0, "sigma_data", "but must be above 0")
     sigma = scheduler.sigmas[:-1].double().flip(0)
     prediction: Prediction = "edm" if scheduler.config.prediction_type == "epsilon" else "edm_v"
     return Levels(1 / (1 + sigma**2), prediction, sigma_data=float(scheduler.config.sigma_data))

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ldsmc_bench.checkpoints.levels import Levels
+from ldsmc_bench.errors import UserError
 from ldsmc_bench.prior.codec import Codec, place_network
 from ldsmc_bench.prior.schedule import alpha_bar_at
 
@@ -101,8 +102,14 @@ class NetworkPrior:
         a = alpha_bar_at(self.alpha_bar, t).to(z.device).reshape(-1, 1, 1, 1)
         x, time = network_input(self.levels, z, a, t)
         out = self._guided(x, time).to(z.dtype)
-        variance = (out[:, len(z[0]) :] + 1) / 2 if self.levels.learned_variance else None
-        return predicted_noise(self.levels, z, out[:, : len(z[0])], a), variance
+        made, wanted = out.shape[1], z.shape[1]
+        if made not in (wanted, 2 * wanted):
+            raise UserError(
+                f"prior: its network gives {made} channels, but {wanted} are wanted, or {2 * wanted} with a variance"
+            )
+        learned = self.levels.learned_variance and made == 2 * wanted  # else diffusers does without, too
+        variance = (out[:, wanted:] + 1) / 2 if learned else None
+        return predicted_noise(self.levels, z, out[:, :wanted], a), variance
 
     def encode(self, x: Tensor) -> Tensor:
         return x if self.codec is None else (self.codec.encode(x) - self.mean) / self.std

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from ldsmc_bench.checkpoints import prompts
 from ldsmc_bench.checkpoints.cache import known_digest
-from ldsmc_bench.checkpoints.config import tables
+from ldsmc_bench.checkpoints.clip import require_text
+from ldsmc_bench.checkpoints.config import REMEDY, tables
 from ldsmc_bench.checkpoints.diffusers_folder import (
     find_weights,
     from_pretrained,
@@ -54,6 +55,7 @@ TEXTS: dict[str, tuple[Any, Call]] = {
 }
 PIPELINES = ("DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "LDMPipeline", *TEXTS)
 CODECS = ("vae", "vqvae")
+PARTS = (*CODECS, "unet", "transformer", "scheduler", "text_encoder", "tokenizer")  # that are read
 TRAINED = 128  # latents on a side where a network's settings do not say, as diffusers' pipelines have it
 
 
@@ -69,6 +71,12 @@ class Part:
     @property
     def file(self) -> Path:
         return self.folder / "config.json"
+
+    @property
+    def trained(self) -> tuple[int, int]:
+        """Height and width of what a denoiser was trained for."""
+        side = self.network.config.get("sample_size") or TRAINED
+        return (side, side) if isinstance(side, int) else tuple(side)
 
 
 def load(
@@ -86,27 +94,36 @@ def load(
     weights are not exactly those of the settings, or the networks do not take images of this size.
     """
     folder, index = _folder(path), _read_index(path)
+    _require_parts(folder, index)
     kind, call = TEXTS.get(index["_class_name"], (UNet2DModel, plain))
     denoiser = _describe(folder, "transformer" if (folder / "transformer").is_dir() else "unet", [kind])
     named = [part for part in CODECS if (folder / part).is_dir()]
     codec = _describe(folder, named[0], [AutoencoderKL, VQModel]) if named else None
     halvings = len(codec.network.config.block_out_channels) - 1 if codec else 0
-    size = _require_size(image_size, denoiser, 2**halvings)
-    if channels != (found := _image_channels(denoiser, codec)):
+    size = _require_size(image_size, folder, denoiser, 2**halvings)
+    found = _image_channels(denoiser, codec)
+    if type(channels) is not int or channels != found:
         raise UserError(f"prior.channels={channels}: {folder} is for images of {found}; set prior.channels={found}")
     latents = _latent_channels(codec) if codec else channels
     shape = (latents, *(side // 2**halvings for side in size))
 
-    levels = read_levels(folder / "scheduler" / "scheduler_config.json", shape[1] * shape[2] // 4)
+    levels = read_levels(_place(folder, "scheduler") / "scheduler_config.json", shape[1] * shape[2] // 4)
     condition, unconditional, files = _conditions(folder, index, prompt, denoiser, guidance_scale, size)
-    _try(denoiser, codec, call, levels, condition, shape, (channels, *size))
+    try:
+        _try(denoiser, codec, call, levels, condition, shape, (channels, *size))
+    except UserError as error:
+        inside = denoiser.trained
+        whole = [side * 2**halvings for side in inside]
+        _try(denoiser, codec, call, levels, condition, (latents, *inside), (channels, *whole))
+        raise UserError(
+            f"prior.image_size={image_size}: the networks do not take it; {folder} was trained for {_written(*whole)}"
+        ) from error
+    scale, mean, std = _standard(codec)
     network, own = _read(denoiser)
     files += own
     if codec:
         autoencoder, own = _read(codec)
         files += own
-    config = codec.network.config if codec else {}
-    scale = float(config.get("scaling_factor", 1.0))
     digest = digest_of(
         "diffusers",
         settings=[denoiser.settings, codec.settings if codec else None],
@@ -125,8 +142,8 @@ def load(
         call=call,
         channels=channels,
         codec=wrap_autoencoder(autoencoder, scale) if codec else None,
-        mean=scale * _per_channel(config, "latents_mean", config.get("shift_factor") or 0.0),
-        std=_per_channel(config, "latents_std", 1.0),
+        mean=scale * mean,
+        std=std,
         condition=condition,
         unconditional=unconditional,
         guidance_scale=guidance_scale if prompt.strip() else 1.0,
@@ -138,7 +155,22 @@ def _folder(path: str | None) -> Path:
         raise UserError(
             "prior.path is not set: give the folder of a pipeline that diffusers saved, prior.path=/my/folder"
         )
-    return Path(str(path)).expanduser()
+    named = Path(str(path)).expanduser()
+    return named.parent if named.name == "model_index.json" else named
+
+
+def _place(folder: Path, part: str) -> Path:
+    """The folder of a part: as diffusers has it, that of the pipeline where the part has none."""
+    file = "scheduler_config.json" if part == "scheduler" else "config.json"
+    flat = part in ("unet", "scheduler") and not (folder / part).is_dir() and (folder / file).is_file()
+    return folder if flat else folder / part
+
+
+def _require_parts(folder: Path, index: Mapping[str, Any]) -> None:
+    for part, entry in index.items():
+        used = part.startswith(PARTS) and entry not in (None, [None, None])
+        if used and not (place := _place(folder, part)).is_dir():
+            raise UserError(f"{place}: no such folder, model_index.json names it; fetch it anew")
 
 
 def _read_index(path: str | None) -> dict[str, Any]:
@@ -159,35 +191,36 @@ def _read_index(path: str | None) -> dict[str, Any]:
 
 def _describe(folder: Path, part: str, classes: Sequence[Any]) -> Part:
     """A network as its file describes it, without memory. Raises UserError for settings that cannot be."""
-    file = folder / part / "config.json"
+    file = _place(folder, part) / "config.json"
     fixed = tables()["pipeline codec" if part in CODECS else "pipeline denoiser"]
     kind, settings = read_settings(file, classes, fixed)
     try:
         with torch.device("meta"):
-            return Part(folder / part, kind, settings, kind.from_config(settings))
+            return Part(file.parent, kind, settings, kind.from_config(settings))
     except Exception as error:  # whatever a library raises where settings make no sense to it
         raise UserError(
             f"{file}: describes no network ({' '.join(str(error).split())[:200]}); fetch it anew"
         ) from error
 
 
-def _require_size(image_size: int | Sequence[int] | None, denoiser: Part, factor: int) -> tuple[int, int]:
+def _require_size(image_size: int | Sequence[int] | None, folder: Path, denoiser: Part, factor: int) -> tuple[int, int]:
     """Height and width. Raises UserError, with the size that the network was trained for, unless they are whole numbers
     of its latents."""
-    trained = denoiser.network.config.get("sample_size") or TRAINED
-    height, width = (side * factor for side in ((trained,) * 2 if isinstance(trained, int) else trained))
-    written = str(height) if height == width else f"[{height},{width}]"
+    written = _written(*(side * factor for side in denoiser.trained))
     if image_size is None:
+        raise UserError(f"prior.image_size is not set: {folder} is for {written}; set prior.image_size={written}")
+    sides = tuple(image_size) if isinstance(image_size, Sequence) else (image_size,) * 2
+    if len(sides) != 2 or not all(type(side) is int and side > 0 and side % factor == 0 for side in sides):
+        one = f"a multiple of {factor}" if factor > 1 else "a whole number of pixels"
         raise UserError(
-            f"prior.image_size is not set: {denoiser.folder.parent} is for {written}; set prior.image_size={written}"
-        )
-    sides = (image_size,) * 2 if isinstance(image_size, int) else tuple(image_size)
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 and side % factor == 0 for side in sides):
-        raise UserError(
-            f"prior.image_size={image_size}: must be a multiple of {factor}, or two of them, height and width; "
-            f"{denoiser.folder.parent} was trained for {written}"
+            f"prior.image_size={image_size}: must be {one}, or two of them, height and width; "
+            f"{folder} was trained for {written}"
         )
     return sides[0], sides[1]
+
+
+def _written(height: int, width: int) -> str:
+    return str(height) if height == width else f"[{height},{width}]"
 
 
 def _image_channels(denoiser: Part, codec: Part | None) -> int:
@@ -214,9 +247,18 @@ def _latent_channels(codec: Part) -> int:
     return config.get("vq_embed_dim") or config.latent_channels
 
 
-def _per_channel(config: Mapping[str, Any], key: str, otherwise: float) -> Tensor:
-    values = config.get(key)
-    return torch.tensor([otherwise] if values is None else list(values), dtype=torch.float32).reshape(-1, 1, 1)
+def _standard(codec: Part | None) -> tuple[float, Tensor, Tensor]:
+    """The codec's scale, and mean and deviation (1,1,1) or (C,1,1) of its latents without it."""
+    config = codec.network.config if codec else {}
+    scale, found = float(config.get("scaling_factor", 1.0)), {}
+    for key, otherwise in (("latents_mean", config.get("shift_factor") or 0.0), ("latents_std", 1.0)):
+        values = [otherwise] if config.get(key) is None else config[key]
+        if codec and config.get(key) is not None and len(values) != (latents := _latent_channels(codec)):
+            raise UserError(f"{codec.file}: {key} is {values}, but latents have {latents} channels; {REMEDY}")
+        found[key] = torch.tensor(values, dtype=torch.float32).reshape(-1, 1, 1)
+    if codec and not (scale > 0 and bool((found["latents_std"] > 0).all())):
+        raise UserError(f"{codec.file}: scaling_factor and latents_std must be above 0; {REMEDY}")
+    return scale, found["latents_mean"], found["latents_std"]
 
 
 @torch.no_grad()
@@ -224,6 +266,7 @@ def _conditions(
     folder: Path, index: Mapping[str, Any], prompt: str, denoiser: Part, guidance: float, size: tuple[int, int]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], list[Path]]:
     """The network's context for the prompt, and for none; an empty prompt is none."""
+    require_text(prompt)
     if type(guidance) not in (int, float) or not guidance >= 0:
         raise UserError(f"prior.guidance_scale={guidance}: must be a number from 0 on; 1 is without guidance")
     if index["_class_name"] not in TEXTS:

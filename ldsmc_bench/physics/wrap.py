@@ -256,7 +256,7 @@ def _doubles(operator: Wrapped, shape: tuple[int, ...]) -> bool:
 def _require_adjoint(name: str, operator: Wrapped, shape: tuple[int, ...], noise: Noise) -> None:
     """Raises UserError unless <A x, y> = <x, A^T y> for a random x, and both y = A x and a random y.
 
-    The former product is |A x|^2, the latter about |A x||y| / sqrt(m) for m numbers: errors are relative to these.
+    The former product is |A x|^2, the latter about |A x||y| / sqrt(m) for m numbers: errors are relative to them.
     """
     x = noise.normal("x", shape)
     ax = operator(x)
@@ -268,8 +268,8 @@ def _require_adjoint(name: str, operator: Wrapped, shape: tuple[int, ...], noise
         error = float((ax.double() * y).sum() - (x.double() * back).sum()) / expected
         if not abs(error) < FALSE_ADJOINT:
             raise UserError(
-                f"{name}: its A_adjoint is not the adjoint of A (<Ax,y> and <x,A*y> differ by {abs(error):.1e} of them);"
-                " use one with an exact adjoint"
+                f"{name}: its A_adjoint is not the adjoint of A (<Ax,y> and <x,A*y> differ by {abs(error):.1e} "
+                "of them); use one with an exact adjoint"
             )
 
 

@@ -79,5 +79,5 @@ def test_a_vocabulary_that_does_not_serve_is_one_line(folder, damage):
 @pytest.mark.parametrize("prompt", ["low", ""])
 def test_without_the_package_one_line_names_the_extra(folder, monkeypatch, prompt):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(UserError, match=r"^prior: .* transformers; install it: pip install 'ldsmc_bench\[text\]'$"):
+    with pytest.raises(UserError, match=r"^prior: .* transformers; in the checkout, pip install '\.\[text\]'$"):
         tokenize(prompt, folder)

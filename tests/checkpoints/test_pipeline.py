@@ -1,6 +1,7 @@
 """A pipeline of each kind, saved by diffusers with random weights: what its own networks compute is computed."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,10 @@ def test_levels_are_those_of_diffusers_own_scheduler(tmp_path, kind, settings):
         assert ours[-1] == LEAST and float(theirs[-1]) in (0.0, LEAST)
 
 
+FLOW = "FlowMatchEulerDiscreteScheduler"
+DYNAMIC = {"_class_name": FLOW, "use_dynamic_shifting": True}
+
+
 @pytest.mark.parametrize(
     ("named", "changed"),
     [
@@ -242,12 +247,18 @@ def test_levels_are_those_of_diffusers_own_scheduler(tmp_path, kind, settings):
         ("invert_sigmas", {"_class_name": "FlowMatchEulerDiscreteScheduler", "invert_sigmas": True}),
         ("use_dynamic_shifting", {"_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": True}),
         ("sigma_data", {"_class_name": "EDMEulerScheduler", "sigma_data": "x"}),
+        ("sigma_data is 0.0, but must be above 0", {"_class_name": "EDMEulerScheduler", "sigma_data": 0.0}),
+        ("no noise levels .*division by zero", {"_class_name": "EDMEulerScheduler", "rho": 0.0}),
+        ("no noise levels .*sigma_schedule='foo'", {"_class_name": "EDMEulerScheduler", "sigma_schedule": "foo"}),
+        ("shift is -2.0, but must be above 0", {"_class_name": FLOW, "shift": -2.0}),
+        ("no noise levels .*time_shift_type", {"_class_name": FLOW, "time_shift_type": "cubic"}),
+        ("no noise levels .*division by zero", DYNAMIC | {"base_image_seq_len": 256, "max_image_seq_len": 256}),
     ],
 )
 def test_another_schedule_is_refused_in_one_line(tmp_path, named, changed):
     path = written(tmp_path / "scheduler_config.json", **{"_class_name": "DDIMScheduler"} | changed)
     with pytest.raises(UserError, match=named) as refusal:
-        read_levels(path)
+        read_levels(path, 64 if "base_image_seq_len" in changed else None)
     assert str(path) in str(refusal.value) and "\n" not in str(refusal.value)
 
 
@@ -284,6 +295,27 @@ def test_every_view_of_the_exact_network_of_a_gaussian_gives_its_exact_noise(pre
     close(prior.eps(z, torch.full((2,), t)), (1 - a).sqrt() / (a * variance + 1 - a) * z, rtol=1e-8, atol=1e-8)
 
 
+def test_a_prediction_of_another_name_is_refused_with_those_there_are():
+    with pytest.raises(UserError, match=r"prediction is foo, but must be epsilon or v_prediction or .* or edm_v$"):
+        Levels(torch.tensor([0.9, 0.1]), "foo")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("out", [3, 5, 6])
+def test_a_variance_is_read_where_the_network_gives_one_and_other_channels_are_refused(out):
+    network = torch.nn.Conv2d(3, out, 1)
+    network.forward = lambda x, t, own=network.forward: own(x)  # type: ignore[method-assign, misc]
+    levels = Levels(torch.tensor([0.9, 0.1], dtype=torch.float64), learned_variance=True)
+    prior = NetworkPrior(network, levels, (3, 4, 4), 4, "one layer")
+    z, t = normal(2, 3, 4, 4), torch.tensor([0, 1])
+    if out == 5:
+        with pytest.raises(UserError, match="gives 5 channels, but 3 are wanted, or 6 with a variance"):
+            prior.eps(z, t)
+        return
+    eps, variance = prior.eps_and_variance(z, t)
+    close(eps, network(z, t)[:, :3])
+    assert (variance is None) == (out == 3)
+
+
 def edited(folder: Path, name: str, **changes: object) -> None:
     path = folder / name
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
@@ -299,6 +331,8 @@ def edited(folder: Path, name: str, **changes: object) -> None:
         ("unet/config.json", {"class_embed_type": "timestep"}, "class_embed_type"),
         ("unet/config.json", {"norm_num_groups": 3}, "unet/config.json"),
         ("vae/config.json", {"scaling_factor": "0.2"}, "scaling_factor"),
+        ("vae/config.json", {"scaling_factor": 0.0}, "scaling_factor and latents_std must be above 0"),
+        ("vae/config.json", {"latents_mean": [0.1, 0.2]}, r"latents_mean is .*0.1, 0.2.*, but latents have 4 channels"),
         ("scheduler/scheduler_config.json", {"prediction_type": "score"}, "prediction_type"),
     ],
 )
@@ -310,17 +344,48 @@ def test_what_cannot_be_read_is_one_line_that_names_the_file(folders, tmp_path, 
     assert str(folder / file) in str(refusal.value) and "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [("ldm vq", "vqvae"), ("sd", "vae"), ("sd", "tokenizer"), ("sd", "text_encoder"), ("ddpm", "scheduler")],
+)
+def test_a_part_that_the_index_names_and_the_folder_lacks_is_one_line(folders, tmp_path, kind, part):
+    shutil.copytree(folders[kind], folder := tmp_path / "copy")
+    shutil.rmtree(folder / part)
+    with pytest.raises(UserError, match=f"^{folder / part}: no such folder, model_index.json names it; fetch it anew$"):
+        load(str(folder), 16)
+
+
+def test_a_part_without_a_folder_is_read_beside_the_index_as_diffusers_does(folders, tmp_path):
+    shutil.copytree(folders["ddpm"], folder := tmp_path / "flat")
+    for part in ("unet", "scheduler"):
+        for file in (folder / part).iterdir():
+            file.rename(folder / file.name)
+        (folder / part).rmdir()
+    DiffusionPipeline.from_pretrained(folder)
+    named = load(str(folder / "model_index.json"), 16)
+    assert named.digest == load(str(folders["ddpm"]), 16).digest
+
+
 def test_a_folder_or_a_size_that_is_absent_or_wrong_is_one_line(folders, tmp_path):
     for path, size, named in (
         (None, 16, "prior.path is not set"),
         (str(tmp_path), 16, "model_index.json: no such file"),
         (str(folders["sd"]), None, "set prior.image_size=16"),
         (str(folders["sd"]), 17, "prior.image_size=17: must be a multiple of 2"),
+        (str(folders["sd"]), "abc", "prior.image_size=abc: must be a multiple of 2"),
+        (str(folders["ddpm"]), 0, "prior.image_size=0: must be a whole number of pixels"),
+        (str(folders["ddpm"]), 16.5, "prior.image_size=16.5: must be a whole number of pixels"),
+        (str(folders["ddpm"]), 15, "prior.image_size=15: the networks do not take it; .* was trained for 16"),
     ):
         with pytest.raises(UserError, match=named):
             load(path, size)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="reads no texts"):
         load(str(folders["ddpm"]), 16, prompt="a cat")
+    for prompt in (2024, None, ["a", "b"]):
+        with pytest.raises(UserError, match=r"^prior\.prompt=.*: is no text; put it in quotes"):
+            load(str(folders["ddpm"]), 16, prompt=prompt)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"prior\.channels=3\.0: .* is for images of 3; set prior\.channels=3$"):
+        load(str(folders["ddpm"]), 16, channels=3.0)  # type: ignore[arg-type]
 
 
 METHODS = {
