@@ -10,7 +10,7 @@ COPY ldsmc_bench /source/ldsmc_bench
 COPY baselines /source/baselines
 COPY hydra_plugins /source/hydra_plugins
 COPY conf /source/conf
-RUN pip install --no-cache-dir '/source[text,tune]' && rm -rf /source
+RUN pip install --no-cache-dir '/source[text,tune,physics]' && rm -rf /source
 
 WORKDIR /work
 ENTRYPOINT ["ldsmc-bench"]

@@ -58,4 +58,5 @@ def test_their_python_and_extras_are_those_of_the_package() -> None:
         extras = re.search(r"pip install --no-cache-dir '/source\[(.+)\]'", recipe)
         assert minor and extras
         assert project["requires-python"].startswith(">=3.11") and int(minor[1]) in (11, 12, 13)
+        assert extras[1].split(",") == ["text", "tune", "physics"]
         assert set(extras[1].split(",")) <= project["optional-dependencies"].keys()

@@ -41,7 +41,11 @@ def stacked(path: str, image_size: Size, channels: int, collection: str | None =
     for a prior of one channel. An id is the place in the array. Raises UserError where the file holds something else.
     """
     file, where = path_of(path), f"dataset.root={path}"
-    require_colours("arrays", channels)
+    if channels not in CHANNELS:
+        raise UserError(
+            f"{where}: pictures in one file have 1 or 3 channels, the prior's images {channels}; give a folder of .npy "
+            "files, each (C,H,W) in [-1,1]"
+        )
     try:
         found = np.load(file, mmap_mode="r")
         images, labels = (found, None) if isinstance(found, np.ndarray) else (found["images"], found.get("labels"))
@@ -142,6 +146,11 @@ def tars(root: str | None, image_size: Size, channels: int = 3, collection: str 
                         places[image_id], names[image_id] = (file, member.name, member.offset_data, member.size), stem
                     elif dot and kind == "cls" and (content := tar.extractfile(member)):
                         classes[stem] = _class(content.read(), where)
+                where, end = f"{file}", tar.offset
+            with file.open("rb") as opened:  # tarfile takes what is no header for the end, which is a block of zeros
+                opened.seek(end)
+                if opened.read(tarfile.BLOCKSIZE) not in (b"", bytes(tarfile.BLOCKSIZE)):
+                    raise ValueError(f"it is cut off, or something else begins at byte {end}")
         except (OSError, ValueError, tarfile.TarError) as error:
             raise UserError(f"{where}: cannot be read as a tar, not compressed, of pictures ({error})") from error
     if not places:
@@ -199,12 +208,17 @@ def _table_files(top: Path, split: str | None, where: str) -> list[Path]:
     split = None if split is None else str(split)
     folder = top / split if split and (top / split).is_dir() else top
     if (state := folder / "state.json").is_file():
-        return [folder / one["filename"] for one in json.loads(state.read_bytes())["_data_files"]]
-    if files := sorted(file for file in top.rglob("*.parquet") if not split or file.name.startswith(split)):
+        try:
+            return [folder / one["filename"] for one in json.loads(state.read_bytes())["_data_files"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{state}: names no files of a table ({one_line(error)}); save or fetch it anew") from error
+    tables = sorted(top.rglob("*.parquet"))
+    if files := [file for file in tables if not split or file.name.startswith(split)]:
         return files
-    splits = sorted(path.parent.name for path in top.glob("*/state.json"))
+    splits = {path.parent.name for path in top.glob("*/state.json")} | {file.stem.split("-")[0] for file in tables}
+    named = f"no folder and no file is of dataset.split={split}; {nearest(str(split), splits)}" if split else ""
     remedy = (
-        f"dataset.split: {nearest(str(split or ''), splits)}" if splits else "it has neither state.json nor Parquet"
+        (named or f"set dataset.split; {nearest('', splits)}") if splits else "it has neither state.json nor Parquet"
     )
     raise UserError(f"{where}: no table of pictures here; {remedy}")
 

@@ -1,6 +1,6 @@
 """The W&B workspace of a project of runs: `python -m ldsmc_bench.tracking.dashboard [--project P] [--task T]`.
 
-It needs the package wandb-workspaces, `pip install 'ldsmc_bench[dashboard]'`, and a key for W&B.
+It needs the package wandb-workspaces, `pip install '.[dashboard]'` in the checkout, and a key for W&B.
 """
 
 import os
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise UserError("--entity: this W&B key has no user or team of its own; name one")
             print(workspace(owner, options.project, metrics, options.task).save().url)
         except ImportError as error:
-            raise UserError(f"{error.name} is not installed: pip install 'ldsmc_bench[dashboard]'") from error
+            raise UserError(f"{error.name} is not installed: in the checkout, pip install '.[dashboard]'") from error
         except UserError:
             raise
         except Exception as error:  # W&B's own, of any kind

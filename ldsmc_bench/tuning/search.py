@@ -227,7 +227,7 @@ def _optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise UserError("tune needs Optuna: pip install 'ldsmc_bench[tune]'") from error
+        raise UserError("tune needs Optuna: in the checkout, pip install '.[tune]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of the pruner
     return optuna

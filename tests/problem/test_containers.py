@@ -90,6 +90,12 @@ def test_other_arrays_are_refused(tmp_path: Path, images: np.ndarray, line: str)
     assert line in str(raised.value)
 
 
+def test_a_stack_for_a_prior_of_other_channels_is_refused_with_what_serves(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((2, 4, 8, 8), np.float32))
+    with pytest.raises(UserError, match=r"images 4; give a folder of \.npy files, each \(C,H,W\)"):
+        arrays(str(tmp_path / "x.npy"), SIDE, 4)
+
+
 def test_floats_of_another_range_are_refused_when_read(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", PIXELS / 127.5 - 1)
     with pytest.raises(UserError, match=r"picture 0 has values outside \[0,1\]"):
@@ -140,8 +146,13 @@ def test_no_picture_is_read_before_it_is_needed(monkeypatch: pytest.MonkeyPatch)
 def test_what_is_not_in_a_table_is_named_with_what_is() -> None:
     with pytest.raises(UserError, match=r"no column picture \(dataset.image\); there are: image, label"):
         table(str(FIXTURES / "parquet"), None, "picture", "label", SIDE)
-    with pytest.raises(UserError, match=r"dataset.split: did you mean test\?"):
-        table(str(FIXTURES / "arrow"), "tests", "image", "label", SIDE)
+    for kind, split, line in (
+        ("arrow", "tests", r"no folder and no file is of dataset\.split=tests; did you mean test\?"),
+        ("parquet", "tset", r"no folder and no file is of dataset\.split=tset; did you mean test\?"),
+        ("arrow", None, "set dataset.split; there are: test"),
+    ):
+        with pytest.raises(UserError, match=line):
+            table(str(FIXTURES / kind), split, "image", "label", SIDE)
 
 
 def test_a_column_of_something_else_holds_no_picture() -> None:
@@ -152,6 +163,11 @@ def test_a_column_of_something_else_holds_no_picture() -> None:
 def test_a_damaged_table_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"no table")
     with pytest.raises(UserError, match="cannot be read as a table of pictures"):
+        table(str(tmp_path), None, "image", "label", SIDE)
+    (tmp_path / "state.json").write_text("{}")
+    with pytest.raises(
+        UserError, match=r"state\.json: names no files of a table \('_data_files'\); save or fetch it anew"
+    ):
         table(str(tmp_path), None, "image", "label", SIDE)
 
 
@@ -164,6 +180,19 @@ def test_ids_of_several_tars_are_distinct(tmp_path: Path) -> None:
         shutil.copy(FIXTURES / "faces.tar", tmp_path / f"{name}.tar")
     dataset = tars(str(tmp_path), SIDE)
     assert len(set(dataset.ids)) == 10 and len(dataset.labels or {}) == 10
+
+
+@pytest.mark.parametrize("cut", [100, 512, 700, 0])
+def test_a_tar_that_ends_early_is_refused(tmp_path: Path, cut: int) -> None:
+    with tarfile.open(FIXTURES / "faces.tar") as tar:
+        second = tar.getmembers()[2].offset
+    shutil.copy(FIXTURES / "faces.tar", tmp_path / "x.tar")
+    os.truncate(tmp_path / "x.tar", second + cut)
+    if cut == 0:  # nothing is cut in two: some programs write no end
+        assert len(tars(str(tmp_path), SIDE).ids) == 1
+        return
+    with pytest.raises(UserError, match=r"x\.tar.*: cannot be read as a tar, not compressed, of pictures \("):
+        tars(str(tmp_path), SIDE)
 
 
 def test_a_compressed_tar_is_refused(tmp_path: Path) -> None:

@@ -91,4 +91,4 @@ def test_what_is_missing_is_said_in_one_line(server: Server, tmp_path: Path) -> 
     assert "error: W&B: " in (refused := said("--entity", "nobody", **server.environment)) and "refused" in refused
     (tmp_path / "wandb_workspaces.py").write_text("raise ModuleNotFoundError(name='wandb_workspaces')")
     wanting = said(PYTHONPATH=str(tmp_path), **server.environment)
-    assert "wandb_workspaces is not installed: pip install 'ldsmc_bench[dashboard]'" in wanting
+    assert "wandb_workspaces is not installed: in the checkout, pip install '.[dashboard]'" in wanting
