@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,12 @@ LONGEST = (  # files, by what `--durations=0` shows
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--prior", help="check this prior only, with tests/prior/test_prior_conformance.py")
     parser.addoption("--config-dir", help="a folder with method/NAME.yaml or prior/NAME.yaml outside the repository")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The modules of a folder that `--config-dir` names are found, as by a command that is given there."""
+    if folder := config.getoption("--config-dir", default=None):
+        sys.path.insert(0, str(Path(folder).resolve()))
 
 
 @pytest.hookimpl(tryfirst=True)
