@@ -104,9 +104,7 @@ class NetworkPrior:
         out = self._guided(x, time).to(z.dtype)
         made, wanted = out.shape[1], z.shape[1]
         if made not in (wanted, 2 * wanted):
-            raise UserError(
-                f"prior: its network gives {made} channels, but {wanted} are wanted, or {2 * wanted} with a variance"
-            )
+            raise UserError(f"prior: the network gives {made} channels; {wanted} are wanted, or {2 * wanted}")
         learned = self.levels.learned_variance and made == 2 * wanted  # else diffusers does without, too
         variance = (out[:, wanted:] + 1) / 2 if learned else None
         return predicted_noise(self.levels, z, out[:, :wanted], a), variance

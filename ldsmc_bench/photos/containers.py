@@ -42,10 +42,7 @@ def stacked(path: str, image_size: Size, channels: int, collection: str | None =
     """
     file, where = path_of(path), f"dataset.root={path}"
     if channels not in CHANNELS:
-        raise UserError(
-            f"{where}: pictures in one file have 1 or 3 channels, the prior's images {channels}; give a folder of .npy "
-            "files, each (C,H,W) in [-1,1]"
-        )
+        raise UserError(f"{where}: pictures have 1 or 3 channels, the prior's images {channels}; give a folder of .npy")
     try:
         found = np.load(file, mmap_mode="r")
         images, labels = (found, None) if isinstance(found, np.ndarray) else (found["images"], found.get("labels"))

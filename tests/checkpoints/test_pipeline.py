@@ -308,7 +308,7 @@ def test_a_variance_is_read_where_the_network_gives_one_and_other_channels_are_r
     prior = NetworkPrior(network, levels, (3, 4, 4), 4, "one layer")
     z, t = normal(2, 3, 4, 4), torch.tensor([0, 1])
     if out == 5:
-        with pytest.raises(UserError, match="gives 5 channels, but 3 are wanted, or 6 with a variance"):
+        with pytest.raises(UserError, match="gives 5 channels; 3 are wanted, or 6"):
             prior.eps(z, t)
         return
     eps, variance = prior.eps_and_variance(z, t)
