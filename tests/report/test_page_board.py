@@ -116,6 +116,23 @@ def test_spread_and_draws_are_layers(tmp_path: Path) -> None:
     assert small(tmp_path, layers["draw 1"], ids[0]).mean() == pytest.approx(200, abs=3)
 
 
+def test_pictures_that_were_not_published_are_told_once_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = toyfaces.ids("test")[:3]
+    root = stored(tmp_path, "ldsmc", "box", ids)
+    (root / "merged.jsonl").touch()
+    for image_id in ids[:2]:
+        for path in (*root.glob(f"images/{image_id}.png"), *tmp_path.glob(f"problems/*/*/{image_id}.png")):
+            path.unlink()
+    build(tmp_path)
+    assert capsys.readouterr().err == f"{root.name}: pictures of 1 of 3 images were published\n"
+    content = script(tmp_path, root.name)
+    problem = next(one["key"] for one in index(tmp_path)["problems"])
+    places = content["pictures"], content["layers"]["error"], script(tmp_path, problem)["truth"]
+    assert [place["ids"] for place in places] == [[ids[2]]] * 3 and content["ids"] == list(ids)
+
+
 def test_up_to_eight_methods_differ_in_colour_and_all_in_colour_or_marks() -> None:
     names = list(NAMES["method"])
     assert len({style(names.index(name))["colour"] for name in names[::8]}) == 1  # by themselves

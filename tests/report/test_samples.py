@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from ldsmc_bench import toyfaces
+from ldsmc_bench.errors import UserError
 from ldsmc_bench.report import frame
 from ldsmc_bench.report.figures.__main__ import options_of, tasks
 from ldsmc_bench.report.figures.samples import Box, Choice, Column, columns_of, draw, main
@@ -51,6 +52,18 @@ def test_pictures_are_those_of_the_store_and_words_say_why_one_is_absent(results
         np.testing.assert_array_equal(ldsmc.pictures[i], kept)
         record = json.loads((results / "runs" / run / "records" / f"{image_id}.json").read_text())
         assert ldsmc.texts[i] == f"{record['metrics']['psnr']:.2f}"
+
+
+def test_pictures_that_were_not_published_are_missing_and_damaged_ones_are_told(tmp_path: Path) -> None:
+    root = stored(tmp_path, "ldsmc", "box", IDS[:2])
+    (root / "images" / f"{IDS[1]}.png").unlink()
+    with pytest.raises(UserError, match="is absent or damaged"):
+        shown(tmp_path)
+    (root / "merged.jsonl").touch()
+    assert shown(tmp_path)[2].pictures[1] == "missing" and not isinstance(shown(tmp_path)[2].pictures[0], str)
+    (root / "images" / f"{IDS[0]}.png").write_bytes(b"")
+    with pytest.raises(UserError, match="is absent or damaged"):
+        shown(tmp_path)
 
 
 def test_a_detail_of_a_smaller_measurement_shows_the_same_part(results: Path) -> None:
@@ -100,6 +113,7 @@ def test_the_command_writes_a_sheet_a_task_and_says_what_is_in_it(
         ("zoom=60,0,16", "zoom=60,0,16: leaves the picture of 64x64"),
         ("metric=toyfaces_fid", "metric=toyfaces_fid: no such metric of an image; "),
         ("draws=all", "draws=all: must be numbers of draws, such as draws=0,1"),
+        ("draws=1,2", "draws=1: no run of box inpainting, toyfaces was asked for this draw (draws=K)"),
         ("where=method=mine", "where chooses no run"),
     ],
 )

@@ -81,14 +81,17 @@ def columns_of(of_task: TaskRuns, choice: Choice) -> tuple[list[Column], list[st
             found.append(Column(kind.capitalize(), kept, [""] * len(ids)))
     for (label, run), store in zip(shown, stores, strict=True):
         name = of_task.name(str(run["method"]))
-        for draw in choice.draws:
+        for draw in (draw for draw in choice.draws if draw < max(run["draws"], 1)):
             one = of_draw(store, draw)
             states = outcomes(one, ids) if (one.folder / "records").is_dir() else {}
-            kept = [read_image(one, i) if states.get(i) == "ok" else states.get(i, "missing") for i in ids]
+            states |= {i: "missing" for i in ids if i not in states or frame.unpublished(one, i)}
+            kept = [read_image(one, i) if states[i] == "ok" else states[i] for i in ids]
             values = {row["image_id"]: row["metrics"].get(choice.metric or "") for row in read(one, [*states])}
             texts = [_value(choice.metric, values.get(image_id)) for image_id in ids]
             lines = [name, plot.figure_text(label) if label else "", f"draw {draw}" if len(choice.draws) > 1 else ""]
             found.append(Column("\n".join(filter(None, lines)), kept, texts))
+    if choice.draws and min(choice.draws) >= max(run["draws"] for _, run in shown):
+        raise UserError(f"draws={min(choice.draws)}: no run of {of_task.title} was asked for this draw (draws=K)")
     return found, ids, seed
 
 

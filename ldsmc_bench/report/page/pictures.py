@@ -22,7 +22,7 @@ from ldsmc_bench.files import replace
 from ldsmc_bench.records.pictures import is_truth, read_pixels, rgb
 from ldsmc_bench.records.problems import ProblemStore, columns, problem_of_run, read_picture
 from ldsmc_bench.records.store import Store, draw_stores, image_path, read_image, read_spread, spread_path
-from ldsmc_bench.report.frame import config_of
+from ldsmc_bench.report.frame import config_of, unpublished
 
 Picture = NDArray[np.uint8]  # (H,W,3)
 ACROSS, BLOCK = 8, 64  # small pictures in a row of a sheet, and in a sheet
@@ -70,6 +70,14 @@ def problems(stores: Iterable[Store], sides: Mapping[str, int]) -> list[Problem]
             problem = Problem(kept, config_of(store), sides[store.run_id])
             by_key.setdefault(problem.key, problem).runs.append(store.run_id)
     return list(by_key.values())
+
+
+def published(store: Store, ids: Sequence[str]) -> list[str]:
+    """The images whose pictures a merged run came with, all of another run; a line says so where they are fewer."""
+    there = [image_id for image_id in ids if not unpublished(store, image_id)]
+    if len(there) < len(ids):
+        tqdm.write(f"{store.run_id}: pictures of {len(there)} of {len(ids)} images were published", file=sys.stderr)
+    return there
 
 
 def run_pictures(folder: Path, store: Store, ids: Iterable[str], side: int) -> dict[str, Any]:
@@ -146,7 +154,9 @@ def problem_pictures(folder: Path, problem: Problem) -> dict[str, Any]:
     """
     if not {"truth", "measurement"} <= set(columns(problem.store)):
         return {"missing": "its truths and measurements were not kept (keep_problems=false)"}
-    truths, changed, places = problem.truths, set[str](), {}
+    there = {path.stem for path in (problem.store.root / "truth").glob("*.png")}
+    truths = {image_id: digest for image_id, digest in problem.truths.items() if image_id in there}
+    changed, places = set[str](), dict[str, Any]()
     for column in ("truth", "measurement"):
 
         def read(image_id: str, column: str = column) -> Picture | None:

@@ -74,7 +74,7 @@ function large(column, image) {
   const fallback = () => {
     const node = element("span", { class: "picture large", role: "img", "aria-label": label });
     if (pictured(column, image)) crop(node, column, image, true);
-    else node.append(element("span", { class: "absent" }, "not there"));
+    else node.append(element("span", { class: "absent" }, "missing"));
     return node;
   };
   if (!column.run || column.layer || !pictured(column, image)) return fallback();
