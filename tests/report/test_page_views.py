@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from importlib.resources import files
@@ -34,7 +35,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         stored(results, "latent_dps", "box", IDS, seed=seed)
     unfinished = stored(results, "dps", "box", IDS[:3])
     (asked := unfinished / "requested.json").write_text(json.dumps(json.loads(asked.read_text()) | {"images": [8]}))
-    stored(results, "psld", "denoise", IDS[:4])
+    drawn = stored(results, "psld", "denoise", IDS[:4])
+    for folder in ("records", "images"):
+        shutil.copytree(drawn / folder, drawn / "draws" / "1" / folder)
+    (asked := drawn / "requested.json").write_text(json.dumps(json.loads(asked.read_text()) | {"images": [4, 4]}))
+    for i, path in enumerate(sorted(drawn.glob("draws/1/records/*.json"))):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"draw": 1, "metrics": {"psnr": 10.0 + i}}))
     for folder in ("tables", "figures"):  # as calibration and leaderboard leave them
         (results / folder).mkdir()
     medians = [
@@ -178,6 +184,16 @@ def test_a_tile_shows_the_error_of_an_image(page: WebDriver, results: Path) -> N
         return bool(0.95 < level < 1.05 and np.corrcoef(pair[0].ravel(), pair[1].ravel())[0, 1] > 0.97)
 
     wait(page, alike)
+
+
+def test_numbers_under_another_draw_are_its_own(page: WebDriver, results: Path) -> None:
+    show(page, results, "#pictures?task=denoise")
+    wait(page, lambda page: page.find_elements("css selector", "#wall .tile"))
+    first = texts(page, "#wall .tile small")
+    Select(one(page, "#wall-layer")).select_by_value("draw 1")
+    Select(one(page, "#wall-order")).select_by_value("hard")
+    wait(page, lambda page: texts(page, "#wall .tile small") == ["10.00", "11.00", "12.00", "13.00"])
+    assert len(first) == 4 and not {"10.00", "13.00"} & {*first}
 
 
 def test_the_board_is_saved_as_csv_and_latex(page: WebDriver) -> None:

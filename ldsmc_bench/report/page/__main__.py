@@ -61,6 +61,8 @@ def build(results_dir: Path) -> Path:
     listed = set(runs["run_id"])
     kept = [store for store in stores(results_dir) if store.run_id in listed]
     page, columns, scripts = results_dir / "page", data.columns(images, runs), dict[str, dict[str, Any]]()
+    keys, several = [column["key"] for column in columns], runs["run_id"][runs["draws"] > 1].tolist()
+    drawn = frame.rows(results_dir, several, keys, every_draw=True)
     known, by_id = commands(results_dir), {str(run["run_id"]): run for run in runs.to_dict("records")}
     labels, entries = board.boards(runs, images, columns)
     with writing(page):
@@ -72,13 +74,14 @@ def build(results_dir: Path) -> Path:
             scripts[problem.key] = pictures.problem_pictures(page / "pictures", problem)
         for store in tqdm(kept, desc="page", unit="run", leave=False, disable=None):
             mine = by_run.get(store.run_id, rows.iloc[:0])
-            content = data.image_columns(mine, [column["key"] for column in columns])
+            content = data.image_columns(mine, keys)
             content["about"] = about(store, by_id[store.run_id], known.get(store.run_id))
             content["steps"] = data.steps(frame.diagnostics(results_dir, store.run_id))
             if store.run_id in sides and store.run_id in images:
-                good, side = images[store.run_id].index.tolist(), sides[store.run_id]
+                good, side = pictures.published(store, images[store.run_id].index.tolist()), sides[store.run_id]
                 content["pictures"] = pictures.run_pictures(page / "pictures", store, good, side)
                 content["layers"] = pictures.layers(page / "pictures", store, good, side, of_run.get(store.run_id))
+                data.add_draws(content["layers"], drawn[drawn["run_id"] == store.run_id], keys)
             scripts[store.run_id] = content
         for name, content in scripts.items():
             _write(page / "data" / f"{name}.js", f"receive({data.script(name)},{data.script(content)});\n")

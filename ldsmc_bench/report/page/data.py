@@ -71,6 +71,14 @@ def image_columns(rows: pd.DataFrame, keys: Iterable[str]) -> dict[str, Any]:
     return {"ids": rows["image_id"].tolist(), "lost": lost, "values": values}
 
 
+def add_draws(layers: Mapping[str, dict[str, Any]], rows: pd.DataFrame, keys: Iterable[str]) -> None:
+    """Give the layers of further draws their own `values`, of the `rows` of all draws of the run."""
+    for draw, of_draw in rows[rows["draw"] > 0].groupby("draw"):
+        if layer := layers.get(f"draw {draw}"):
+            ordered = of_draw.set_index("image_id").reindex(layer["ids"]).reset_index()
+            layer["values"] = image_columns(ordered, keys)["values"]
+
+
 def steps(diagnostics: pd.DataFrame) -> dict[str, Any]:
     """Curves over a run's steps, by diagnostic: `step`, `mean`, `low`, `high` (5 % and 95 % of the images)."""
     curves = {}

@@ -78,9 +78,11 @@ async function columnsOf(problemKey, runs) {
   return { problem, columns, ids, layers: layersOf(columns) };
 }
 
+/** A column's number of an image; of another draw that draw's own, not the first one's. */
 function valueOf(column, imageId, key) {
-  const place = column.rows?.place.get(imageId);
-  return place === undefined ? null : column.rows.values[key]?.[place] ?? null;
+  const told = !column.layer || column.layer in LAYERS ? column.rows : column.pictures;
+  const place = told?.place.get(imageId);
+  return place === undefined ? null : told.values?.[key]?.[place] ?? null;
 }
 
 function makeWall() {
@@ -156,7 +158,7 @@ function tile(problemKey, column, id, metric, open = null) {
   if (!pictured(column, id)) {
     const place = column.rows?.place.get(id);
     const reason = column.rows?.lost[place]?.join(": ");
-    return element("span", { class: "absent", title: reason }, reason ? reason.split(":")[0] : "not there");
+    return element("span", { class: "absent", title: reason }, reason ? reason.split(":")[0] : "missing");
   }
   const label = `${id}, ${column.name}${score ? `, ${metric.label} ${score}` : ""}`;
   return element("button", { type: "button", class: "tile", tabindex: open === null ? "-1" : "0", "aria-label": label, title: label,
