@@ -279,6 +279,20 @@ def test_the_command_makes_what_varies_and_says_what_it_leaves_out(
     assert {path: path.read_bytes() for path in sheet.parent.iterdir()} == before and sheet in before
 
 
+def test_an_axis_without_runs_is_left_out_with_where_as_without(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for particles in (1, 5):
+        stored(tmp_path, "ldsmc", "box", IDS[:2], particles=particles, pictures=False)
+    given = [f"results_dir={tmp_path}", "against=steps,particles", "metric=psnr"]
+    assert main([*given, "where=task=box"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "left out: metrics against steps: no two runs differ in that alone"
+    assert second.startswith("figure: ")
+    assert main([*given, "where=task=denoise"]) == 2
+    assert "where chooses no run" in capsys.readouterr().err
+
+
 def test_an_empty_store_has_no_figures_and_an_absent_one_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

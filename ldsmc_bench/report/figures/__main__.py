@@ -74,12 +74,12 @@ def figures(results_dir: Path, wish: Wish = ALL) -> Iterator[str]:
         rows = rows[rows.reindex(columns=[EXACT])[EXACT].isna()]
     images = frame.images(rows)
     runs = runs[runs["run_id"].isin(images)]
+    if layout.where:  # an axis may then still have no run of these
+        require_some(select_runs(layout, runs)[0], results_dir)
     said, taken = set[str](), set[str]()
     for kind in wish.against or KINDS:
         axis = {"rows": list(kind.named), "sweep": kind.swept}  # in which runs may differ
         selected, left_out = select_runs(layout.model_copy(update=axis), runs)
-        if layout.where:
-            require_some(selected, results_dir)
         panels = [
             panel for of_task in tasks(selected, images, results_dir, layout) for panel in fill(kind, of_task, wish)
         ]
