@@ -45,6 +45,14 @@ def test_seeds_are_averaged_ranked_and_tested_together(tmp_path: Path) -> None:
     assert entry(tmp_path, "dps")["values"]["psnr"][2:5] == [3, 0, 0]
 
 
+def test_a_skipped_run_beside_a_done_one_has_its_reason(tmp_path: Path) -> None:
+    made(tmp_path, "ldsmc", "phase_retrieval", psnr(LDSMC))
+    made(tmp_path, "ddnm", "phase_retrieval", {"a": "it is not linear"}, wanted=7, status="skipped")
+    build(tmp_path)
+    assert entry(tmp_path, "ldsmc")["skipped"] is None
+    assert entry(tmp_path, "ddnm")["skipped"] == "it is not linear"
+
+
 def test_a_difference_is_that_of_a_paired_t_test(tmp_path: Path) -> None:
     made(tmp_path, "ldsmc", "box", psnr(LDSMC))
     made(tmp_path, "dps", "box", psnr(DPS[:6]))

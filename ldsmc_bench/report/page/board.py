@@ -79,7 +79,7 @@ def lines(entries: Sequence[Entry]) -> list[dict[str, Any]]:
             "n": int(entry.runs["n"].sum()),
             "asked": int(entry.runs[["n_requested", "n"]].max(axis=1).sum()),
             "failed": int(entry.runs["n_failed"].sum()),
-            "skipped": next((reason for reason in entry.runs["skipped"] if reason), None),
+            "skipped": next(iter(entry.runs["skipped"].dropna()), None),
             "notes": list(dict.fromkeys(note for cell in entry.cells.values() for note in cell.notes)),
             "values": {name: _values(cell) for name, cell in entry.cells.items() if cell.estimate},
         }

@@ -66,7 +66,7 @@ def run_lines(runs: pd.DataFrame, images: Images, problems: Mapping[str, str]) -
 
 def image_columns(rows: pd.DataFrame, keys: Iterable[str]) -> dict[str, Any]:
     """The rows of one run, column by column: `ids`, `lost` (by place in `ids`: status and reason), `values`."""
-    lost = {i: [row.status, row.error] for i, row in enumerate(rows.itertuples()) if row.status != "ok"}
+    lost = {i: [row.status, plain(row.error)] for i, row in enumerate(rows.itertuples()) if row.status != "ok"}
     values = {key: [plain(value) for value in rows[key]] for key in keys if key in rows and rows[key].notna().any()}
     return {"ids": rows["image_id"].tolist(), "lost": lost, "values": values}
 
