@@ -24,7 +24,7 @@ def folder(root: str | None, image_size: pictures.Size, collection: str | None =
     `collection` names the folder in a run's identity: None for its path. Raises UserError without a root or without
     pictures in it; `load` raises it, naming the file, for one that cannot be read.
     """
-    top, size = folder_at(root), image_size if isinstance(image_size, int | None) else tuple(image_size)
+    top, size = folder_at(root), image_size if isinstance(image_size, int | None) else pictures.sides(image_size)
     require_colours("folder", channels)
     paths = {id_of(name): top / name for name in sorted(_pictures(top, root))}
     if not paths:

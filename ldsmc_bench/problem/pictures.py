@@ -19,8 +19,11 @@ Image.MAX_IMAGE_PIXELS = None
 
 
 def sides(size: Size) -> tuple[int, int]:
-    """Height and width."""
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+    """Height and width. Raises UserError for anything but one or two whole numbers above 0."""
+    both = tuple(size) if isinstance(size, Sequence) else (size, size)
+    if len(both) != 2 or not all(type(side) is int and side > 0 for side in both):
+        raise UserError(f"prior.image_size={size}: must be a side in pixels, or two, [height,width]")
+    return both[0], both[1]
 
 
 def read(source: Path | BinaryIO, size: Size, channels: int = 3, name: str = "") -> Tensor:

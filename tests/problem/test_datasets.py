@@ -312,3 +312,10 @@ def test_a_split_is_a_key_and_another_run() -> None:
     assert test != validation
     with pytest.raises(UserError, match=r"^dataset\.split=tuning: .*train, validation, test"):
         made_of("dataset.split=tuning")
+
+
+@pytest.mark.parametrize("size", [16.5, "16", [16, 16, 16], [16, True], {"side": 16}])
+def test_a_size_that_cannot_be_is_one_line(tmp_path: Path, size: object) -> None:
+    quarters().save(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"^prior.image_size=.*: must be a side in pixels, or two"):
+        folder(str(tmp_path), size).load("a")  # type: ignore[arg-type]
