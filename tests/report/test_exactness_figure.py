@@ -40,3 +40,4 @@ def test_methods_are_told_apart_by_colour_and_their_variants_by_marks() -> None:
     assert len({look["colour"] for look in looks.values()}) == 8
     assert len({looks[name]["colour"] for name in methods[:3]}) == 1
     assert len({looks[name]["marker"] for name in methods[:3]}) == 3
+    assert styles(["DPS"])["DPS"]["colour"] == looks["DPS"]["colour"]  # whatever else is drawn

@@ -18,7 +18,7 @@ from ldsmc_bench.cli import Options, entry
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.records.store import Store, read
 from ldsmc_bench.report import frame
-from ldsmc_bench.report.figures.plot import LOOK, add_legend, figure_text, panels, save, style
+from ldsmc_bench.report.figures.plot import LOOK, add_legend, figure_text, line_styles, panels, save
 from ldsmc_bench.report.select import display_name, identity_texts, join_label, key_texts, label_runs, sort_key
 from ldsmc_bench.report.statistics import EXACT
 
@@ -75,10 +75,7 @@ def draw(lines: Lines, problems: str) -> Figure:
 
 def styles(labels: Collection[str]) -> dict[str, dict[str, Any]]:
     """A colour for each method, the part of a label before its first comma, and marks for each line."""
-    methods = [label.partition(", ")[0] for label in labels]
-    places = list(dict.fromkeys(methods))
-    looks = [style(i) | {"colour": style(places.index(method))["colour"]} for i, method in enumerate(methods)]
-    return dict(zip(labels, looks, strict=True))
+    return dict(zip(labels, line_styles(labels), strict=True))
 
 
 def _lines(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -1,13 +1,14 @@
 """The figures of the exactness leaderboard: distance to known posteriors against denoiser calls and difficulty."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from ldsmc_bench.report.figures.plot import add_legend, figure_text, panels, style
+from ldsmc_bench.report.figures.plot import add_legend, figure_text, line_styles, panels, style
 from ldsmc_bench.report.frame import Images
 from ldsmc_bench.report.statistics import EXACT
 
@@ -73,18 +74,19 @@ def weights_off_and_on(pairs: pd.DataFrame, images: Images) -> Figure:
     return figure
 
 
-def best(runs: pd.DataFrame, images: Images) -> dict[str, int]:
-    """The numbers of styles of the methods that come nearest, by the median over all their problems."""
+def best(runs: pd.DataFrame, images: Images) -> dict[str, Any]:
+    """The styles of the methods that come nearest, by the median over all their problems."""
     medians = {
         str(name): pd.concat([images[run_id][EXACT] for run_id in group["run_id"]]).median()
         for name, group in runs.groupby("name")
     }
-    return {name: number for number, name in enumerate(sorted(medians, key=lambda name: medians[name])[:SHOWN])}
+    names = sorted(medians, key=lambda name: medians[name])[:SHOWN]
+    return dict(zip(names, line_styles(names), strict=True))
 
 
-def _draw(panel: Axes, points: Sequence[tuple[float, ...]], name: str, looks: Mapping[str, int]) -> None:
+def _draw(panel: Axes, points: Sequence[tuple[float, ...]], name: str, looks: Mapping[str, Any]) -> None:
     if name in looks:
-        look = style(looks[name])
+        look = looks[name]
         marks = {"color": look["colour"], "dashes": look["dash"], "marker": look["marker"]}
         panel.plot(*zip(*points, strict=True), label=figure_text(name), **marks)
     else:

@@ -96,6 +96,21 @@ def method_styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
     return {name: style(taken[name]) for name in known if name in shown}
 
 
+def line_styles(methods: Iterable[str]) -> list[dict[str, Any]]:
+    """A style for each line, given its method by id, or by printed name, with a variant after a comma: the method's
+    colour, with marks that no other line of this colour has."""
+    ids = {shown: name for name, shown in NAMES["method"].items()}
+    plain, looks = [method.partition(", ")[0] for method in methods], list[dict[str, Any]]()
+    names = [ids.get(method, method) for method in plain]
+    own, size = method_styles(names), len(DASHES)
+    marks = [{"dash": DASHES[i % size], "marker": MARKERS[(i + i // size) % size]} for i in range(size * size)]
+    for name in names:
+        looks.append(
+            next((one for one in (own[name], *(own[name] | mark for mark in marks)) if one not in looks), own[name])
+        )
+    return looks
+
+
 def style(number: int) -> dict[str, Any]:
     """`colour`, `dash` and `marker` of the `number`-th style; past eight, colours come back with other marks."""
     again = (number + number // len(COLOURS)) % len(COLOURS)
