@@ -37,6 +37,9 @@ def select_runs(layout: Layout, runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     selected = runs[["n", "n_failed", "n_skipped", "n_requested"]].sum(axis=1) > 0
     for key, wanted in layout.where.items():
         selected &= runs[key].isin(_wanted(key, wanted)) | (runs[key].isna() & (None in wanted))
+    if "task" not in layout.where:  # a task on which nothing can be run
+        skipped = (runs.n_skipped > 0) & (runs.n_skipped >= runs.n_requested)
+        selected &= ~skipped.groupby(key_texts(runs, ["dataset", "task"])).transform("all")
     for key in keys:
         if key not in layout.where:  # a run whose argument is null has it too
             selected &= runs[key].notna() | runs.method.isin(runs.method[runs[key].notna()])
@@ -48,6 +51,14 @@ def require_ours(ours: str | None, runs: pd.DataFrame) -> None:
     """Raise UserError where no run is of this method."""
     if ours and ours not in runs.method.to_list():
         raise UserError(f"ours={ours}: no run of this method; {nearest(ours, runs.method.unique())}")
+
+
+def require_values(where: Mapping[str, Sequence[Any]], runs: pd.DataFrame) -> None:
+    """Raise UserError where no run has any of the values that `where=` names for a key."""
+    for key, values in where.items():
+        if key in runs and None not in values and not runs[key].isin(_wanted(key, values)).any():
+            known = runs[key].dropna().map(lambda value: display_name("", value)).unique()
+            raise UserError(f"where={key}={values[0]}: no run has this; {nearest(str(values[0]), known)}")
 
 
 def require_some(runs: pd.DataFrame, results_dir: Path) -> None:
@@ -73,8 +84,10 @@ def select_protocol(runs: pd.DataFrame, keys: Sequence[str]) -> tuple[pd.DataFra
 
 
 def _wanted(key: str, values: Iterable[Any]) -> list[Any]:
-    """Values that a layout names, as the runs have them: names as text."""
-    return [str(value) if key in (*LABELS, "split") and value is not None else value for value in values]
+    """Values that a layout names, as the runs have them: names as text, also by what tables print of them."""
+    ids = {shown: name for name, shown in NAMES.get(key, {}).items()}
+    texts = [str(value) if key in (*LABELS, "split") and value is not None else value for value in values]
+    return [one for text in texts for one in ((text, ids[text]) if text in ids else (text,))]
 
 
 def select_sweep(runs: pd.DataFrame, key: str) -> pd.DataFrame:

@@ -24,8 +24,8 @@ from ldsmc_bench.report.figures.kinds import (
     front,
     sweep_lines,
 )
-from ldsmc_bench.report.figures.plot import COLOURS, TaskRuns, figure_text, look, method_styles, style
-from ldsmc_bench.report.select import curves, join_label, label_runs
+from ldsmc_bench.report.figures.plot import COLOURS, TaskRuns, figure_text, line_styles, look, method_styles, style
+from ldsmc_bench.report.select import NAMES, curves, join_label, label_runs
 from ldsmc_bench.report.statistics import add_costs
 from ldsmc_bench.report.tables.layout import Metric
 from tests.report.made import made, psnr
@@ -290,7 +290,7 @@ def test_an_axis_without_runs_is_left_out_with_where_as_without(
     assert first == "left out: metrics against steps: no two runs differ in that alone"
     assert second.startswith("figure: ")
     assert main([*given, "where=task=denoise"]) == 2
-    assert "where chooses no run" in capsys.readouterr().err
+    assert "where=task=denoise: no run has this; there are: box" in capsys.readouterr().err
 
 
 def test_an_empty_store_has_no_figures_and_an_absent_one_is_one_line(
@@ -318,6 +318,13 @@ def test_styles_differ_in_more_than_colour_and_are_seen_on_white() -> None:
     assert len({one["colour"] for one in method_styles(shown).values()}) == 5
     assert method_styles(["pigdm"])["pigdm"]["colour"] != method_styles(["ldsmc"])["ldsmc"]["colour"]
     assert method_styles(["psld"])["psld"] == method_styles(["psld", "ldsmc"])["psld"]
+
+    lines = line_styles(["ldsmc", "ldsmc", "dps", "LD-SMC", "DPS"])  # as with several particles
+    own = method_styles(NAMES["method"])
+    assert [one["colour"] for one in lines] == [
+        own[name]["colour"] for name in ("ldsmc", "ldsmc", "dps", "ldsmc", "dps")
+    ]
+    assert lines[0] == own["ldsmc"] and len({str(one) for one in lines}) == 5
 
     def luminance(colour: str) -> float:  # relative luminance of WCAG 2
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]

@@ -147,7 +147,7 @@ def test_the_dagger_is_for_what_a_paired_test_cannot_tell_apart(tmp_path: Path) 
     table = table_of(tmp_path)
     assert {line["method"]: line["like_best"] for line in lines(table)} == {"best": "0", "worse": "0", "alike": "1"}
     assert "†" in typeset.markdown(table) and r"\dagger" in typeset.latex(table)
-    assert any("Wilcoxon" in s and "Holm" in s for s in details(table)) and "(† ties)" in caption(table)
+    assert any("Wilcoxon" in s and "Holm" in s for s in details(table)) and "(† not distinguishable)" in caption(table)
 
 
 def test_holm_counts_the_rows_of_the_column(tmp_path: Path) -> None:
@@ -248,6 +248,41 @@ def test_tables_the_terminal_and_the_status_count_the_same_rows(tmp_path: Path) 
     assert summary is not None and summary["n"] == int(line["n"]) == status.done == 3
     assert summary["metrics"]["psnr"]["mean"] == float(line["value"]) == 23.0
     assert " 3\n" in terminal([summary]) and "3 images" in " ".join(details(table_of(tmp_path)))
+
+
+def test_rows_of_other_seeds_than_most_say_so_and_a_shared_n_is_in_the_notes(tmp_path: Path) -> None:
+    for method, seeds in {"ldsmc": (0, 1), "psld": (0, 1), "dps": (0,)}.items():
+        for seed in seeds:
+            made(tmp_path, method, "box", psnr([20.0 + seed, 21.0]), particles=5, seed=seed)
+    made(tmp_path, "dps", "box", psnr([20.0]), particles=5, seed=1, wanted=2)  # said otherwise
+    made(tmp_path, "pfld", "box", psnr([20.0, 21.0]), particles=5)
+    table = table_of(tmp_path)
+    notes = {line["method"]: line["notes"] for line in lines(table)}
+    assert notes["pfld"] == "seed 0; most rows have seeds 0, 1" and not notes["psld"]
+    assert notes["dps"] == "seed 1 left out: 1 of 2 images so far"
+    assert "N=5" in details(table)[1] and "| N |" not in typeset.markdown(table)
+    assert r"\textsuperscript{a}" in typeset.latex_notes(table)
+
+
+def test_skipped_runs_have_a_note_a_reason_and_no_block_of_their_own(tmp_path: Path) -> None:
+    made(tmp_path, "ldsmc", "box", psnr([20.0, 21.0]))
+    for seed in (0, 1):
+        for task, method in ("box", "ddnm"), ("box", "ddrm"), ("phase", "ddnm"):
+            why = f"{method}: it is not linear"
+            made(tmp_path, method, task, {"a": why, "b": why}, seed=seed, status="skipped")
+    assert list(table_of(tmp_path).notes) == ["skipped: it is not linear"] and table_of(tmp_path).columns == ["box"]
+    assert table_of(tmp_path, where={"task": ["phase"], "method": ["DDNM+"]}).columns == ["phase"]
+
+
+def test_a_name_as_printed_chooses_and_an_unknown_one_is_told_with_those_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for method in ("ldsmc", "psld"):
+        made(tmp_path, method, "box", psnr([20.0]))
+    shown = table_of(tmp_path, where={"method": ["PSLD", "LD-SMC"]}).rows
+    assert [row.key[0] for row in shown] == ["psld", "ldsmc"]
+    assert tables.main([f"results_dir={tmp_path}", "where=method=ldsm"]) == 2
+    assert capsys.readouterr().err == "error: where=method=ldsm: no run has this; did you mean ldsmc?\n"
 
 
 def test_empty_cells_are_explained(golden: Path) -> None:

@@ -22,9 +22,10 @@ from ldsmc_bench.report import frame
 from ldsmc_bench.report.figures import plot
 from ldsmc_bench.report.figures.kinds import ESS, KINDS, Kind, Line, sweep_kind
 from ldsmc_bench.report.figures.plot import TaskRuns
-from ldsmc_bench.report.select import display_name, group_runs, require_ours, require_some, select_runs
+from ldsmc_bench.report.select import display_name, group_runs, require_ours, require_some, require_values, select_runs
 from ldsmc_bench.report.statistics import EXACT, add_costs
 from ldsmc_bench.report.tables import caption
+from ldsmc_bench.report.tables.content import seeds_text
 from ldsmc_bench.report.tables.layout import Layout, Metric, add_selection, check_layout, choose_metrics, read_filter
 from ldsmc_bench.report.tables.typeset import ARROWS, PAGES, escape_latex
 from ldsmc_bench.scoring.protocols import PROTOCOLS
@@ -69,6 +70,7 @@ def figures(results_dir: Path, wish: Wish = ALL) -> Iterator[str]:
     """
     runs, layout = frame.runs(results_dir), wish.layout or options_of()
     require_ours(layout.ours, runs)
+    require_values(layout.where, runs)
     rows = add_costs(frame.rows(results_dir, runs["run_id"][runs["n"] > 0].tolist()))
     if not wish.metrics:  # runs that are judged by the exact posterior have a figure of their own
         rows = rows[rows.reindex(columns=[EXACT])[EXACT].isna()]
@@ -168,9 +170,7 @@ def make(kind: Kind, panels: Sequence[Panel], wish: Wish) -> Figure:
     title = "" if several or wish.looks.width else titles[0]  # for a paper its caption says it
     figure, axes = plot.panels(labels, title, wish.looks.width)
     keys = list(dict.fromkeys((line.method, line.settings) for panel in panels for line in panel.lines))
-    by_method = plot.method_styles(method for method, _ in keys)
-    one_each = len({method for method, _ in keys}) == len(keys)
-    looks = [by_method[method] if one_each else plot.style(i) for i, (method, _) in enumerate(keys)]
+    looks = plot.line_styles(method for method, _ in keys)
     for panel, axis in zip(panels, axes, strict=True):
         marks = []
         for line in panel.lines:
@@ -195,11 +195,18 @@ def words(kind: Kind, panels: Sequence[Panel]) -> Iterator[str]:
     for key in ("steps", "seed"):
         values = ", ".join(str(int(value)) for value in sorted(runs[key].unique()))
         if key == "seed":
-            facts.append(f"seed{'s' * (',' in values)} {values}")
+            facts.append(seeds_text(sorted(runs[key].unique())))
         elif kind.key != "steps" and "," not in values:
             facts.append(f"{values} steps")
     label = kind.label.replace("$", "")
     yield f"{', '.join(metric.label for metric in metrics)} against {label}: {'; '.join(titles)} ({', '.join(facts)})."
+    most, fewer = max((estimate.seeds for estimate in estimates), default=1), dict[str, int]()
+    for panel in panels:
+        for line in panel.lines:
+            if (seeds := min(point.estimate.seeds for point in line.points)) < most:
+                fewer[panel.of_task.name(line.method, line.settings)] = seeds
+    if fewer:
+        yield f"Of {most} seeds, {', '.join(f'{name} has {seeds}' for name, seeds in fewer.items())}."
     if any(estimate.se for estimate in estimates):
         sentence = caption.errors(estimates, metrics)
         yield f"Bars: {sentence[0].lower()}{sentence[1:]}."

@@ -15,7 +15,7 @@ from ldsmc_bench.cli import Options, entry, going_on, require_runs
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import CONF, replace, writing
 from ldsmc_bench.report import frame
-from ldsmc_bench.report.select import require_ours, select_runs
+from ldsmc_bench.report.select import require_ours, require_values, select_runs
 from ldsmc_bench.report.tables import typeset
 from ldsmc_bench.report.tables.content import Table, build_table
 from ldsmc_bench.report.tables.layout import Layout, add_selection, choose_metrics, load_layouts, read_filter
@@ -51,6 +51,8 @@ def make_tables(
             if table.left_out:
                 print(f"{layout.name}: {table.left_out}")
     if not paths and not failed:
+        asked = {k: v for k, v in layouts[0].where.items() if all(layout.where.get(k) == v for layout in layouts)}
+        require_values(asked, frame.runs(results_dir))
         where = "; check where=" if any(layout.where for layout in layouts) else ""
         raise UserError(f"results_dir={results_dir}: no run belongs to any table of these layouts{where}")
     return paths

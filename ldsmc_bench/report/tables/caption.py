@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from ldsmc_bench.report.select import display_name, sort_key
 from ldsmc_bench.report.statistics import LEAST, LEVEL, UNPAIRED, Estimate
-from ldsmc_bench.report.tables.content import Cell, Row, Table, format_value
+from ldsmc_bench.report.tables.content import Cell, Row, Table, format_value, seeds_text
 from ldsmc_bench.report.tables.layout import Metric
 from ldsmc_bench.scoring.protocols import PROTOCOLS
 
@@ -21,7 +21,7 @@ def caption(table: Table) -> str:
     cells = _cells(table)
     steps = table.runs.steps.unique().tolist() if "steps" not in table.layout.named else []
     facts = [table.layout.title.rstrip("."), _images(cells), *[f"{steps[0]} steps"] * (len(steps) == 1)]
-    ties = " († ties)" * any(cell.like_best for cell in cells)
+    ties = " († not distinguishable)" * any(cell.like_best for cell in cells)
     signs = [f"best bold{ties}, second underlined"] if any(cell.mark for cell in cells) else []
     signs += ["± s.e."] if table.has_errors else []
     second = "; ".join(signs)
@@ -32,8 +32,7 @@ def details(table: Table) -> list[str]:
     """The sentences on a table's runs, errors and tests, with ± and † as they are."""
     cells = _cells(table)
     estimates, seeds = [cell.estimate for cell in cells if cell.estimate], sorted({int(s) for s in table.runs.seed})
-    numbers = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-    facts = ", ".join([*_settings(table), _images(cells), numbers])
+    facts = ", ".join([*_settings(table), _images(cells), seeds_text(seeds)])
     sentences = [f"{table.layout.title.rstrip('.')}.", f"{facts[0].upper()}{facts[1:]}."]
     if table.has_errors:
         sentences.append(f"{errors(estimates, table.metrics)}.")
@@ -123,13 +122,14 @@ def _range(values: Sequence[object]) -> str:
 
 
 def _settings(table: Table) -> list[str]:
-    """`dataset FFHQ`, `steps 100`: the settings that no row or column names."""
-    facts = []
+    """`dataset FFHQ`, `steps 100`, `N=5`: the settings that no row or column names."""
+    facts, columns = [], [*table.layout.blocks, *table.shown_keys, table.layout.columns]
     for key in FACTS:
-        if key in table.runs and key not in (*table.keys, *table.layout.named):
+        if key in table.runs and key not in columns:
             values = sorted(table.runs[key].dropna().unique().tolist(), key=lambda value: sort_key(key, value))
             listed = ", ".join(display_name(key, value) for value in values) if len(values) <= MOST else "several"
-            facts += [f"{key.rpartition('.')[2]} {listed}"] if values else []
+            name = "N=" if key == "particles" else f"{key.rpartition('.')[2]} "
+            facts += [f"{name}{listed}"] if values else []
     return facts
 
 

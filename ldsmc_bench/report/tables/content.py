@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -33,6 +33,7 @@ class Cell:
     rank: int | None = None
     like_best: bool = False
     power: Power | None = None
+    seeds: tuple[int, ...] = ()  # in which there is a run, done or not
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,15 @@ class Table:
     def blocks(self) -> dict[tuple[Any, ...], list[Row]]:
         """The rows of each block, in their order."""
         return {block: list(rows) for block, rows in itertools.groupby(self.rows, lambda row: row.block)}
+
+    @property
+    def shown_keys(self) -> list[str]:
+        """The columns that name a row: the first, and of the others those that vary."""
+        known = [
+            {row.key[i] for row in self.rows if row.key[i] is not None or not row.published}
+            for i in range(len(self.keys))
+        ]
+        return [key for i, key in enumerate(self.keys) if i == 0 or len(known[i]) > 1]
 
     @property
     def has_errors(self) -> bool:
@@ -121,6 +131,7 @@ def build_table(layout: Layout, runs: pd.DataFrame, images: Images, left_out: st
                 cells[value[0] if value else None, metric.name] = fill_cell(metric, in_seeds, images)
         ours = layout.ours is not None and layout.ours in of_row.method.to_list()
         rows.append(Row(place[: len(layout.blocks)], place[len(layout.blocks) :], cells, ours))
+    note_seeds([cell for row in rows for cell in row.cells.values() if cell.estimate])
     blocks = list(dict.fromkeys(row.block for row in rows))
     rows.sort(key=lambda row: (row.ours and "method" in layout.blocks, blocks.index(row.block), row.ours))
     columns = [values[0] if values else None for values, _ in group_runs(runs, across, layout.where)]
@@ -134,6 +145,20 @@ def build_table(layout: Layout, runs: pd.DataFrame, images: Images, left_out: st
     return table
 
 
+def note_seeds(cells: Sequence[Cell]) -> None:
+    """Add a footnote to cells of other seeds than most have, of equally many the larger set."""
+    sets = [cell.seeds for cell in cells]
+    most = max(sets, key=lambda seeds: (sets.count(seeds), len(seeds)), default=())
+    for cell in (cell for cell in cells if cell.seeds != most):
+        cell.notes += (f"{seeds_text(cell.seeds)}; most rows have {seeds_text(most)}",)
+
+
+def seeds_text(seeds: Iterable[Any]) -> str:
+    """`seed 0`, `seeds 0, 1`."""
+    numbers = [str(int(seed)) for seed in seeds]
+    return f"seed{'s' * (len(numbers) > 1)} {', '.join(numbers)}"
+
+
 def fill_cell(metric: Metric, runs: Sequence[Run], images: Images) -> Cell:
     """The cell of runs that differ in their seed alone, in tables and figures. Incomplete ones are left out where there
     are complete ones."""
@@ -143,9 +168,11 @@ def fill_cell(metric: Metric, runs: Sequence[Run], images: Images) -> Cell:
         for run in runs
         if run not in used
     ]
+    said: dict[str, list[Any]] = {}
     for run in used:
-        seed = f"seed {run['seed']}: " if len(used) > 1 else ""
-        notes += [f"{seed}{note}" for note in _notes(run)]
+        for note in _notes(run):
+            said.setdefault(note, []).append(run["seed"])
+    notes += [note if len(of) == len(used) else f"{seeds_text(of)}: {note}" for note, of in said.items()]
     estimate = means = None
     run_ids = tuple(run["run_id"] for run in used)
     if metric.of_sets:
@@ -159,12 +186,13 @@ def fill_cell(metric: Metric, runs: Sequence[Run], images: Images) -> Cell:
             notes += [f"{lost} images that not every seed has are left out"] if lost else []
         elif len(values):
             notes.append("its seeds have no image in common")
-    return Cell(estimate, run_ids, tuple(dict.fromkeys(notes)), means)
+    return Cell(estimate, run_ids, tuple(dict.fromkeys(notes)), means, seeds=tuple(run["seed"] for run in runs))
 
 
 def _notes(run: Run) -> Iterator[str]:
     if run["n_skipped"]:
-        yield f"skipped: {run['skipped']}"
+        reason = str(run["skipped"]).removeprefix(f"{run['method']}: ")  # the row names its method
+        yield f"skipped: {reason}"
     if run["n_failed"]:
         tried = max(run["n_requested"], run["n"] + run["n_failed"])
         yield f"{run['n_failed']} of {tried} images failed, left out"

@@ -93,11 +93,16 @@ def latex_notes(table: Table) -> str:
     """A paragraph for an appendix: all that the caption is too short for, and the footnotes."""
     texts = [*caption.details(table), *caption.protocols(table.metrics), *caption.choices(table)]
     head = rf"\paragraph{{Table~\ref{{tab:{table.layout.name}}}.}}"
-    return "\n".join([f"% by {table.layout.command}", head, *map(escape_latex, texts), *_footnotes(table)]) + "\n"
+    return (
+        "\n".join(
+            [f"% by {table.layout.command}", head, *map(escape_latex, texts), *_footnotes(table, r"\textsuperscript")]
+        )
+        + "\n"
+    )
 
 
-def _footnotes(table: Table) -> list[str]:
-    return [rf"\raisebox{{.4ex}}{{{letter}}}\,{escape_latex(note)}." for note, letter in table.notes.items()]
+def _footnotes(table: Table, raised: str = r"\raisebox{.4ex}") -> list[str]:
+    return [rf"{raised}{{{letter}}}\,{escape_latex(note)}." for note, letter in table.notes.items()]
 
 
 def markdown(table: Table) -> str:
@@ -198,7 +203,7 @@ def _fit(table: Table) -> tuple[int, list[list[Place]]]:
 
 def _width(table: Table, panels: Sequence[Sequence[Place]], size: int) -> float:
     """The width of a tabular with these panels below each other, in points."""
-    keys, widths = _shown_keys(table), [0.0] * len(panels[0])
+    keys, widths = table.shown_keys, [0.0] * len(panels[0])
     heads = zip(_headings(keys), *(_names(table, row) for row in table.rows), strict=True)
     named = sum(max(_points(text, size) for text in texts) for texts in heads)
     for panel in panels:
@@ -235,7 +240,7 @@ def _pages(table: Table, panels: Sequence[Sequence[Place]]) -> Iterator[list[Sec
 
 def _tabular(table: Table, sections: Sequence[Section], numbers: int) -> str:
     """One tabular; a number takes two of its columns, which meet at the decimal point."""
-    keys, above = _shown_keys(table), None
+    keys, above = table.shown_keys, None
     lines = [rf"\begin{{tabular}}{{{'l' * len(keys)}{'r@{}l' * numbers}}}", r"\toprule"]
     for panel, heading, rows in sections:
         if panel is not above:
@@ -286,7 +291,7 @@ def _latex_cell(table: Table, metric: Metric, cell: Cell) -> str:
 
 
 def _markdown_lines(table: Table) -> list[str]:
-    keys, places = _shown_keys(table), [(value, metric) for value in table.columns for metric in table.metrics]
+    keys, places = table.shown_keys, [(value, metric) for value in table.columns for metric in table.metrics]
     heads = _headings(keys)
     for value in table.columns:
         name = f"{display_name(table.layout.columns, value)} " if table.layout.columns else ""
@@ -326,15 +331,6 @@ def _blocks(table: Table) -> list[Block]:
     return blocks
 
 
-def _shown_keys(table: Table) -> list[str]:
-    """The columns that name a row: the first, and of the others those that vary."""
-    known = [
-        {row.key[i] for row in table.rows if row.key[i] is not None or not row.published}
-        for i in range(len(table.keys))
-    ]
-    return [key for i, key in enumerate(table.keys) if i == 0 or len(known[i]) > 1]
-
-
 def _headings(keys: Sequence[str]) -> list[str]:
     return [{"particles": "N"}.get(key, key.removeprefix("sample.")) for key in keys]
 
@@ -342,7 +338,7 @@ def _headings(keys: Sequence[str]) -> list[str]:
 def _names(table: Table, row: Row) -> list[str]:
     """The cells that name a row: empty for an argument that a method has not."""
     values = dict(zip(table.keys, row.key, strict=True))
-    return ["" if values[key] is None else _name(key, values[key], row.ours) for key in _shown_keys(table)]
+    return ["" if values[key] is None else _name(key, values[key], row.ours) for key in table.shown_keys]
 
 
 def _name(key: str, value: Any, ours: bool) -> str:
