@@ -102,6 +102,12 @@ def test_the_command_writes_a_sheet_a_task_and_says_what_is_in_it(
     assert capsys.readouterr().out == f"samples: {tmp_path / 'samples-box-toyfaces.png'}\n"
     assert (tmp_path / "samples-box-toyfaces.pdf").read_bytes().startswith(b"%PDF")
     assert f"{IDS[2]}, seed 0." in (tmp_path / "samples-box-toyfaces_caption.tex").read_text()
+    assert main([*given, "zoom=2,2,9", "width=1", "where=method=dps,psld,ldsmc"]) == 0
+    assert "Box inpainting, toyfaces: " in (caption := (tmp_path / "samples-box-toyfaces_caption.tex").read_text())
+    assert (
+        "seed 0. Below pictures: their marked details." in caption and "draws" not in caption.partition("\\caption")[2]
+    )
+    assert "6 columns of 0.14 in: headings of 5 pt overlap; give fewer by where=method" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -114,7 +120,7 @@ def test_the_command_writes_a_sheet_a_task_and_says_what_is_in_it(
         ("metric=toyfaces_fid", "metric=toyfaces_fid: no such metric of an image; "),
         ("draws=all", "draws=all: must be numbers of draws, such as draws=0,1"),
         ("draws=1,2", "draws=1: no run of box inpainting, toyfaces was asked for this draw (draws=K)"),
-        ("where=method=mine", "where chooses no run"),
+        ("where=method=mine", "where=method=mine: no run has this; there are: dps, ldsmc, psld"),
     ],
 )
 def test_a_mistake_is_one_line(results: Path, option: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:

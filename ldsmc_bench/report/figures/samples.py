@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from ldsmc_bench.cli import Options, entry, require_runs
-from ldsmc_bench.errors import UserError, nearest
+from ldsmc_bench.errors import UserError, nearest, warn
 from ldsmc_bench.records.problems import columns, problem_of_run, read_picture
 from ldsmc_bench.records.status import asked
 from ldsmc_bench.records.store import Store, of_draw, outcomes, read, read_image
@@ -26,7 +26,7 @@ from ldsmc_bench.report.figures import plot
 from ldsmc_bench.report.figures.__main__ import Wish, add_looks, keep, options_of, tasks, wish_of
 from ldsmc_bench.report.figures.kinds import configurations
 from ldsmc_bench.report.figures.plot import TaskRuns
-from ldsmc_bench.report.select import require_ours, require_some, select_runs
+from ldsmc_bench.report.select import require_ours, require_some, require_values, select_runs
 from ldsmc_bench.report.tables.layout import add_selection
 from ldsmc_bench.scoring.protocols import PROTOCOLS
 from ldsmc_bench.text import number, printable
@@ -155,6 +155,9 @@ def draw(shown: Sequence[Column], boxes: Sequence[Box], width: float, font: floa
                     panel.set(xlim=(x, x + wide), ylim=(y + high, y))
                 panel.add_patch(_frame(panel, BOXES[k % len(BOXES)]))
     widest = max(one.get_window_extent().width / figure.dpi for one in headings)
+    if widest * LEAST / font > side + GAP:
+        remedy = "fewer by where=method=... or draws=..., or a larger width=INCHES"
+        warn(f"{len(shown)} columns of {side:.2f} in: headings of {LEAST:g} pt overlap; give {remedy}")
     for one in headings:
         one.set_fontsize(max(LEAST, min(font, font * side / widest)))
     return figure
@@ -197,6 +200,7 @@ def samples(results_dir: Path, choice: Choice, wish: Wish) -> Iterator[str]:
     images."""
     runs, layout, looks = frame.runs(results_dir), wish.layout or options_of(), wish.looks
     require_ours(layout.ours, runs)
+    require_values(layout.where, runs)
     selected, left_out = select_runs(layout, runs)
     require_some(selected, results_dir)
     images = {run_id: pd.DataFrame() for run_id in selected["run_id"]}
@@ -204,7 +208,10 @@ def samples(results_dir: Path, choice: Choice, wish: Wish) -> Iterator[str]:
         yield left_out
     for of_task in tasks(selected, images, results_dir, layout):
         shown, ids, seed = columns_of(of_task, choice)
-        text = f"{of_task.title}: {', '.join(ids)}, seed {seed}."
+        text = f"{of_task.title[:1].upper()}{of_task.title[1:]}: {', '.join(ids)}, seed {seed}"
+        draws = ", ".join(str(number) for number in choice.draws if number < of_task.runs["draws"].max())
+        text += f", draws {draws}." if draws not in ("", "0") else "."
+        text += " Below pictures: their marked details." * bool(choice.boxes)
         if choice.metric:
             text += f" In pictures: {PROTOCOLS[choice.metric].label}."
         with rc_context(plot.look(looks.font, paper=looks.width is not None)):
