@@ -100,8 +100,11 @@ def test_a_run_knows_its_settings_command_code_and_mirror(tmp_path: Path) -> Non
     (tmp_path / "wandb" / f"{run}.url").write_text("https://example.org/run")
     build(tmp_path)
     about = script(tmp_path, run)["about"]
-    assert about["command"] == "python -m ldsmc_bench method=ldsmc 'root=a b'"
+    assert about["command"] == f"python -m ldsmc_bench method=ldsmc 'root=a b' results_dir={tmp_path}"
     assert about["made"] == {"commit": "abc", "machine": "Linux"} and about["wandb"] == "https://example.org/run"
+    (tmp_path / "wandb" / f"{run}.url").rename(offline := tmp_path / "wandb" / f"offline-run-1_2-{run}")
+    build(tmp_path)
+    assert script(tmp_path, run)["about"]["wandb"] == f"wandb sync {offline}"
     assert about["config"]["sample.steps"] == "100" and about["config"]["seed"] == "0"
 
 

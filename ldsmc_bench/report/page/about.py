@@ -5,20 +5,21 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ldsmc_bench.cli import DEFAULT
 from ldsmc_bench.records.store import Store
 from ldsmc_bench.report import frame
 from ldsmc_bench.text import printable
 
-HIDDEN = ("results_dir=", "hydra.")  # overrides that say where a command ran, not what it computed
+HIDDEN = ("results_dir=", "hydra.")  # overrides that say where a command ran, which may be elsewhere than here
 
 
 def commands(results_dir: Path) -> dict[str, str]:
     """By run id the last command of this folder that made the run, or went on with it."""
-    found = {}
+    found, here = {}, [] if str(results_dir) == DEFAULT else [f"results_dir={results_dir}"]
     for job in frame.jobs(results_dir):
         if job.run_id:
             words = [word for word in job.overrides if not word.lstrip("+~").startswith(HIDDEN)]
-            found[job.run_id] = printable(f"python -m ldsmc_bench {shlex.join(words)}".strip())
+            found[job.run_id] = printable(f"python -m ldsmc_bench {shlex.join([*words, *here])}".strip())
     return found
 
 
@@ -44,4 +45,4 @@ def _wandb(store: Store) -> str | None:
         return (folder / f"{store.run_id}.url").read_text(encoding="utf-8").strip()
     except OSError:
         offline = sorted(path.name for path in folder.glob(f"offline-run-*-{store.run_id}"))
-        return f"wandb sync results/wandb/{offline[-1]}" if offline else None
+        return f"wandb sync {shlex.quote(printable(str(folder / offline[-1])))}" if offline else None
