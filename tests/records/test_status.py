@@ -103,6 +103,15 @@ def test_the_table(tmp_path, store, capsys):
     assert why == f"{RUN}: failed out of memory"
 
 
+def test_a_reason_is_told_once(tmp_path, capsys):
+    for name, method in ("a-0", "ddnm"), ("b-0", "ddrm"):
+        store = open_store(tmp_path, name, "steps: 5\n")
+        request(store, replace(WANTED, labels=replace(WANTED.labels, method=method)))
+        keep(store, {**row("a", "skipped", error=f"{method}: it is not linear"), "run_id": name})
+    assert main(["--results-dir", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "a-0 and 1 more: skipped it is not linear"
+
+
 def test_variants_reasons_and_the_time_left_are_shown(tmp_path, store, capsys):
     request(store, replace(WANTED, labels=replace(WANTED.labels, variant="paper")))
     for name, seconds in ("a", 60.0), ("b", 180.0):
