@@ -44,6 +44,9 @@ def _explain(error: Exception, arguments: Sequence[str]) -> str | None:
             if group.startswith("variant/"):
                 method = group.removeprefix("variant/")
                 return f"variant={choice}: {method} has no such variant; {nearest(choice, error.options)}"
+            names = yaml.safe_load((CONF / "names.yaml").read_text("utf-8")).get(group, {})
+            if found := [name for name in error.options if names.get(name, "").casefold() == choice.casefold()]:
+                return f"{group}={choice}: no such {group}; {names[found[0]]} is {group}={found[0]}"
             own = any(one.startswith(("--config-dir", "-cd")) for one in arguments)
             hint = "" if own else "; for one of your own add --config-dir FOLDER"
             return f"{group}={choice}: no such {group}; {nearest(choice, error.options)}{hint}"
