@@ -43,6 +43,7 @@ COMMANDS = {  # what is wrong in a command, and what its line must say
     "dataset=folder dataset.root=x +dataset.collecion=1": "did you mean dataset.collection?",
     "+method.verison=2": "did you mean method.version?",
     "variant=papr": "did you mean paper?",
+    "method=ldps": "LDPS is method=latent_dps",
     "variant=foo": "no such variant; there are: adaptive, default, ",
     "particles=0": "must be a whole number of at least 1",
     "steps=1001": "the prior's schedule has 1000 steps",

@@ -234,7 +234,7 @@ def conclude(jobs: Sequence[Job]) -> list[str]:
             continue
         store = stores[one.run_id] = _store(one)
         if (summary := concluded(store)) is None:
-            print(f"{one.run_id}: {_undone(one)} (python -m ldsmc_bench.status)")
+            print(f"{one.run_id}: {_undone(one)} (python -m ldsmc_bench status)")
             continue
         summaries.append({**summary, "asked": " ".join(o for o in name.split() if not o.startswith("shard="))})
         if summary["n_failed"]:

@@ -170,5 +170,5 @@ def _select(results_dir: str | Path, run_ids: Collection[str] | None) -> list[St
     if run_ids is None:
         return list(found.values())
     if absent := sorted(set(run_ids) - found.keys()):
-        raise UserError(f"{results_dir} has no run {absent[0]}; python -m ldsmc_bench.status lists its runs")
+        raise UserError(f"{results_dir} has no run {absent[0]}; python -m ldsmc_bench status lists its runs")
     return [store for run_id, store in found.items() if run_id in set(run_ids)]

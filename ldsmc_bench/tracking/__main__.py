@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with going_on(failed, run_id, Exception):  # W&B's own, of any kind
                 stores = {store.run_id: store for store in runs(options.results_dir)}
                 if run_id not in stores:
-                    raise UserError(f"no such run in {options.results_dir}; python -m ldsmc_bench.status lists them")
+                    raise UserError(f"no such run in {options.results_dir}; python -m ldsmc_bench status lists them")
                 if not concluded(stores[run_id]):
                     raise UserError("not finished yet; give its command again to complete it")
                 from ldsmc_bench.tracking.send import send

@@ -84,7 +84,7 @@ def test_boards_are_of_rivals_and_unfinished_rows_say_so(tmp_path: Path) -> None
     ldsmc, dps = (next(one for one in page["entries"] if one["method"] == name) for name in ("ldsmc", "dps"))
     assert (ldsmc["counted"], len(ldsmc["runs"]), ldsmc["n"], ldsmc["asked"]) == (1, 2, 9, 14)
     assert ldsmc["values"]["psnr"][5:] == [7, 1] and "seed 1 left out: 2 of 7" in ldsmc["notes"][0]
-    assert (dps["n"], dps["asked"]) == (3, 7) and dps["notes"] == ["3 of 7 images so far"]
+    assert (dps["n"], dps["asked"]) == (3, 7) and dps["notes"][0] == "3 of 7 images so far"
     nothing = entry(tmp_path, "pigdm")
     assert (nothing["n"], nothing["asked"], nothing["values"]) == (0, 7, {})
     assert script(tmp_path, nothing["runs"][0])["ids"] == []  # its drawer can be opened

@@ -136,7 +136,7 @@ def _values(cell: Cell) -> list[Any]:
     estimate = cell.estimate
     assert estimate is not None
     error = None if estimate.se is None else plain(estimate.se)
-    return [plain(estimate.value), error, cell.rank, MARKS[cell.mark], int(cell.like_best), estimate.n, estimate.seeds]
+    return [plain(estimate.value), error, cell.rank, MARKS[cell.mark], int(cell.dagger), estimate.n, estimate.seeds]
 
 
 def _cost(column: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,9 +21,9 @@ def caption(table: Table) -> str:
     cells = _cells(table)
     steps = table.runs.steps.unique().tolist() if "steps" not in table.layout.named else []
     facts = [table.layout.title.rstrip("."), _images(cells), *[f"{steps[0]} steps"] * (len(steps) == 1)]
-    ties = " († not distinguishable)" * any(cell.like_best for cell in cells)
+    ties = " († ties)" * any(cell.dagger for cell in cells)
     signs = [f"best bold{ties}, second underlined"] if any(cell.mark for cell in cells) else []
-    signs += ["± s.e."] if table.has_errors else []
+    signs += ["±\xa0s.e."] if table.has_errors else []
     second = "; ".join(signs)
     return f"{', '.join(facts)}. {second[:1].upper()}{second[1:].removesuffix('.')}{'.' * bool(signs)}".strip()
 
@@ -36,9 +36,11 @@ def details(table: Table) -> list[str]:
     sentences = [f"{table.layout.title.rstrip('.')}.", f"{facts[0].upper()}{facts[1:]}."]
     if table.has_errors:
         sentences.append(f"{errors(estimates, table.metrics)}.")
+        if any(estimate.seeds > 1 for estimate in estimates):
+            sentences.append("Parts of images, seeds and the rest (two-way analysis of variance) add in squares.")
     if any(cell.mark for cell in cells):
         sentences.append(f"Best in bold, second underlined, in each column{' of a block' * bool(table.layout.blocks)}.")
-    if alike := [cell for cell in cells if cell.like_best]:
+    if alike := [cell for cell in cells if cell.dagger]:
         tests = ["Wilcoxon signed-rank test on common images"] * any(cell.by_image is not None for cell in alike)
         tests.append(f"Holm over the column, level {LEVEL}")
         sentences.append(f"† not distinguishable from the best ({'; '.join(tests)}).")

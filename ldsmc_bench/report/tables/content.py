@@ -12,7 +12,7 @@ import pandas as pd
 from ldsmc_bench.report import statistics
 from ldsmc_bench.report.frame import Images
 from ldsmc_bench.report.select import distinguishing_settings, group_runs
-from ldsmc_bench.report.statistics import LEVEL, Estimate, Power
+from ldsmc_bench.report.statistics import LEAST, LEVEL, Estimate, Power
 from ldsmc_bench.report.tables.layout import Layout, Metric
 from ldsmc_bench.text import number
 
@@ -34,6 +34,11 @@ class Cell:
     like_best: bool = False
     power: Power | None = None
     seeds: tuple[int, ...] = ()  # in which there is a run, done or not
+
+    @property
+    def dagger(self) -> bool:
+        """True where † says that a test found nothing; with very few images none can find anything."""
+        return self.like_best and (self.power is None or self.power.n >= LEAST)
 
 
 @dataclass(frozen=True)

@@ -276,7 +276,7 @@ def _parts(table: Table, metric: Metric, cell: Cell) -> tuple[str, str, str, str
     """A cell up to its decimal point, from there on, its error, and the marks that are raised."""
     value, _, error = format_cell(table.layout, metric, cell).partition(" ± ")
     whole, point, decimals = value.partition(".")
-    raised = "†" * cell.like_best + ",".join(table.notes[note] for note in cell.notes)
+    raised = "†" * cell.dagger + ",".join(table.notes[note] for note in cell.notes)
     return whole, point + decimals, f"±{error}" * bool(error), raised
 
 
@@ -312,7 +312,7 @@ def _markdown_cell(table: Table, metric: Metric, cell: Cell) -> str:
     value = _escape_markdown(value)
     value = {"best": f"**{value}**", "second": f"<ins>{value}</ins>"}.get(cell.mark, value)
     raised = ",".join(table.notes[note] for note in cell.notes)
-    return value + plus_minus + error + (" †" if cell.like_best else "") + (f" <sup>{raised}</sup>" if raised else "")
+    return value + plus_minus + error + (" †" if cell.dagger else "") + (f" <sup>{raised}</sup>" if raised else "")
 
 
 def _cells(table: Table, row: Row, places: Sequence[Place], write: Callable[[Table, Metric, Cell], str]) -> list[str]:
