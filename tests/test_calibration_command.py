@@ -201,14 +201,20 @@ def test_the_published_tables_are_those_of_the_kept_scores(tmp_path: Path) -> No
     with tarfile.open(ROOT / "results" / "showcase" / "calibration_scores.tar.gz") as scores:
         scores.extractall(tmp_path / "results", filter="data")
     assert calibration(tmp_path).code == 0
-    header, _, *rows = table_rows((tmp_path / "results/tables/calibration-freeform-toyfaces-16.md").read_text())
     pages = [ROOT / "ldsmc_bench" / "calibration" / "README.md", ROOT / "README.md"]
-    page, readme = ({row[0]: row[1:] for row in table_rows(path.read_text("utf-8"))} for path in pages)
-    assert len(rows) == 7
-    for row in rows:
-        cells = dict(zip(header, row, strict=True))
-        name = {"LD-SMC": f"LD-SMC, N={cells['N']}", "DPS": "DPS, in pixels"}.get(row[0], row[0])
-        half, most = cells["coverage of 53 %"], cells["coverage of 88 %"]
-        spread, crps = cells["spread/skill → 1"], cells["CRPS ↓"]
-        assert page[name] == [spread, half, most, crps, cells["TARP p"]]
-        assert readme[name][3:] == [spread, half, " ± ".join(f"{float(number):.3f}" for number in crps.split(" ± "))]
+    page, readme = (table_rows(path.read_text("utf-8")) for path in pages)
+    first = next(place for place, row in enumerate(readme) if row[1].startswith("box: "))
+    shown = {row[0]: row[1:] for row in readme[first:]}
+    for task, columns in (("box", slice(0, 3)), ("freeform", slice(3, 6))):
+        header, _, *rows = table_rows((tmp_path / f"results/tables/calibration-{task}-toyfaces-16.md").read_text())
+        first = next(place for place, row in enumerate(page) if row[0].startswith(f"{task}, 64 faces"))
+        there = {row[0]: row[1:] for row in page[first : first + 9]}
+        assert len(rows) == 7
+        for row in rows:
+            cells = dict(zip(header, row, strict=True))
+            name = {"LD-SMC": f"LD-SMC, N={cells['N']}", "DPS": "DPS, in pixels"}.get(row[0], row[0])
+            half, most = cells["coverage of 53 %"], cells["coverage of 88 %"]
+            spread, crps = cells["spread/skill → 1"], cells["CRPS ↓"]
+            assert there[name] == [spread, half, most, crps, cells["TARP p"]]
+            short = " ± ".join(f"{float(number):.3f}" for number in crps.split(" ± "))
+            assert shown[name][columns] == [spread, half, short]
