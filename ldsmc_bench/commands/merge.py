@@ -17,7 +17,7 @@ from ldsmc_bench.records.identity import run_id
 from ldsmc_bench.records.problems import problem_of_run
 from ldsmc_bench.records.record import Record, load
 from ldsmc_bench.records.status import request, request_of
-from ldsmc_bench.records.store import Store, draw_stores, finished, keep, of_draw, open_store, record_path
+from ldsmc_bench.records.store import MERGED, Store, draw_stores, finished, keep, of_draw, open_store, record_path
 
 TOLERANCE = 0.05  # relative, of a metric: machines round differently, and some samplers amplify it
 Rows = dict[tuple[int, str], Record]  # the records of a run, by draw and image
@@ -120,6 +120,6 @@ def take(archive: Archive, name: str, rows: Rows, results_dir: Path) -> str:
             warn(f"{name}: each side has images that the other lacks; python -m ldsmc_bench rescore makes its summary")
         if added:
             source = {"by": archive.by, "sha256": archive.sha256, "rows": added}
-            with (store.root / "merged.jsonl").open("a", encoding="utf-8") as file:
+            with (store.root / MERGED).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(source) + "\n")
     return f"{added} of {len(rows)} rows added" if added else "all of it is here"

@@ -35,6 +35,8 @@ from ldsmc_bench.records.pictures import files_of, png, read_pixels, read_png
 from ldsmc_bench.records.record import Record, encode, glance, load, status_of
 from ldsmc_bench.text import printable
 
+MERGED = "merged.jsonl"  # in the folder of a run that came in archives: which ones
+
 
 @dataclass(frozen=True)
 class Store:
@@ -162,10 +164,17 @@ def strays(store: Store, records: Iterable[Record]) -> bool:
     return len(_present(store, None)) > len(list(records))
 
 
+def is_unpublished(store: Store, image_id: str) -> bool:
+    """True where an image's picture stayed out of the archive that the run came in (publish, merge)."""
+    return not image_path(store, image_id).exists() and (store.root / MERGED).exists()
+
+
 def read_image(store: Store, image_id: str) -> NDArray[np.uint8]:
     """The kept picture, uint8 (H,W,C). Raises UserError if it is absent or damaged."""
     path, record = image_path(store, image_id), record_path(store, image_id)
     if (picture := read_pixels(path)) is None:
+        if is_unpublished(store, image_id):
+            raise UserError(f"{path} was not published: publish the run again with pictures=all, and merge that")
         raise UserError(f"{path} is absent or damaged: remove {record} too and run again to make both anew")
     return picture
 

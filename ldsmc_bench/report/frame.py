@@ -14,7 +14,7 @@ from ldsmc_bench.errors import UserError
 from ldsmc_bench.records import view
 from ldsmc_bench.records.jobs import Job, kept
 from ldsmc_bench.records.status import Request, asked, complete
-from ldsmc_bench.records.store import Store, draw_stores, image_path, read_summary
+from ldsmc_bench.records.store import Store, draw_stores, read_summary
 from ldsmc_bench.records.store import runs as stores
 from ldsmc_bench.text import printable_values
 
@@ -97,11 +97,6 @@ def diagnostics(results_dir: str | Path, run_id: str) -> pd.DataFrame:
         of_steps = {"step": values.columns, "n": values.count(), "mean": values.mean(), **quantiles}
         parts.append(pd.DataFrame({"name": column.removeprefix("steps."), **of_steps}))
     return pd.concat(parts[1:] or parts, ignore_index=True)
-
-
-def unpublished(store: Store, image_id: str) -> bool:
-    """True where an image's picture stayed out of the archive that the run came in (publish, merge)."""
-    return not image_path(store, image_id).exists() and (store.root / "merged.jsonl").exists()
 
 
 def jobs(results_dir: str | Path) -> Iterator[Job]:

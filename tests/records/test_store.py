@@ -18,6 +18,7 @@ from ldsmc_bench.records import store as store_module
 from ldsmc_bench.records.pictures import png
 from ldsmc_bench.records.record import glance
 from ldsmc_bench.records.store import (
+    MERGED,
     finished,
     image_path,
     keep,
@@ -201,6 +202,9 @@ def test_a_picture_that_is_absent_or_damaged_is_named(store):
         path.unlink() if content is None else path.write_bytes(content)
         with pytest.raises(UserError, match=r"a\.png is absent or damaged.*a\.json"):
             read_image(store, "a")
+    (store.root / MERGED).touch()
+    with pytest.raises(UserError, match=r"a\.png was not published: publish the run again with pictures=all"):
+        read_image(store, "a")
 
 
 @pytest.mark.parametrize(

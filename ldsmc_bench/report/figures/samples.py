@@ -20,7 +20,7 @@ from ldsmc_bench.cli import Options, entry, require_runs
 from ldsmc_bench.errors import UserError, nearest, warn
 from ldsmc_bench.records.problems import columns, problem_of_run, read_picture
 from ldsmc_bench.records.status import asked
-from ldsmc_bench.records.store import Store, of_draw, outcomes, read, read_image
+from ldsmc_bench.records.store import Store, is_unpublished, of_draw, outcomes, read, read_image
 from ldsmc_bench.report import frame
 from ldsmc_bench.report.figures import plot
 from ldsmc_bench.report.figures.__main__ import Wish, add_looks, keep, options_of, tasks, wish_of
@@ -84,7 +84,7 @@ def columns_of(of_task: TaskRuns, choice: Choice) -> tuple[list[Column], list[st
         for draw in (draw for draw in choice.draws if draw < max(run["draws"], 1)):
             one = of_draw(store, draw)
             states = outcomes(one, ids) if (one.folder / "records").is_dir() else {}
-            states |= {i: "missing" for i in ids if i not in states or frame.unpublished(one, i)}
+            states |= {i: "missing" for i in ids if i not in states or is_unpublished(one, i)}
             kept = [read_image(one, i) if states[i] == "ok" else states[i] for i in ids]
             values = {row["image_id"]: row["metrics"].get(choice.metric or "") for row in read(one, [*states])}
             texts = [_value(choice.metric, values.get(image_id)) for image_id in ids]

@@ -21,8 +21,16 @@ from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import replace
 from ldsmc_bench.records.pictures import is_truth, read_pixels, rgb
 from ldsmc_bench.records.problems import ProblemStore, columns, problem_of_run, read_picture
-from ldsmc_bench.records.store import Store, draw_stores, image_path, read_image, read_spread, spread_path
-from ldsmc_bench.report.frame import config_of, unpublished
+from ldsmc_bench.records.store import (
+    Store,
+    draw_stores,
+    image_path,
+    is_unpublished,
+    read_image,
+    read_spread,
+    spread_path,
+)
+from ldsmc_bench.report.frame import config_of
 
 Picture = NDArray[np.uint8]  # (H,W,3)
 ACROSS, BLOCK = 8, 64  # small pictures in a row of a sheet, and in a sheet
@@ -74,7 +82,7 @@ def problems(stores: Iterable[Store], sides: Mapping[str, int]) -> list[Problem]
 
 def published(store: Store, ids: Sequence[str]) -> list[str]:
     """The images whose pictures a merged run came with, all of another run; a line says so where they are fewer."""
-    there = [image_id for image_id in ids if not unpublished(store, image_id)]
+    there = [image_id for image_id in ids if not is_unpublished(store, image_id)]
     if len(there) < len(ids):
         tqdm.write(f"{store.run_id}: pictures of {len(there)} of {len(ids)} images were published", file=sys.stderr)
     return there
