@@ -92,22 +92,22 @@ def images(estimates: Iterable[Estimate]) -> str:
 
 
 def _power(table: Table) -> list[str]:
-    """The smallest differences from the best that are detected in the first metric of images with a comparison."""
+    """The smallest differences from the best that are detected in each metric of images with a comparison."""
+    sizes: set[int] = set()
+    named, compared = [], False
     for metric in table.metrics:
         cells = [cell for row in table.rows for (_, name), cell in row.cells.items() if name == metric.name]
-        if pairs := [cell.power for cell in cells if cell.power and cell.power.n]:
-            found = sorted((power.smallest, power.n) for power in pairs if math.isfinite(power.smallest))
-            if not found:
-                return [f"Fewer than {LEAST} images detect no difference."]
-            images = _range(sorted(n for _, n in found))
+        pairs = [cell.power for cell in cells if cell.power and cell.power.n]
+        compared = compared or bool(pairs)
+        if found := sorted((one.smallest, one.n) for one in pairs if 0 < one.smallest < math.inf):
+            sizes |= {n for _, n in found}
             protocol = PROTOCOLS.get(metric.name)
             unit = f" {protocol.unit}" if protocol and protocol.unit and metric.times == 1 else ""
-            differences = _range([format_value(metric, smallest) for smallest, _ in found])
-            how = f"80 % power in one comparison at level {LEVEL}"
-            return [
-                f"{images} images detect a difference from the best of {differences}{unit} in {metric.label} ({how})."
-            ]
-    return []
+            named.append(f"{_range([format_value(metric, one) for one, _ in found])}{unit} in {metric.label}")
+    if not named:
+        return [f"Fewer than {LEAST} images detect no difference."] if compared else []
+    how = f"80 % power in one comparison at level {LEVEL}"
+    return [f"{_range(sorted(sizes))} images detect a difference from the best of {', '.join(named)} ({how})."]
 
 
 def _doubts(table: Table) -> list[str]:
