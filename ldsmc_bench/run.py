@@ -51,7 +51,9 @@ def run(cfg: DictConfig) -> Store:
     own_trial = settings.config["dataset"].get("trial")  # which makes all draws of an image at once, in one row
     rows = 1 if own_trial else settings.draws
     split = settings.config["dataset"].get("split")
-    request(store, Request((len(ids),) * rows, settings.labels, tuple(ids[:FIRST]), split), there=len(dataset.ids))
+    each = settings.draws if own_trial else 1
+    wanted = Request((len(ids),) * rows, settings.labels, tuple(ids[:FIRST]), split, each)
+    request(store, wanted, there=len(dataset.ids))
     set_changed_aside(store, dataset)
     pairs = range(rows * len(ids))[settings.shard :: settings.shards]  # all images of a draw, then of the next
     mine = [Draw(ids[pair % len(ids)], pair // len(ids)) for pair in pairs]

@@ -32,6 +32,7 @@ class Request:
     labels: RunLabels
     first: tuple[str, ...] = ()  # ids, for sheets and panels that show the same images of all runs
     split: str | None = None  # the part of the data set, which its digest tells apart but does not name
+    each: int = 1  # draws that a record is of, where a world keeps all of an image together
 
     @property
     def draws(self) -> int:
@@ -68,9 +69,11 @@ def request(store: Store, wanted: Request, there: int = sys.maxsize) -> None:
             standing = requested(store)
             before = standing.images if standing else ()
             asked = tuple(min(max(pair), there) for pair in zip_longest(before, wanted.images, fillvalue=0))
-            if before == asked:
+            each = max(wanted.each, standing.each if standing else 1)
+            if standing and (before, standing.each) == (asked, each):
                 return
             note = {"images": asked, **asdict(wanted.labels), "first": wanted.first, "split": wanted.split}
+            note |= {"each": each} if each > 1 else {}
             (replace if path.exists() else publish)(path, (json.dumps(note) + "\n").encode())
 
 
@@ -104,7 +107,8 @@ def request_of(values: Mapping[str, Any]) -> Request:
     }
     images, *later = map(int, values["images"])  # every request is for draw 0
     first, split = tuple(map(printable, values.get("first", ()))), values.get("split")
-    return Request((images, *later), RunLabels(**labels), first, split and printable(split))
+    each = int(values.get("each", 1))
+    return Request((images, *later), RunLabels(**labels), first, split and printable(split), each)
 
 
 def complete(wanted: Request, counts: Sequence[Tally]) -> bool:
@@ -134,7 +138,7 @@ def statuses(results_dir: str | Path) -> list[RunStatus]:
     found = []
     for store in runs(results_dir):
         if wanted := asked(store):
-            counts = [tally(one) for one in draw_stores(store)]
+            counts = [tally(one, wanted.each) for one in draw_stores(store)]
             ok, failed, skipped = (sum(getattr(one, name) for one in counts) for name in ("ok", "failed", "skipped"))
             left, whole = missing(wanted, counts), complete(wanted, counts)
             most = wanted.images[-1] if wanted.images[-1] < wanted.images[0] else None

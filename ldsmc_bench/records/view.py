@@ -14,15 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ldsmc_bench.files import temporary_name
 from ldsmc_bench.records.store import Store, read, strays
 
-FORMAT = 3  # raise it when the columns change, so that older views are rebuilt
+FORMAT = 4  # raise it when the columns change, so that older views are rebuilt
 KEY = b"ldsmc_bench"
 TICK, COARSE_TICK = 100_000_000, 2_000_000_000  # ns, of file systems that keep fractions of a second, and of others
-NUMBERS = {"metrics": pa.float64(), "cost": pa.float64(), "diagnostics": pa.float64(), "steps": pa.list_(pa.float64())}
+OF_DRAWS = "of_draws"  # a column for `tally` alone: how many draws a record is of, where worlds keep all together
+NUMBERS = {
+    OF_DRAWS: pa.int64(),
+    "metrics": pa.float64(),
+    "cost": pa.float64(),
+    "diagnostics": pa.float64(),
+    "steps": pa.list_(pa.float64()),
+}
 
 
 @dataclass(frozen=True)
@@ -39,9 +47,13 @@ class Tally:
         return self.ok + self.failed + self.skipped
 
 
-def tally(store: Store) -> Tally:
-    """The counts of a draw of a run. Raises UserError if the records cannot be read."""
-    table = rows(store, ["status", "error"])
+def tally(store: Store, draws: int = 1) -> Tally:
+    """The counts of a draw of a run, without successes that are of fewer than so many `draws`, where a record is of
+    several. Raises UserError if the records cannot be read."""
+    table = rows(store, ["status", "error", OF_DRAWS])
+    # Not by an expression: it leaves threads behind, and a process forked after that hangs.
+    enough = pc.greater_equal(pc.fill_null(table[OF_DRAWS], draws), draws)
+    table = table.filter(pc.or_(enough, pc.not_equal(table["status"], "ok")))
     count = {one["values"]: one["counts"] for one in table["status"].value_counts().to_pylist()}
     reason = None
     if "skipped" in count:
@@ -73,7 +85,7 @@ def _path(store: Store) -> Path:
 
 
 def _among(columns: Sequence[str] | None, names: Sequence[str]) -> list[str]:
-    return [name for name in names if columns is None or name in columns]
+    return [name for name in names if (name != OF_DRAWS if columns is None else name in columns)]
 
 
 def _state(store: Store) -> tuple[bytes, int]:
@@ -108,13 +120,14 @@ def _made(store: Store) -> pa.Table:
 
 def _table(records: Sequence[Mapping[str, Any]]) -> pa.Table:
     flat = [_row(record) for record in records]
-    names = dict.fromkeys(["image_id", "status", "error", *(name for row in flat for name in row), "truth"])
+    names = dict.fromkeys(["image_id", "status", "error", OF_DRAWS, *(name for row in flat for name in row), "truth"])
     types = {name: NUMBERS.get(name.split(".")[0], pa.string()) for name in names}
     return pa.table({name: pa.array([row.get(name) for row in flat], kind) for name, kind in types.items()})
 
 
 def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {name: record.get(name) for name in ("image_id", "status", "error")}
+    row[OF_DRAWS] = record.get("draws")
     for part in ("metrics", "cost"):
         for name, value in record.get(part, {}).items():
             row[f"{part}.{name}"] = float(value) if isinstance(value, int | float) else None

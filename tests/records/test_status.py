@@ -13,6 +13,8 @@ from ldsmc_bench.errors import UserError
 from ldsmc_bench.records.record import RunLabels
 from ldsmc_bench.records.status import Request, RunStatus, request, requested, statuses, table
 from ldsmc_bench.records.store import keep, open_store
+from ldsmc_bench.records.view import rows
+from ldsmc_bench.report import frame
 from tests.records.kept import RUN, hidden, picture, row, snapshot
 
 WANTED = Request((10,), RunLabels("ldsmc", "freeform", "toyfaces", particles=5, steps=100, seed=0))
@@ -43,6 +45,22 @@ def test_what_is_asked_for_only_grows(store):
     before = snapshot(store)
     request(store, replace(WANTED, images=(20,)))
     assert snapshot(store) == before and hidden(store) == []
+
+
+def test_a_record_of_fewer_draws_than_asked_for_is_missing(tmp_path, store):
+    """Where a world keeps all draws of an image together, as mixtures do."""
+    for index, draws in enumerate((60, 120, 200)):
+        keep(store, row(f"{index:04}") | {"draws": draws}, picture(f"{index:04}"))
+    keep(store, row("0003", "skipped"))
+    for each, ok in ((60, 3), (120, 2), (300, 0)):
+        request(store, replace(WANTED, images=(4,), each=each))
+        (one,) = statuses(tmp_path)
+        assert (one.done, one.missing, one.skipped, one.complete) == (ok, 3 - ok, 1, ok == 3)
+        (run,) = frame.runs(tmp_path).to_dict("records")
+        assert (run["n"], run["complete"]) == (ok, ok == 3)
+    request(store, replace(WANTED, images=(4,), each=60))
+    assert requested(store).each == 300  # it only grows
+    assert "of_draws" not in rows(store).column_names
 
 
 def test_no_more_is_asked_for_than_the_data_set_still_has(store):
