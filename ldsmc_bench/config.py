@@ -56,7 +56,7 @@ KEYS: dict[str, Any] = {  # of every run, with their types
     "task.noise": Literal[*NOISES],
     "task.noise_std": NonNegative,
     "measurement.poisson_rate": Positive,
-    **dict.fromkeys(("variant", "tuned", "observers"), Any),
+    **dict.fromkeys(("variant", "tuned", "tuned_row", "observers"), Any),
 }
 GLOBAL = ("n_images", "draws", "seed", "batch_size", "shard", "shards", "precision", "compile")  # of Settings too
 # Keys that a choice may have besides, which are looked for by name.

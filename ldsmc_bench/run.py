@@ -94,11 +94,9 @@ def announce(settings: Settings, images: int) -> None:
     no particles to keep, and that the data set has fewer images than were asked for."""
     config = settings.config
     if config["tuned"]:
-        method, table, own = config["method"]["name"], config["prior"]["tuning"], config["task"]["tuning"]
-        rows = config["method"]["tuning"][table]
-        row = min(
-            rows, key=lambda name: (rows[name] != config["tuned"], name != own)
-        )  # an experiment may fall back to another
+        method, table = config["method"]["name"], config["prior"]["tuning"]
+        names = config["tuned_row"], config["task"]["tuning"]
+        row = next(name for name in names if name in config["method"]["tuning"][table])
         notify(f"hyper-parameters: of conf/tuned/{table}, {row}, for {method} (prior.tuning, task.tuning)")
     if settings.draws > 1 and not config["keep_problems"] and not config["dataset"].get("trial"):
         warn("keep_problems=false: without truths and masks these draws cannot be judged later; leave it out for that")

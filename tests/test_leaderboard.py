@@ -6,6 +6,7 @@ import pytest
 
 from ldsmc_bench.commands import leaderboard
 from ldsmc_bench.config import validate
+from ldsmc_bench.errors import notify
 from ldsmc_bench.records.jobs import Job, keep, new_launch
 from ldsmc_bench.run import announce
 from tests.commands import configured
@@ -92,6 +93,7 @@ def test_hyper_parameters_are_those_of_the_world_and_the_calls_where_a_row_has_t
         cfg = configured(
             "experiment=leaderboard", "method=dps", "dataset.kind=scattered", f"dataset.calls={calls}", row
         )
+        notify.cache_clear()  # a line is printed once a process, and other tests may have had it
         announce(settings := validate(cfg), settings.n_images)
         assert settings.sample["zeta"] == zeta
         assert f"of conf/tuned/mixture, {name}, for dps" in capsys.readouterr().err

@@ -118,7 +118,8 @@ def note_submitted(folder: Path, jobs: Sequence[Job]) -> None:
 
 def work(config: DictConfig, overrides: Sequence[str]) -> str:
     """A text that is equal for points of the same work; particles and steps count as far as the sampler takes them."""
-    keys = [key for key in config if key not in ("hydra", "method", "particles", "steps", "tuned", "variant")]
+    apart = ("hydra", "method", "particles", "steps", "tuned", "tuned_row", "variant")
+    keys = [key for key in config if key not in apart]
     try:
         read = [config.method.sample, *(config[key] for key in keys)]
         return json.dumps([OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v for v in read])

@@ -39,12 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     times = {"left": ["" if seconds is None else duration(seconds) for seconds in left]}
     print(table(rows, progress_columns(progress) | (times if any(times["left"]) else {})) if rows else NO_RUNS)
-    told: dict[str, list[str]] = {}  # the runs of each reason, which begins with its method
+    runs_of: dict[str, list[str]] = {}  # the runs of each reason, which begins with its method
     for row, why in zip(rows, undone, strict=True):
         for kind, count in why.items():
             text = most_frequent(count).removeprefix(f"{row.labels.method}: ")
-            told.setdefault(f"{kind} {text}", []).append(row.run_id)
-    for text, (first, *others) in told.items():
+            runs_of.setdefault(f"{kind} {text}", []).append(row.run_id)
+    for text, (first, *others) in runs_of.items():
         print(printable(f"{first}{f' and {len(others)} more' * bool(others)}: {text}"))
     for job, state in waiting[:SHOWN]:
         print(f"job {job.job} has not begun ({state.lower()}): {' '.join(job.overrides)}")

@@ -81,10 +81,11 @@ def tune(overrides: Sequence[str], options: argparse.Namespace) -> None:
     require_validation(cfg, overrides)
     if cfg.weighted and options.out is None:
         raise UserError("weighted=true: a method has one row, for both forms; tune it without, or give out=FOLDER")
-    method, (table, row) = cfg.method.name, (cfg[part].get("tuning") for part in ("prior", "task"))
-    for part, name in (("prior", table), ("task", row)):
+    method, (table, own) = cfg.method.name, (cfg[part].get("tuning") for part in ("prior", "task"))
+    for part, name in (("prior", table), ("task", own)):
         if not name:
             raise UserError(f"{part}.tuning: {part}={cfg[part].name} names none; add tuning: <name> to its YAML")
+    row = cfg.tuned_row
     path = (options.out or (options.config_dir or CONF) / "tuned") / table / f"{method}.yaml"
     rows_of(path)  # better to learn of a mistake in it now
     objective = objective_of(cfg, options.metric)

@@ -18,12 +18,19 @@ from PIL import Image
 from torch import Tensor
 
 from ldsmc_bench.errors import UserError, nearest, one_line
-from ldsmc_bench.photos.folder import SUFFIXES, collection_of, folder_at, id_of, require_colours, state_of, transform
+from ldsmc_bench.photos.folder import (
+    CHANNELS,
+    SUFFIXES,
+    collection_of,
+    folder_at,
+    id_of,
+    require_colours,
+    state_of,
+    transform,
+)
 from ldsmc_bench.problem import pictures
 from ldsmc_bench.problem.datasets import Dataset, digest_of
 from ldsmc_bench.problem.pictures import Size
-
-CHANNELS = (1, 3)
 
 
 class Part(NamedTuple):
@@ -41,8 +48,7 @@ def stacked(path: str, image_size: Size, channels: int, collection: str | None =
     for a prior of one channel. An id is the place in the array. Raises UserError where the file holds something else.
     """
     file, where = path_of(path), f"dataset.root={path}"
-    if channels not in CHANNELS:
-        raise UserError(f"{where}: pictures have 1 or 3 channels, the prior's images {channels}; give a folder of .npy")
+    require_colours("arrays", channels)
     try:
         found = np.load(file, mmap_mode="r")
         images, labels = (found, None) if isinstance(found, np.ndarray) else (found["images"], found.get("labels"))

@@ -12,6 +12,7 @@ from ldsmc_bench.errors import UserError, warn
 from ldsmc_bench.problem import pictures
 from ldsmc_bench.problem.datasets import Dataset, digest_of
 
+CHANNELS = (1, 3)  # of picture files
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 OTHER_SUFFIXES: tuple[str, ...] = (".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".jp2", ".jxl")
 OTHER_SUFFIXES += (".ppm", ".pgm", ".npy", ".raw", ".dng")
@@ -39,8 +40,9 @@ def folder(root: str | None, image_size: pictures.Size, collection: str | None =
 
 def require_colours(name: str, channels: int) -> None:
     """Raises UserError for images that no picture file holds."""
-    if channels not in (1, 3):
-        raise UserError(f"dataset={name}: pictures have 1 or 3 channels, the prior's images {channels}; use arrays")
+    if channels not in CHANNELS:
+        remedy = "give a folder of .npy to dataset=arrays"
+        raise UserError(f"dataset={name}: pictures have 1 or 3 channels, the prior's images {channels}; {remedy}")
 
 
 def transform(size: pictures.Size, channels: int) -> str:

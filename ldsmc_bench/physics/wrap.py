@@ -20,8 +20,8 @@ from ldsmc_bench.errors import Unsupported, UserError, nearest, one_line
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.problem.conjugate_gradients import solve
 from ldsmc_bench.problem.operators import SharedOperator
+from ldsmc_bench.running.own_parts import require_adjoint
 
-FALSE_ADJOINT = 1e-3  # relative, in float32
 COMPLEX = {torch.float16: torch.complex32, torch.float32: torch.complex64, torch.float64: torch.complex128}
 
 
@@ -138,7 +138,7 @@ def wrap(
         return wrapped
     one = wrapped.select(torch.zeros(1, dtype=torch.long))
     own_noise = Noise(noise.seed, ["all"], "adjoint")
-    _require_adjoint(name, one, shape, own_noise)
+    require_adjoint(name, one, shape, own_noise, adjoint="its A_adjoint")
     extremes = torch.ones(1, *shape), own_noise.normal("signs", shape).sign()  # black is -1 times white
     return replace(wrapped, on_scale=all(bool(one(x).abs().max() < 1.001) for x in extremes))
 
@@ -250,27 +250,6 @@ def _doubles(operator: Wrapped, shape: tuple[int, ...]) -> bool:
     except Exception:  # whatever deepinv raises for tensors of two types
         return False
     return True
-
-
-@torch.no_grad()
-def _require_adjoint(name: str, operator: Wrapped, shape: tuple[int, ...], noise: Noise) -> None:
-    """Raises UserError unless <A x, y> = <x, A^T y> for a random x, and both y = A x and a random y.
-
-    The former product is |A x|^2, the latter about |A x||y| / sqrt(m) for m numbers: errors are relative to them.
-    """
-    x = noise.normal("x", shape)
-    ax = operator(x)
-    for y, chance in ((ax, 1), (noise.normal("y", ax.shape[1:]), math.sqrt(ax.numel()))):
-        back = operator.adjoint(y)
-        if back.shape != x.shape:
-            raise UserError(f"{name}: A_adjoint gives images of {tuple(back.shape[1:])} and not {shape}")
-        expected = max(float(ax.double().norm() * y.double().norm()) / chance, 1e-12)
-        error = float((ax.double() * y).sum() - (x.double() * back).sum()) / expected
-        if not abs(error) < FALSE_ADJOINT:
-            raise UserError(
-                f"{name}: its A_adjoint is not the adjoint of A (<Ax,y> and <x,A*y> differ by {abs(error):.1e} "
-                "of them); use one with an exact adjoint"
-            )
 
 
 def _ours(y: Tensor) -> Tensor:

@@ -115,10 +115,8 @@ def config_of(store: Store) -> dict[str, Any]:
 
 
 def _run(store: Store, request: Request) -> dict[str, Any]:
-    summary, counts = (
-        printable_values(read_summary(store)),
-        [view.tally(one, request.each) for one in draw_stores(store)],
-    )
+    summary = printable_values(read_summary(store))
+    counts = [view.tally(one, request.each) for one in draw_stores(store)]
     count = counts[0]
     sets = summary.get("sets") if isinstance(summary, dict) else None
     values = {_column(key): value for key, value in _flat(config_of(store), "")}

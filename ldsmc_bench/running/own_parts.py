@@ -1,7 +1,9 @@
 """Checks of a prior, a data set and an operator before a run begins: each may be the user's own."""
 
+import math
 import re
 
+import torch
 from torch import Tensor
 
 from ldsmc_bench.errors import UserError
@@ -35,13 +37,27 @@ def require_dataset(name: str, dataset: Dataset) -> None:
         raise UserError(f"{name}: {'two images have one id' if dataset.ids else 'no images'}; mend its ids")
 
 
-def require_adjoint(name: str, operator: Operator, shape: tuple[int, ...], noise: Noise) -> None:
-    """Raise UserError unless <Ax, Ax> = <x, A^T A x> for a random image x, where A is linear."""
-    if operator.linear:
-        x = noise.normal("x", shape)
-        ax = operator(x)
-        back = operator.adjoint(ax)
+@torch.no_grad()
+def require_adjoint(
+    name: str, operator: Operator, shape: tuple[int, ...], noise: Noise, adjoint: str = "adjoint"
+) -> None:
+    """Raise UserError, in which the adjoint goes by `adjoint`, unless <A x, y> = <x, A^T y> for a random x, and both
+    y = A x and a random y, where A is linear.
+
+    The former product is |A x|^2, the latter about |A x||y| / sqrt(m) for m numbers: errors are relative to them.
+    """
+    if not operator.linear:
+        return
+    x = noise.normal("x", shape)
+    ax = operator(x)
+    for y, chance in ((ax, 1), (noise.normal("y", ax.shape[1:]), math.sqrt(ax.numel()))):
+        back = operator.adjoint(y)
         if back.shape != x.shape:
-            raise UserError(f"{name}: adjoint gives {tuple(back.shape)} for images of {tuple(x.shape)}; mend it")
-        if ((x * back).sum() / ax.square().sum() - 1).abs() > FALSE_ADJOINT:
-            raise UserError(f"{name}: adjoint is not that of the operator, <Ax, Ax> is not <x, adjoint(Ax)>; mend it")
+            raise UserError(f"{name}: {adjoint} gives images of {tuple(back.shape[1:])} and not {shape}")
+        expected = max(float(ax.double().norm() * y.double().norm()) / chance, 1e-12)
+        error = float((ax.double() * y).sum() - (x.double() * back).sum()) / expected
+        if not abs(error) < FALSE_ADJOINT:
+            raise UserError(
+                f"{name}: {adjoint} is not the adjoint of A (<Ax,y> and <x,A*y> differ by {abs(error):.1e} "
+                "of them); use one with an exact adjoint"
+            )

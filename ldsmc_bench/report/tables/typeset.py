@@ -93,12 +93,8 @@ def latex_notes(table: Table) -> str:
     """A paragraph for an appendix: all that the caption is too short for, and the footnotes."""
     texts = [*caption.details(table), *caption.protocols(table.metrics), *caption.choices(table)]
     head = rf"\paragraph{{Table~\ref{{tab:{table.layout.name}}}.}}"
-    return (
-        "\n".join(
-            [f"% by {table.layout.command}", head, *map(escape_latex, texts), *_footnotes(table, r"\textsuperscript")]
-        )
-        + "\n"
-    )
+    notes = _footnotes(table, r"\textsuperscript")
+    return "\n".join([f"% by {table.layout.command}", head, *map(escape_latex, texts), *notes]) + "\n"
 
 
 def _footnotes(table: Table, raised: str = r"\raisebox{.4ex}") -> list[str]:

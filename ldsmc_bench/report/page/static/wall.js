@@ -80,9 +80,9 @@ async function columnsOf(problemKey, runs) {
 
 /** A column's number of an image; of another draw that draw's own, not the first one's. */
 function valueOf(column, imageId, key) {
-  const told = !column.layer || column.layer in LAYERS ? column.rows : column.pictures;
-  const place = told?.place.get(imageId);
-  return place === undefined ? null : told.values?.[key]?.[place] ?? null;
+  const rows = !column.layer || column.layer in LAYERS ? column.rows : column.pictures;
+  const place = rows?.place.get(imageId);
+  return place === undefined ? null : rows.values?.[key]?.[place] ?? null;
 }
 
 function makeWall() {
