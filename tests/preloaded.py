@@ -9,6 +9,7 @@ import pandas  # noqa: F401
 import pyarrow.compute
 import pyarrow.parquet  # noqa: F401
 import torch
+import torchmetrics.functional.image  # noqa: F401
 from tqdm import tqdm
 
 import baselines

@@ -37,7 +37,9 @@ def latent_fit(prior: Prior, measurement: Measurement, z: Tensor, iterations: in
 
 def fit_and_decode(prior: Prior, measurement: Measurement, z: Tensor, iterations: int, lr: float) -> Tensor:
     """The images (B,3,H,W) of a sampler's latents, after so many steps of a last fit (LD-SMC, App. A)."""
-    return prior.decode(latent_fit(prior, measurement, z, iterations, lr=lr))
+    if iterations:  # else no optimiser either, which takes PyTorch seconds to import
+        z = latent_fit(prior, measurement, z, iterations, lr=lr)
+    return prior.decode(z)
 
 
 def adamw_descent(

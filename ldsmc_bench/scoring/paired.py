@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from ldsmc_bench.problem.measurement import Measurement
 
@@ -37,6 +36,8 @@ def psnr(image: Tensor, truth: Tensor) -> float:
 
 def ssim(image: Tensor, truth: Tensor) -> float:
     """Structural similarity (Wang et al. 2004) of uint8 images (1, C, H, W): torchmetrics', window of std 1.5 px."""
+    from torchmetrics.functional.image import structural_similarity_index_measure  # seconds, which few commands need
+
     value = structural_similarity_index_measure(unit_range(image).double(), unit_range(truth).double(), data_range=1.0)
     assert isinstance(value, Tensor)
     return float(value)
