@@ -48,14 +48,16 @@ def run(cfg: DictConfig) -> Store:
     store = open_store(settings.config["results_dir"], run_id(identity), config_text(identity, settings.device))
     problems = open_problem(store.results_dir, identity) if settings.config["keep_problems"] else None
     ids = list(dataset.ids[: settings.n_images])
-    own_trial = settings.config["dataset"].get("trial")  # which makes all draws of an image at once, in one row
+    own_trial = settings.config["dataset"].get("trial")  # a row of all draws of an image, and shards of its own
     rows = 1 if own_trial else settings.draws
     split = settings.config["dataset"].get("split")
     each = settings.draws if own_trial else 1
     wanted = Request((len(ids),) * rows, settings.labels, tuple(ids[:FIRST]), split, each)
     request(store, wanted, there=len(dataset.ids))
     set_changed_aside(store, dataset)
-    pairs = range(rows * len(ids))[settings.shard :: settings.shards]  # all images of a draw, then of the next
+    pairs = range(rows * len(ids))  # all images of a draw, then of the next
+    if not own_trial:
+        pairs = pairs[settings.shard :: settings.shards]
     mine = [Draw(ids[pair % len(ids)], pair // len(ids)) for pair in pairs]
     tried = glances_of_draws(store, mine)
     kept = {draw: one["code"] for draw, one in tried.items() if is_done(one, settings.draws)}

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
@@ -97,7 +98,7 @@ KNOWN = ("dataset=mixture", "variant=exact", "precision=fp64", "n_images=2", "de
 
 def drawn(run: Path) -> list[dict[str, Any]]:
     """All that is kept of a run's problems, but for the seconds."""
-    files = [load_file(path) for path in sorted((run / "draws").iterdir())]
+    files = [load_file(path) for path in sorted((run / "draws").glob("*/*"))]
     return [{name: values.tolist() for name, values in file.items() if name != "cost.seconds"} for file in files]
 
 
@@ -154,6 +155,20 @@ def test_known_problems_go_on_where_they_were_killed(known: Path, tmp_path: Path
     assert rows_given(tmp_path) == [50]
     (run,) = runs(tmp_path)
     assert drawn(run) == drawn(known) and repeatable(run) == repeatable(known) and images(run) == images(known)
+
+
+def test_shards_of_known_problems_have_blocks_of_each(known: Path, tmp_path: Path) -> None:
+    """The one that makes the last of a problem's three blocks keeps its record."""
+    records: list[str] = []
+    for shard, blocks in enumerate((2, 2, 1, 1)):
+        done = tiny(tmp_path, *KNOWN, "draws=120", "shards=4", f"shard={shard}", first=partial(counting, tmp_path))
+        assert done.code == 0, done.err
+        assert rows_given(tmp_path) == [50 * blocks]
+        (run,) = runs(tmp_path)
+        records += ["problem-0000"] * (shard == 2) + ["problem-0001"] * (shard == 3)
+        assert list(repeatable(run)) == records
+    mine, whole = (np.array([one["draws"] for one in drawn(folder)]) for folder in (run, known))
+    np.testing.assert_allclose(mine, whole, atol=1e-9)
 
 
 def test_a_look_at_few_images_with_more_draws_leaves_a_whole_run_whole(tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def drawn(run: Path, problem: str) -> NDArray[np.float32]:
-    return load_file(run / "draws" / f"{problem}.safetensors")["draws"]
+    blocks = sorted((run / "draws" / problem).iterdir(), key=lambda path: int(path.stem))
+    return np.concatenate([load_file(path)["draws"] for path in blocks])
 
 
 def test_a_problem_has_its_scores_its_draws_and_a_picture(folder: Path) -> None:
@@ -96,12 +97,17 @@ def test_problems_that_a_method_cannot_do_are_not_lost_by_a_stop(
         raise Unsupported("no")
 
     kept, progress = Mock(), Mock()
-    monkeypatch.setattr(repeat, "repeat", unable)
+    monkeypatch.setattr(repeat, "draw_blocks", unable)
     monkeypatch.setattr(repeat, "record_failures", kept)
     settings: Any = Mock(
-        draws=1, targets=["baselines.dps.sample"], config={"mix_code": True, "task": {"noise": "gaussian"}}
+        draws=1,
+        shard=0,
+        shards=1,
+        targets=["baselines.dps.sample"],
+        config={"mix_code": True, "task": {"noise": "gaussian"}},
     )
-    posed = Batch((Draw("a"), Draw("b")), torch.empty(0), Mock(), {}, [0, 1])
+    settings.labels.particles = 1
+    posed = Batch((Draw("a"), Draw("b")), torch.empty(0, 8), Mock(), {}, [0, 1])
     run = Mock(settings=settings, problems=None, store=Store(tmp_path, "run"))
     repeat.draw_and_judge(Mock(run=run, prior=Mock(spec=MixturePrior), progress=progress), posed)
     assert kept.call_args.args[-1] == {Draw("a"): "no", Draw("b"): "no"}

@@ -13,7 +13,7 @@ FACES = ("dataset=kde_faces", "dataset.faces=20", "steps=3", "n_images=1")
 
 
 def drawn(run: Path) -> np.ndarray:
-    return load_file(run / "draws" / "problem-0000.safetensors")["draws"]
+    return np.concatenate([load_file(path)["draws"] for path in sorted((run / "draws" / "problem-0000").iterdir())])
 
 
 def test_draws_of_an_image_are_judged_and_filled_in(tmp_path: Path) -> None:

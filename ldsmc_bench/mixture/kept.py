@@ -30,10 +30,10 @@ def judge_kept(
     ids = dataset.ids[: settings.n_images]
     done = finished(store, ids)
     for draw in first_draws([one for one in ids if one in done]):
-        draws = read_draws(store, draw.image_id)[0].get("draws")
-        if draws is None:
+        drawn = read_draws(store, draw.image_id, settings.draws, prior.shape)
+        if drawn is None:
             continue
-        draws = draws[: settings.draws].double()
+        draws = drawn["draws"].double()
         key = [VERSION, len(draws), sorted(names)]
         one = kept.get(draw.image_id, {})
         if one.get("of") != key:
