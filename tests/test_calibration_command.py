@@ -182,12 +182,16 @@ def test_hidden_attributes_of_faces_are_judged(tmp_path: Path) -> None:
     hole = ("task=box", "task.operator.size=160", "n_images=10", "batch_size=5")
     assert tiny(tmp_path, *LIGHT, *hole, "draws=2").code == 0
     (run,) = runs(tmp_path)
-    table, figure, pooled = judge_attributes(
+    *table, csv_file, curves, pooled, ranks = judge_attributes(
         semantics, tmp_path, "box", "box", {"LD-SMC": find_draws(Store(run, run.name), 2)}
     )
-    assert "LD-SMC: Attributes that the measurement hides" in table and "eye_colour" in table
-    assert figure == f"figure: {tmp_path / 'reliability-box.png'}"
-    assert pooled == f"figure: {tmp_path / 'reliability-box-pooled.png'}"
+    assert "LD-SMC: attributes that the measurement hides" in table[0] and "eye_colour" in table[1]
+    assert csv_file == f"table: {tmp_path / 'tables' / 'attributes-box.csv'}"
+    rows = list(csv.DictReader((tmp_path / "tables" / "attributes-box.csv").open()))
+    assert {(row["method"], row["draws"]) for row in rows} == {("LD-SMC", "2")}
+    assert all(float(row["brier"]) < 1 and row["attribute"] in table[1] for row in rows)
+    names = ("reliability-box", "reliability-box-pooled", "sbc-attributes-box")
+    assert [curves, pooled, ranks] == [f"figure: {tmp_path / 'figures' / name}.png" for name in names]
 
 
 def table_rows(text: str) -> list[list[str]]:

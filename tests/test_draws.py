@@ -13,8 +13,8 @@ import torch
 from safetensors.numpy import load_file
 
 from ldsmc_bench.records.record import RunLabels
-from ldsmc_bench.records.status import Request, request, statuses
-from ldsmc_bench.records.store import keep, open_store, read_summary
+from ldsmc_bench.records.status import Request, concluded, request, statuses
+from ldsmc_bench.records.store import Store, keep, open_store, read_summary
 from ldsmc_bench.running.conclude import conclude
 from tests.commands import LIGHT, flawed, images, repeatable, runs, tiny, whole_run
 from tests.records.kept import RUN, picture, row
@@ -158,15 +158,16 @@ def test_known_problems_go_on_where_they_were_killed(known: Path, tmp_path: Path
 
 
 def test_shards_of_known_problems_have_blocks_of_each(known: Path, tmp_path: Path) -> None:
-    """The one that makes the last of a problem's three blocks keeps its record."""
-    records: list[str] = []
-    for shard, blocks in enumerate((2, 2, 1, 1)):
-        done = tiny(tmp_path, *KNOWN, "draws=120", "shards=4", f"shard={shard}", first=partial(counting, tmp_path))
+    """Of 60 draws there are two blocks of each problem; the third blocks are for one shard each."""
+    assert tiny(tmp_path, *KNOWN, "draws=60").code == 0
+    (run,) = runs(tmp_path)
+    for shard, records in enumerate(([120, 60], [120, 120])):
+        more = ("draws=120", "shards=2", f"shard={shard}")
+        done = tiny(tmp_path, *KNOWN, *more, first=partial(counting, tmp_path))
         assert done.code == 0, done.err
-        assert rows_given(tmp_path) == [50 * blocks]
-        (run,) = runs(tmp_path)
-        records += ["problem-0000"] * (shard == 2) + ["problem-0001"] * (shard == 3)
-        assert list(repeatable(run)) == records
+        assert rows_given(tmp_path) == [50]
+        assert [record["draws"] for record in repeatable(run).values()] == records
+        assert (concluded(Store(run, run.name)) is None) == (shard == 0)
     mine, whole = (np.array([one["draws"] for one in drawn(folder)]) for folder in (run, known))
     np.testing.assert_allclose(mine, whole, atol=1e-9)
 

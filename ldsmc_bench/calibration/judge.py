@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -150,12 +151,22 @@ def judge(
 
 
 def kept_scores(store: Store, draws: int, name: str = "draws.json") -> dict[str, Judged]:
-    """The kept scores of so many draws, of the truths that the records of draw 0 name, in a copy of a run without its
-    pictures; none where there are pictures, for `judge` to look at."""
-    if any((store.root / "images").glob("*.png")) or not (kept := _read(store.root / name)):
+    """The scores of `read_scores` of a copy of a run without its pictures; none where there are pictures, for `judge`
+    to look at."""
+    return {} if any((store.root / "images").glob("*.png")) else read_scores(store, draws, name)
+
+
+def read_scores(store: Store, draws: int, name: str = "draws.json") -> dict[str, Judged]:
+    """The kept scores of so many draws, of the truths that the records of draw 0 name."""
+    if not (kept := _read(store.root / name)):
         return {}
     keys = {one["image_id"]: [VERSION, draws, one.get("truth")] for one in read(store)}
     return {image_id: judged_of(one) for image_id, one in kept.items() if one["of"][:3] == keys.get(image_id)}
+
+
+def scores_by_image(judged: Mapping[str, Judged]) -> pd.DataFrame:
+    """The scores of images that are no pooled ones: a row an image."""
+    return pd.DataFrame.from_dict({name: one.scores.scalars() for name, one in judged.items()}, orient="index")
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

@@ -20,13 +20,15 @@ class Readings:
     """One attribute of n images: classes read from their draws, `reads` (n,K), classes of the truths (n,).
 
     `confusion` (C,C) has the share of clean images of a class (row) that are read as each class (column); the unit
-    matrix is a network without errors. `images` (n,) are their ids or numbers, by default 0..n-1.
+    matrix is a network without errors. `images` (n,) are their ids or numbers, by default 0..n-1. `odds` (n,1+K,C),
+    where known, are the classes' log-odds that the network gives the true image and its draws.
     """
 
     reads: np.ndarray
     truth: np.ndarray
     confusion: np.ndarray
     images: np.ndarray | None = None
+    odds: np.ndarray | None = None
 
     @property
     def ids(self) -> np.ndarray:

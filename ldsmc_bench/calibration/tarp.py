@@ -5,19 +5,9 @@ arXiv 2302.03026, algorithm 2. The coverage at credibility c is the share of ima
 curve, its bands and its test are those of `sbc.uniformity`.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from ldsmc_bench.calibration.sbc import sbc_values
-
-
-def choose_reference(image_id: str, others: Sequence[str], generator: np.random.Generator) -> str:
-    """One of the ids `others` at random, but not the image's own. Raises ValueError where there is none."""
-    candidates = [other for other in others if other != image_id]
-    if not candidates:
-        raise ValueError(f"no reference for {image_id}: there is no other image")
-    return candidates[generator.integers(len(candidates))]
 
 
 def tarp_value(draws: np.ndarray, truth: np.ndarray, reference: np.ndarray, generator: np.random.Generator) -> float:

@@ -13,6 +13,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,12 +24,21 @@ from tqdm import tqdm
 
 from ldsmc_bench.calibration import figures
 from ldsmc_bench.calibration.draws import Pooled, nominal, pool
-from ldsmc_bench.calibration.judge import DrawSet, Judged, find_draws, find_particles, judge, kept_scores
-from ldsmc_bench.calibration.reliability import Reliability, reliability
-from ldsmc_bench.calibration.sbc import uniformity
+from ldsmc_bench.calibration.judge import (
+    DrawSet,
+    Judged,
+    find_draws,
+    find_particles,
+    judge,
+    kept_scores,
+    scores_by_image,
+)
+from ldsmc_bench.calibration.reliability import Readings, Reliability, reliability
+from ldsmc_bench.calibration.sbc import Uniformity, sbc_values, uniformity
 from ldsmc_bench.cli import Options, entry, going_on, require_runs
 from ldsmc_bench.errors import UserError, notify
-from ldsmc_bench.files import CONF
+from ldsmc_bench.files import CONF, replace, writing
+from ldsmc_bench.noise import Noise
 from ldsmc_bench.records.particles import with_particles
 from ldsmc_bench.records.problems import read_picture
 from ldsmc_bench.records.store import Store
@@ -39,13 +49,15 @@ from ldsmc_bench.report.sheet import ROWS, save_sheet
 from ldsmc_bench.report.statistics import standard_error
 from ldsmc_bench.report.table import with_error
 from ldsmc_bench.report.tables.__main__ import files_of, write
-from ldsmc_bench.report.tables.content import build_table
+from ldsmc_bench.report.tables.caption import power_sentences
+from ldsmc_bench.report.tables.content import Table, build_table
 from ldsmc_bench.report.tables.layout import Layout
 from ldsmc_bench.scoring.distances import Estimate
 from ldsmc_bench.scoring.protocols import PROTOCOLS
 from ldsmc_bench.text import number, text_table
 
 SHOWN = 6  # draws on a sheet
+READ = "read rightly, % of each class"
 OF_DRAWS = [protocol for protocol in PROTOCOLS.values() if protocol.per == "draws"]
 POOLED = [protocol for protocol in PROTOCOLS.values() if protocol.per == "pooled"]
 
@@ -143,13 +155,15 @@ def report(
     yield text_table({"method": list(lines), **columns}, left={"method"}, repeat=1, width=160)
     yield from remarks(kind, draws, judged, dict(zip(names, runs["n"], strict=True)))
     by_run = {stores[name].run_id: images for name, images in judged.items()}
-    yield f"table: {save_table(results_dir / 'tables', f'calibration-{end}', caption, draws, runs, by_run)}"
+    table = table_of(f"calibration-{end}", caption, draws, runs, by_run)
+    yield from power_sentences(table)
+    yield f"table: {files_of(write(table, results_dir / 'tables'))}"
     title = f"{title}, {draws} {kind.column}"
     for figure_path in save_figures(results_dir / "figures", end, title, judged):
         yield f"figure: {figure_path}"
     own = CONF / "dataset" / f"{dataset}.yaml"
     if module := own.exists() and yaml.safe_load(own.read_text("utf-8")).get("attributes"):
-        yield from judge_attributes(import_module(module), results_dir / "figures", end, title, drawn)
+        yield from judge_attributes(import_module(module), results_dir, end, title, drawn)
 
 
 def remarks(
@@ -164,28 +178,71 @@ def remarks(
 
 
 def judge_attributes(
-    world: ModuleType, folder: Path, end: str, title: str, drawn: Mapping[str, Sequence[DrawSet]]
+    world: ModuleType, results_dir: Path, end: str, title: str, drawn: Mapping[str, Sequence[DrawSet]]
 ) -> Iterator[str]:
-    """Judge what draws show of the attributes that the measurement hides: a table a run, a figure of all, and one of
-    each run's attributes pooled.
+    """Judge what draws show of the attributes that the measurement hides: a table a run, and of all runs a CSV file, a
+    figure of their reliability, one of each run's attributes pooled, and one of the ranks of their log-odds.
 
-    `world` has the functions `readings` and `summary` of `toyfaces.semantics`.
+    `world` has the functions `readings` and `scores` of `toyfaces.semantics`.
     """
-    curves: dict[str, Reliability] = {}
-    pooled: dict[str, Reliability] = {}
+    rows: list[dict[str, Any]] = []
+    curves, pooled = dict[str, Reliability](), dict[str, Reliability]()
+    ranks: dict[str, dict[str, Uniformity]] = {}
     for name, images in drawn.items():
         found = world.readings(
             {one.image_id: one.draws() for one in images}, {one.image_id: one.hidden() for one in images}
         )
-        if found:
-            yield f"\n{title}, {name}: {world.summary(found)}"
-            pooled[name] = reliability(list(found.values()))
-        curves |= {f"{name}: {attribute}".replace("_", " "): reliability([one]) for attribute, one in found.items()}
-    for panels, heading, stem in ((curves, title, end), (pooled, f"{title}: all attributes", f"{end}-pooled")):
-        if panels:
-            with rc_context(LOOK):
-                figure = figures.reliability_curves({figure_text(name): one for name, one in panels.items()}, heading)
-                yield f"figure: {save(figure, folder, f'reliability-{stem}')}"
+        if not found:  # in enough images
+            continue
+        scores = world.scores(found)
+        yield f"\n{title}, {name}: attributes that the measurement hides. A calibrated sampler has the ECE `floor` on"
+        yield f"average, and one as high as here with probability p.\n\n{attribute_table(scores)}"
+        rows += [{"method": name, **row} for row in scores]
+        pooled[name] = reliability(list(found.values()))
+        noise = {one.image_id: one.noise() for one in images}
+        for attribute, one in found.items():
+            panel = f"{name}: {attribute}".replace("_", " ")
+            curves[panel] = reliability([one])
+            ranks[panel] = {of: uniformity(ranked) for of, ranked in ranks_of_odds(one, attribute, noise).items()}
+    if not rows:
+        return
+    path = results_dir / "tables" / f"attributes-{end}.csv"
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, pd.DataFrame(rows).to_csv(index=False).encode())
+    yield f"table: {path}"
+    folder = results_dir / "figures"
+    with rc_context(LOOK):
+        for panels, stem, heading in ((curves, end, title), (pooled, f"{end}-pooled", f"{title}: all attributes")):
+            figure = figures.reliability_curves({figure_text(name): one for name, one in panels.items()}, heading)
+            yield f"figure: {save(figure, folder, f'reliability-{stem}')}"
+        by_text = {figure_text(name): one for name, one in ranks.items()}
+        figure = figures.rank_differences(by_text, f"{title}: ranks of attributes' log-odds")
+        yield f"figure: {save(figure, folder, f'sbc-attributes-{end}')}"
+
+
+def attribute_table(scores: Sequence[Mapping[str, Any]]) -> str:
+    """The rows of `semantics.scores` for the terminal."""
+    digits = {"brier": 3, "log_score": 3, "ece": 3, "ece_floor": 3, "p": 3}
+    heads = {"brier": "Brier", "log_score": "log score", "ece": "ECE", "ece_floor": "floor", "read": READ}
+    columns = {
+        heads.get(key, key): [
+            number(row[key], digits[key], 0.001 if key == "p" else 0.0) if key in digits else str(row[key])
+            for row in scores
+        ]
+        for key in scores[0]
+    }
+    return text_table(columns, left=("attribute", READ), rule=True)
+
+
+def ranks_of_odds(readings: Readings, attribute: str, noise: Mapping[str, Noise]) -> dict[str, np.ndarray]:
+    """The values (n,) of SBC of the log-odds of each class, as the network reads them from truth and draws alike."""
+    assert readings.odds is not None
+    values = []
+    for image_id, odds in zip(readings.ids, readings.odds, strict=True):
+        [generator] = noise[image_id].numpy(f"ranks/{attribute}")
+        values.append(sbc_values(odds[1:], odds[0], generator))
+    return {f"class {which}": ranked for which, ranked in enumerate(np.stack(values).T)}
 
 
 def line_of(images: Mapping[str, Judged]) -> dict[str, str]:
@@ -227,11 +284,10 @@ def pooled_headings(draws: int) -> dict[str, str]:
     return {one.name: coverages.get(one.name, one.label) for one in shown}
 
 
-def save_table(
-    folder: Path, name: str, title: str, draws: int, runs: pd.DataFrame, judged: Mapping[str, Mapping[str, Judged]]
-) -> str:
-    """Write the scores of runs, by run id, as all tables are written: with marks, paired tests and their power. Returns
-    the names of the files."""
+def table_of(
+    name: str, title: str, draws: int, runs: pd.DataFrame, judged: Mapping[str, Mapping[str, Judged]]
+) -> Table:
+    """The scores of runs, by run id, as a table like all others: with marks, paired tests and their power."""
     metrics = [{"name": one.name} for one in OF_DRAWS]
     for metric, label in pooled_headings(draws).items():
         own = {"label": label, "latex": label.replace(" %", r"\,\%")} if metric.startswith("coverage_") else {}
@@ -247,11 +303,8 @@ def save_table(
         for column, part in ((f"sets.{one.name}", "value"), (f"sets.{one.name}_se", "se")):
             values = [getattr(estimate, part, np.nan) for estimate in found]
             runs = runs.assign(**{column: pd.Series(values, runs.index, dtype=float)})
-    scores = {
-        run_id: pd.DataFrame.from_dict({name: one.scores.scalars() for name, one in images.items()}, orient="index")
-        for run_id, images in judged.items()
-    }
-    return files_of(write(build_table(layout, runs, scores), folder))
+    scores = {run_id: scores_by_image(images) for run_id, images in judged.items()}
+    return build_table(layout, runs, scores)
 
 
 def save_figures(folder: Path, end: str, title: str, judged: Mapping[str, Mapping[str, Judged]]) -> Iterator[Path]:

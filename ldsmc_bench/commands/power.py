@@ -15,10 +15,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from ldsmc_bench.calibration.judge import read_scores, scores_by_image
 from ldsmc_bench.calibration.power import images_needed
 from ldsmc_bench.cli import Options, entry, require_runs
 from ldsmc_bench.errors import UserError, nearest
 from ldsmc_bench.records.problems import PARTS
+from ldsmc_bench.records.store import Store
 from ldsmc_bench.report import frame, statistics
 from ldsmc_bench.report.select import (
     LONGEST,
@@ -39,7 +41,7 @@ NAMES = ("task", "dataset", "method", "other")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a row for each pair of methods."""
     parser = Options("power", __doc__, results_dir=True)
-    parser.add_argument("--metric", default="psnr", help="a metric of an image (default: %(default)s)")
+    parser.add_argument("--metric", default="psnr", help="of an image, or of its draws (default: %(default)s)")
     parser.add_argument("--difference", type=float, metavar="D", help="in the metric's unit: how many images?")
     options = parser.read(arguments)
     if options.difference is not None and not 0 < options.difference < math.inf:
@@ -66,19 +68,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def pairs(results_dir: Path, metric: str) -> Iterator[tuple[tuple[str, ...], Power]]:
-    """The names (task, data set, two methods) and the power of each two methods with a common image, by problem. Raises
-    UserError where no run has the metric."""
+    """The names (task, data set, two methods) and the power of each two methods with a common image, by problem, and by
+    the number of draws for a metric of all draws. Raises UserError where no run has the metric."""
     runs = frame.runs(results_dir).sort_values(["method", "particles", "steps"])
-    known = [name for name, protocol in PROTOCOLS.items() if protocol.per == "image"]
-    rows = frame.rows(results_dir, runs["run_id"].tolist(), known)
-    images = frame.images(rows)
-    known = [name for name in known if name in rows and rows[name].notna().any()]
-    if metric not in known:
-        raise UserError(f"metric={metric}: no run has such a metric of an image; {nearest(metric, known)}")
+    of_draws = metric in PROTOCOLS and PROTOCOLS[metric].per == "draws"
+    images = (scores_of_draws if of_draws else metrics_of_images)(results_dir, runs, metric)
     of_others = [name for name in runs.columns if name.split(".")[0] not in PARTS]
     apart = distinguishing_settings(runs, NAMES[:2], of_others)
-    problems = runs[frame.IDENTITY].map(_problem)
-    for _, of_problem in runs.groupby([runs["task"], runs["dataset"], problems]):
+    problems, draws = runs[frame.IDENTITY].map(_problem), runs["draws"] if of_draws else 1 + 0 * runs["draws"]
+    for _, of_problem in runs.groupby([runs["task"], runs["dataset"], problems, draws]):
         groups = [group for _, group in of_problem.groupby(identity_texts(of_problem), sort=False)]
         firsts = pd.DataFrame([group.iloc[0] for group in groups], columns=runs.columns)
         settings = label_runs(firsts, ignored=("seed",))
@@ -96,6 +94,31 @@ def pairs(results_dir: Path, metric: str) -> Iterator[tuple[tuple[str, ...], Pow
             difference = (a - b).dropna(axis=1, how="all").dropna().mean(axis=1).dropna()
             if len(difference):
                 yield (*names, label, other), statistics.paired_power(difference)
+
+
+def metrics_of_images(results_dir: Path, runs: pd.DataFrame, metric: str) -> frame.Images:
+    """The metrics of draw 0 by run and image. Raises UserError where no run has this one."""
+    known = [name for name, protocol in PROTOCOLS.items() if protocol.per == "image"]
+    rows = frame.rows(results_dir, runs["run_id"].tolist(), known)
+    known = [name for name in known if name in rows and rows[name].notna().any()]
+    if metric not in known:
+        raise UserError(f"metric={metric}: no run has such a metric of an image; {nearest(metric, known)}")
+    return frame.images(rows)
+
+
+def scores_of_draws(results_dir: Path, runs: pd.DataFrame, metric: str) -> frame.Images:
+    """The scores of all draws by run and image, as they were kept by `calibration`. Raises UserError where no run has
+    this one."""
+    found = {}
+    for run_id, draws in zip(runs["run_id"], runs["draws"], strict=True):
+        scores = scores_by_image(read_scores(Store(results_dir / "runs" / run_id, run_id), draws))
+        if metric in scores:
+            found[run_id] = scores
+    if not found:
+        raise UserError(
+            f"metric={metric}: no run has scores of its draws; python -m ldsmc_bench calibration makes them"
+        )
+    return found
 
 
 def _problem(identity: dict[str, str]) -> str:

@@ -130,7 +130,8 @@ def concluded(store: Store) -> dict[str, Any] | None:
     if summary is None or wanted is None:
         return summary
     images = sum(summary.get(key, 0) for key in ("n", "n_failed", "n_skipped"))
-    return summary if images >= wanted.images[0] and summary.get("draws", 1) >= wanted.draws else None
+    draws, each = summary.get("draws", 1), summary.get("each", 1)
+    return summary if images >= wanted.images[0] and draws >= wanted.draws and each >= wanted.each else None
 
 
 def statuses(results_dir: str | Path) -> list[RunStatus]:

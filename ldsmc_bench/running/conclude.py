@@ -121,8 +121,10 @@ def conclude(
             return
         later += sum(status == "failed" for status in found.values()) if number else 0
     records = read(store)
+    if any(one["status"] == "ok" and one.get("draws", request.each) < request.each for one in records):
+        return
     summary = summarise(records, {"warning": unscored} if unscored else {})
-    summary |= {"draws": request.draws, "draws_failed": later}
+    summary |= {"draws": request.draws, "draws_failed": later, "each": request.each}
     scored = [one for one in records if one["status"] == "ok" and "truth" in one and one["image_id"] in known]
     if scored and not unscored:
         pictures = np.stack([read_image(store, record["image_id"]) for record in scored])

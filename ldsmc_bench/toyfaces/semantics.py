@@ -9,6 +9,7 @@ of their noses. So attributes that the network often misreads are judged only wi
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,6 @@ from torch import Tensor
 
 from ldsmc_bench.calibration.reliability import Readings, brier, confusion_matrix, log_score, reliability
 from ldsmc_bench.scoring.reference import find_reference
-from ldsmc_bench.text import number, text_table
 from ldsmc_bench.toyfaces.attributes import LABELS, VALUES, Face, attributes, ids, labels
 from ldsmc_bench.toyfaces.canvas import SIZE
 from ldsmc_bench.toyfaces.drawing import array, paint
@@ -60,15 +60,16 @@ def _is_hidden(face: Face, name: str, hole: np.ndarray) -> bool:
 
 
 def read_attributes(images: Tensor) -> dict[str, np.ndarray]:
-    """The class (n,) of every attribute that the network reads from images uint8 (n,3,64,64)."""
-    return _read(features_of(load_features(), images))
+    """The class (n,) of every attribute that the network reads from images uint8 (n,3,64,64): the likeliest one."""
+    return {name: odds.argmax(axis=1) for name, odds in log_odds(features_of(load_features(), images)).items()}
 
 
-def _read(features: np.ndarray) -> dict[str, np.ndarray]:
-    network = load_features()
-    inputs = torch.from_numpy(features).float()
+def log_odds(features: np.ndarray) -> dict[str, np.ndarray]:
+    """log p / (1 - p) (n,C) of every class of every attribute, as the network gives them for features (n,F)."""
+    network, inputs = load_features(), torch.from_numpy(features).float()
     with torch.no_grad():
-        return {name: head(inputs).argmax(dim=1).numpy() for name, head in network.heads.items()}
+        logs = {name: head(inputs).double().log_softmax(dim=1) for name, head in network.heads.items()}
+    return {name: (log - torch.log1p(-log.exp().clamp(max=1 - 1e-12))).numpy() for name, log in logs.items()}
 
 
 def confusion(attribute: str) -> np.ndarray:
@@ -86,7 +87,8 @@ def _clean() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     shipped = find_reference("toyfaces", SIZE, space())
     assert shipped is not None
     truths = np.stack([labels(image_id) for image_id in ids("validation")])
-    return _read(shipped.features), dict(zip(LABELS, truths.T, strict=True))
+    reads = {name: odds.argmax(axis=1) for name, odds in log_odds(shipped.features).items()}
+    return reads, dict(zip(LABELS, truths.T, strict=True))
 
 
 def readings(
@@ -99,53 +101,46 @@ def readings(
     clean faces of each class. With `read_truths` they are the network's readings of the true faces, of all attributes:
     errors that truth and draws share then need no correction. Raises UserError for a bad id.
     """
-    reads: dict[str, list[np.ndarray]] = {name: [] for name in LABELS}
+    odds: dict[str, list[np.ndarray]] = {name: [] for name in LABELS}
     truths: dict[str, list[int]] = {name: [] for name in LABELS}
     hiding: dict[str, list[str]] = {name: [] for name in LABELS}
     for image_id, images in draws.items():
         if names := hidden_attributes(image_id, hidden[image_id]):
             truth = torch.from_numpy(array(image_id)).permute(2, 0, 1)
-            seen, known = read_attributes(torch.cat([truth[None], images])), labels(image_id)
+            seen, known = log_odds(features_of(load_features(), torch.cat([truth[None], images]))), labels(image_id)
             for name in names:
                 hiding[name].append(image_id)
-                reads[name].append(seen[name][1:])
-                truths[name].append(int(seen[name][0] if read_truths else known[list(LABELS).index(name)]))
+                odds[name].append(seen[name])
+                truths[name].append(int(seen[name][0].argmax() if read_truths else known[list(LABELS).index(name)]))
     return {
         name: Readings(
-            np.stack(reads[name]),
+            np.stack(odds[name])[:, 1:].argmax(axis=2),
             np.array(truths[name]),
             np.eye(classes) if read_truths else confusion(name),
             np.array(hiding[name]),
+            np.stack(odds[name]),
         )
         for name, classes in LABELS.items()
         if len(truths[name]) >= max(1, least) and (read_truths or confusion(name).diagonal().min() >= RECOGNISED)
     }
 
 
-def summary(attributes: Mapping[str, Readings]) -> str:
-    """A table of the attributes' scores, for the terminal."""
-    if not attributes:
-        return "no attribute that the network recognises is hidden in enough images"
-    curves = [reliability([one]) for one in attributes.values()]
-    table = text_table(
-        {
-            "attribute": list(attributes),
-            "images": [str(len(one.truth)) for one in attributes.values()],
-            "Brier": [f"{brier(one).mean():.3f}" for one in attributes.values()],
-            "log score": [f"{log_score(one).mean():.3f}" for one in attributes.values()],
-            "ECE": [f"{curve.ece:.3f}" for curve in curves],
-            "floor": [f"{curve.ece_floor:.3f}" for curve in curves],
-            "p": [number(curve.p, 3, 0.001) for curve in curves],
-            "read rightly, % of each class": [
-                " ".join(f"{100 * share:.0f}" for share in confusion(name).diagonal()) for name in attributes
-            ],
-        },
-        left=("attribute", "read rightly, % of each class"),
-        rule=True,
-    )
-    draws = next(iter(attributes.values())).reads.shape[1]
-    return (
-        f"Attributes that the measurement hides, read from {draws} draws an image. A calibrated sampler has the ECE\n"
-        "`floor` on average, and one as high as here with probability p.\n\n"
-        f"{table}"
-    )
+def scores(attributes: Mapping[str, Readings]) -> list[dict[str, Any]]:
+    """A row of scores for each attribute; `read` are the shares, in per cent, of each class that is read rightly."""
+    rows = []
+    for name, readings in attributes.items():
+        curve = reliability([readings])
+        rows.append(
+            {
+                "attribute": name,
+                "images": len(readings.truth),
+                "draws": readings.reads.shape[1],
+                "brier": float(brier(readings).mean()),
+                "log_score": float(log_score(readings).mean()),
+                "ece": curve.ece,
+                "ece_floor": curve.ece_floor,
+                "p": curve.p,
+                "read": " ".join(f"{100 * share:.0f}" for share in confusion(name).diagonal()),
+            }
+        )
+    return rows

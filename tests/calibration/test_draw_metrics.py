@@ -31,8 +31,17 @@ def images(rng: np.random.Generator, count: int, scale: float = 1.0, shift: floa
         mean = rng.uniform(100, 150, size=(3, 1, 1))
         truth = mean + 20 * rng.normal(size=(3, SIDE, SIDE))
         drawn = mean + shift + scale * 20 * rng.normal(size=(count, 3, SIDE, SIDE))
-        rows.append(draw_metrics(bits(drawn), bits(truth), torch.ones(3, SIDE, SIDE, dtype=torch.bool), rng))
+        hidden = torch.ones(3, SIDE, SIDE, dtype=torch.bool)
+        rows.append(draw_metrics(bits(drawn), bits(truth), hidden, rng, entries, root_mean_square))
     return rows
+
+
+def entries(pictures: Tensor) -> np.ndarray:
+    return pictures.double().flatten(1).numpy() / 255
+
+
+def root_mean_square(a: Tensor, b: Tensor) -> float:
+    return float((a.double() - b.double()).square().mean().sqrt()) / 255
 
 
 def bits(values: np.ndarray) -> Tensor:
@@ -100,8 +109,13 @@ def test_narrow_wide_and_shifted_draws_are_distinguished(count: int) -> None:
     assert narrow.shares[0] > 1 / (count + 1) > wide.shares[0]
     assert narrow.shares[-1] > 1 / (count + 1) > wide.shares[-1]
     assert shifted.shares[0] > 1.3 / (count + 1) and shifted.shares[-1] < 0.8 / (count + 1)
-    crps = [np.mean([row.crps for row in images(rng, count, *wrong)]) for wrong in ((1, 0), (0.5, 0), (2, 0), (1, 20))]
-    assert min(crps) == crps[0]
+    laws = [images(rng, count, *wrong) for wrong in ((1, 0), (0.5, 0), (2, 0), (1, 20))]
+    for score in ("crps", "energy"):
+        means = [np.mean([getattr(row, score) for row in rows]) for rows in laws]
+        assert min(means) == means[0], score
+    diversity = [float(np.mean([row.diversity for row in rows])) for rows in laws]
+    apart = 20 / 255 * math.sqrt(2)  # the root mean square of differences of two draws
+    assert diversity == pytest.approx([apart, apart / 2, 2 * apart, apart], rel=0.02), "a shift is not seen here"
 
 
 @pytest.mark.parametrize("value", [0, 128])

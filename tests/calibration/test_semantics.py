@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from ldsmc_bench.calibration.reliability import Readings, brier, class_shares, reliability
+from ldsmc_bench.calibration.sbc import sbc_values, uniformity
 from ldsmc_bench.toyfaces import LABELS, array, attributes, ids, labels, paint
 from ldsmc_bench.toyfaces.assets import training_facts
 from ldsmc_bench.toyfaces.attributes import VALUES
 from ldsmc_bench.toyfaces.features import WEIGHTS
-from ldsmc_bench.toyfaces.semantics import confusion, hidden_attributes, read_attributes, readings, summary
+from ldsmc_bench.toyfaces.semantics import confusion, hidden_attributes, read_attributes, readings, scores
 
 CHOSEN, DRAWS = ids("test")[:32], 8
 
@@ -110,8 +111,9 @@ def test_draws_by_the_law_of_the_faces_are_calibrated(read_truths: bool) -> None
         assert reliability([attribute]).p > 0.05, name
     shares = class_shares(found["glasses"]).mean(axis=0)
     np.testing.assert_allclose(shares, [0.6, 0.11, 0.11, 0.08, 0.1], atol=0.1)
-    table = summary(found)
-    assert "8 draws" in table and f"glasses         {len(found['glasses'].truth)}" in table and "97 92 91 92" in table
+    glasses, eyes = scores(found)[:2]
+    assert (glasses["attribute"], glasses["draws"], glasses["images"]) == ("glasses", 8, len(found["glasses"].truth))
+    assert eyes["read"] == "97 92 91 92"
 
 
 @pytest.mark.parametrize("read_truths", [False, True])
@@ -120,11 +122,25 @@ def test_draws_that_are_one_guess_are_not(read_truths: bool) -> None:
     for name, attribute in wrong.items():
         assert reliability([attribute]).p < 0.01, name
         assert brier(attribute).mean() > 1.3 * brier(right(read_truths)[name]).mean()
-    assert "0.001" in summary(wrong)
+    assert min(row["p"] for row in scores(wrong)) < 0.0015
+
+
+def test_log_odds_of_draws_by_the_law_of_the_faces_are_ranked_evenly_and_those_of_one_guess_are_not() -> None:
+    rng = np.random.default_rng(0)
+    one_guess = of({image_id: draws[:1].expand(DRAWS, -1, -1, -1) for image_id, draws in posterior().items()}, False)
+    even, uneven = (
+        [
+            uniformity(np.array([sbc_values(odds[1:], odds[0], rng)[which] for odds in attribute.odds])).p
+            for attribute in found.values()
+            for which in range(attribute.odds.shape[2])
+        ]
+        for found in (right(False), one_guess)
+    )
+    assert len(even) == 13 and min(even) > 0.05 / 13
+    assert max(uneven) < 0.001
 
 
 def test_attributes_of_few_images_are_left_out() -> None:
     few = dict(list(posterior().items())[:3])
     hidden = dict.fromkeys(few, MIDDLE)
     assert readings(few, hidden) == {} and "mouth" in readings(few, hidden, least=3)
-    assert summary({}).startswith("no attribute")

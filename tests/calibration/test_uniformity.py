@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from ldsmc_bench.calibration.sbc import mean_colour, principal_coordinates, sbc_values, uniformity
-from ldsmc_bench.calibration.tarp import choose_reference, tarp_value
+from ldsmc_bench.calibration.tarp import tarp_value
 
 POSTERIORS = {"exact": (1.0, 0.0), "narrow": (0.5, 0.0), "wide": (2.0, 0.0), "shifted": (1.0, 1.0)}
 
@@ -78,13 +78,6 @@ def test_values_of_equal_distances_are_uniform() -> None:
     rng = np.random.default_rng(5)
     values = [tarp_value(np.ones((3, 2)), np.ones(2), np.zeros(2), rng) for _ in range(300)]
     assert stats.kstest(values, "uniform").pvalue > 0.001
-
-
-def test_a_reference_is_another_image() -> None:
-    ids = ["a", "b", "c"]
-    assert {choose_reference("b", ids, np.random.default_rng(seed)) for seed in range(30)} == {"a", "c"}
-    with pytest.raises(ValueError, match="no other"):
-        choose_reference("a", ["a"], np.random.default_rng(0))
 
 
 def test_scalars_of_images() -> None:

@@ -14,14 +14,17 @@ import pytest
 from PIL import Image
 
 from ldsmc_bench.errors import UserError
+from ldsmc_bench.problem.draws import Draw
 from ldsmc_bench.records import store as store_module
 from ldsmc_bench.records.pictures import png
-from ldsmc_bench.records.record import glance
+from ldsmc_bench.records.record import glance, is_done
 from ldsmc_bench.records.store import (
     MERGED,
     finished,
+    glances_of_draws,
     image_path,
     keep,
+    of_draw,
     open_store,
     outcomes,
     read,
@@ -373,10 +376,14 @@ def test_a_row_set_aside_is_made_anew_and_the_former_one_is_kept(store):
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_finished_images_are_found_at_once(store):
-    for index in range(100_000):
-        record = {**row(f"{index:06}"), "diagnostics": {"ess": [5 / (step + 1) for step in range(100)]}}
-        (store.root / "records" / f"{index:06}.json").write_text(json.dumps(record))
+@pytest.mark.parametrize("draws", [1, 16])
+def test_a_hundred_thousand_finished_draws_are_found_at_once(store, draws):
+    wanted = [Draw(f"{index:06}", number) for number in range(draws) for index in range(100_000 // draws)]
+    for image_id, number in wanted:
+        record = {**row(image_id), "diagnostics": {"ess": [5 / (step + 1) for step in range(100)]}}
+        folder = of_draw(store, number).folder / "records"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{image_id}.json").write_text(json.dumps(record))
     start = time.monotonic()
-    assert len(finished(store)) == 100_000
+    assert sum(is_done(one) for one in glances_of_draws(store, wanted).values()) == 100_000
     assert time.monotonic() - start < 30  # 3 seconds on a laptop

@@ -4,10 +4,12 @@ Differences of 1 and -1 in turns have a standard deviation of sqrt(8/7) = 1.069 
 of (1.960 + 0.842) 1.069 / sqrt(8) = 1.059; one of 0.5 takes (2.802 x 1.069 / 0.5)^2 = 35.9 images.
 """
 
+import json
 from pathlib import Path
 
 import pytest
 
+from ldsmc_bench.calibration.judge import VERSION
 from ldsmc_bench.commands import power
 from ldsmc_bench.report.tables import typeset
 from ldsmc_bench.report.tables.caption import details
@@ -79,6 +81,26 @@ def test_the_command_says_how_many_images_a_difference_takes(two: Path, capsys: 
     assert printed(two, capsys) == [[*names, "8", "1.07", "1.06"]]
     assert printed(two, capsys, "metric=psnr", "difference=0.5") == [[*names, "8", "1.07", "1.06", "36"]]
     assert printed(two, capsys, "metric=ssim", "difference=0.01") == [[*names, "8", "0.000", "0.000", "6"]]
+
+
+def test_scores_of_several_draws_have_their_own_power(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert power.main([f"results_dir={two}", "metric=crps"]) == 2
+    assert (
+        "metric=crps: no run has scores of its draws; python -m ldsmc_bench calibration makes"
+        in capsys.readouterr().err
+    )
+    for method, values in (("ldsmc", BASE), ("psld", OTHER)):
+        (run,) = (path for path in (two / "runs").iterdir() if path.name.startswith(method))
+        scores = {"psnr_mean": 0.0, "spread": 0.0, "variance_sum": 0.0, "error_sum": 0.0, "histogram": [0, 1, 0]}
+        kept = {
+            image: {"of": [VERSION, 2, None], "scores": {**scores, "crps": crps}, "tarp": None, "ranks": {}}
+            for image, crps in zip(psnr(BASE), values, strict=True)
+        }
+        (run / "draws.json").write_text(json.dumps(kept))
+        request = json.loads((run / "requested.json").read_text())
+        (run / "requested.json").write_text(json.dumps({**request, "images": [8, 8]}))
+    names = ["box inpainting", "toyfaces", "LD-SMC", "PSLD"]
+    assert printed(two, capsys, "metric=crps", "difference=0.5") == [[*names, "8", "1.0690", "1.0589", "36"]]
 
 
 def test_methods_are_paired_on_one_problem_in_the_seeds_that_both_have(

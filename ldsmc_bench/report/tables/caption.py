@@ -46,7 +46,7 @@ def details(table: Table) -> list[str]:
         sentences.append(f"† not distinguishable from the best ({'; '.join(tests)}).")
     if (sets := ", ".join(metric.label for metric in table.metrics if metric.of_sets)) and any(c.mark for c in cells):
         sentences.append(f"{sets}: {UNPAIRED}.")
-    sentences += [*_power(table), *_doubts(table)]
+    sentences += [*power_sentences(table), *_doubts(table)]
     if any(cell.estimate is None for cell in cells):
         sentences.append("-- no number.")
     if absent := [metric.label for metric in table.layout.metrics if metric not in table.metrics]:
@@ -91,7 +91,7 @@ def images(estimates: Iterable[Estimate]) -> str:
     return f"{_range(sizes)} image{'s' * (sizes[-1] > 1)}" if sizes else "no image"
 
 
-def _power(table: Table) -> list[str]:
+def power_sentences(table: Table) -> list[str]:
     """The smallest differences from the best that are detected in each metric of images with a comparison."""
     sizes: set[int] = set()
     named, compared = [], False
