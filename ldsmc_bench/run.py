@@ -49,15 +49,13 @@ def run(cfg: DictConfig) -> Store:
     problems = open_problem(store.results_dir, identity) if settings.config["keep_problems"] else None
     ids = list(dataset.ids[: settings.n_images])
     own_trial = settings.config["dataset"].get("trial")  # a row of all draws of an image, and shards of its own
-    rows = 1 if own_trial else settings.draws
+    rows, each = (1, settings.draws) if own_trial else (settings.draws, 1)
     split = settings.config["dataset"].get("split")
-    each = settings.draws if own_trial else 1
     wanted = Request((len(ids),) * rows, settings.labels, tuple(ids[:FIRST]), split, each)
     request(store, wanted, there=len(dataset.ids))
     set_changed_aside(store, dataset)
-    pairs = range(rows * len(ids))  # all images of a draw, then of the next
-    if not own_trial:
-        pairs = pairs[settings.shard :: settings.shards]
+    shard, shards = (0, 1) if own_trial else (settings.shard, settings.shards)
+    pairs = range(rows * len(ids))[shard::shards]  # all images of a draw, then of the next
     mine = [Draw(ids[pair % len(ids)], pair // len(ids)) for pair in pairs]
     tried = glances_of_draws(store, mine)
     kept = {draw: one["code"] for draw, one in tried.items() if is_done(one, settings.draws)}

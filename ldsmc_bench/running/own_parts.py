@@ -2,11 +2,12 @@
 
 import math
 import re
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
-from ldsmc_bench.errors import UserError
+from ldsmc_bench.errors import UserError, warn
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.datasets import Dataset
@@ -61,3 +62,12 @@ def require_adjoint(
                 f"{name}: {adjoint} is not the adjoint of A (<Ax,y> and <x,A*y> differ by {abs(error):.1e} "
                 "of them); use one with an exact adjoint"
             )
+
+
+def look_for_gradient(name: str, operator: Operator, shape: tuple[int, ...]) -> None:
+    """Warn where autograd does not lead from A(x) to x; a few samplers need no gradient."""
+    followed = False
+    with torch.enable_grad(), suppress(RuntimeError):  # as of numpy, for a tensor that wants a gradient
+        followed = operator(torch.zeros(1, *shape, requires_grad=True)).requires_grad
+    if not followed:
+        warn(f"{name}: A(x) has no gradient, and most samplers take one; compute it from x by PyTorch, without numpy")

@@ -25,7 +25,7 @@ from ldsmc_bench.records.record import Record
 from ldsmc_bench.records.store import Store, keep, of_draw
 from ldsmc_bench.running.call import call_sampler
 from ldsmc_bench.running.context import Trial
-from ldsmc_bench.running.own_parts import require_adjoint, require_dataset, require_prior
+from ldsmc_bench.running.own_parts import look_for_gradient, require_adjoint, require_dataset, require_prior
 from ldsmc_bench.running.progress import Progress
 from ldsmc_bench.sampling.chain import grid
 from ldsmc_bench.sampling.trace import Trace
@@ -55,7 +55,9 @@ def dry_run(settings: Settings, problem: Problem, prior: Prior) -> None:
     require_prior(names["prior"], prior)
     require_dataset(names["dataset"], problem.dataset)
     shape, noise = image_shape(prior), Noise(settings.seed, ["rehearsal"], "rehearsal")
-    require_adjoint(names["task"], measure_batch(problem, torch.zeros(1, *shape), noise).operator, shape, noise)
+    operator = measure_batch(problem, torch.zeros(1, *shape), noise).operator
+    require_adjoint(names["task"], operator, shape, noise)
+    look_for_gradient(names["task"], operator, shape)
     grid(prior.alpha_bar, settings.labels.steps)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ldsmc_bench.config import instantiate, problem_of, validate
-from ldsmc_bench.errors import UserError
+from ldsmc_bench.errors import UserError, notify
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.prior.counting import CallCounter
 from ldsmc_bench.problem.datasets import Dataset
@@ -18,7 +18,7 @@ from ldsmc_bench.problem.draws import first_draws
 from ldsmc_bench.problem.measurement import measure
 from ldsmc_bench.problem.operators import Identity
 from ldsmc_bench.problem.problem import load_batch
-from ldsmc_bench.running.own_parts import require_adjoint, require_dataset, require_prior
+from ldsmc_bench.running.own_parts import look_for_gradient, require_adjoint, require_dataset, require_prior
 from ldsmc_bench.running.restore import dry_run
 from tests.commands import configured
 
@@ -153,6 +153,15 @@ def test_a_false_adjoint_is_refused_at_every_size(adjoint: Callable[[Tensor], Te
     with pytest.raises(UserError, match=r"^task=mine: adjoint "):
         wrong = broken(adjoint=lambda self, y: adjoint(y))
         require_adjoint("task=mine", wrong, (3, size, size), Noise(0, ["all"], "adjoint"))
+
+
+@pytest.mark.parametrize("call", [lambda self, x: x.detach(), lambda self, x: torch.from_numpy(x.numpy() ** 2)])
+def test_an_operator_without_gradient_is_named(call: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    notify.cache_clear()
+    look_for_gradient("task=mine", Identity(), (3, 8, 8))
+    assert capsys.readouterr().err == ""
+    look_for_gradient("task=mine", broken(__call__=call), (3, 8, 8))
+    assert capsys.readouterr().err.startswith("warning: task=mine: A(x) has no gradient")
 
 
 def test_a_run_checks_them_before_it_keeps_anything() -> None:
