@@ -14,7 +14,7 @@ from ldsmc_bench.prior.interface import Prior
 from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.sampling.chain import Row
 
-Gain = Literal["paper", "drift", "sigma2"]
+Gain = Literal["paper", "rms", "drift", "sigma2"]
 Rows = Tensor | slice  # of flat rows
 ALL = slice(None)
 TINY = 1e-12  # a norm that is none: its gradient is zero, not 0/0

@@ -26,7 +26,7 @@ from ldsmc_bench.sampling.smc import Path
 from ldsmc_bench.sampling.trace import Trace
 from ldsmc_bench.sampling.twisted import TwistedModel
 
-FITS = {"least_squares": fits.least_squares, "adamw": fits.pixel_fit}
+FITS = dict.fromkeys(("least_squares", "pinv", "first_pass"), fits.least_squares) | {"adamw": fits.pixel_fit}
 TOGETHER = 4  # rows that fill a decoder: of fewer images, labels are decoded several at once
 
 
@@ -37,7 +37,7 @@ class Choices(ExactChoices):
     s: Fraction | None  # labels guide below this share of the steps; None: no labels, the twisted diffusion sampler
     kappa2: NonNegative  # guidance by labels and y_0, of which labels have the share rho (`guided_mean`)
     rho: Fraction
-    pixel_fit: Literal["least_squares", "adamw"]  # how labels start; adamw in any case for a non-linear A
+    pixel_fit: Literal["least_squares", "adamw", "pinv", "first_pass"]  # how labels start (`opening`, `FITS`)
     label_noise: bool  # y_k has noise of the measurement's level
     switch_inclusive: bool  # labels guide at the step of the switch too
     labels_in_target: bool = True  # otherwise labels guide, but do not weigh
@@ -52,14 +52,14 @@ def sample(prior: Prior, measurement: Measurement, noise: Noise, trace: Trace, c
     """
     if choices.s is None:
         return twisted.sample(prior, measurement, noise, trace, choices)
-    if choices.gain != "paper":
+    if choices.gain not in ("paper", "rms"):
         raise UserError(
             f"method.sample.gain={choices.gain}: labels guide by the paper's; give method.sample.s=null with it"
         )
     model = LabelledModel(prior, measurement, noise, choices, choices.s)
     # (1) x_0 fits y_0, started at the decode of a random latent; z_0 = E(x_0)                                 (Eq. 3)
     fit = FITS[choices.pixel_fit if measurement.operator.linear else "adamw"]
-    x_0 = fit(measurement, prior.decode(model.draw("init")))
+    x_0 = fit(measurement, opening(model))
     z_0 = prior.encode(x_0)
     trace.note(0, start=z_0)
     # (2) z_{1:T} | z_0                                                                                        (Eq. 2)
@@ -96,7 +96,7 @@ class LabelledModel(TwistedModel):
         # m_k = mu_k - gamma_k grad log pbar(y_0|z_{k+1}) - lambda_k grad log q(y_k|z_{k+1})           (Eq. 7, App. D)
         label = self.y_k.select(survivors) if k < self.switch else None
         kappa = self.choices.kappa1 if label is None else self.choices.kappa2
-        return guided_mean(self.prior, view.ahead, view.error, label, kappa, self.choices.rho, rows)
+        return guided_mean(self.prior, view.ahead, view.error, label, self.unit * kappa, self.choices.rho, rows)
 
     def log_weight(self, k: int, now: Particles) -> Tensor | None:
         # w_k = w_{k+1} p(y_k|z_k) pbar(y_0|z_k) p(z_k|z_{k+1}) / (pbar(y_0|z_{k+1}) q(z_k|z_{k+1}))           (Eq. 6)
@@ -115,6 +115,16 @@ class LabelledModel(TwistedModel):
                 if self.choices.label_noise:
                     y_k = y_k + self.measurement.noise_std * self.noise.normal("labels", y_k.shape[1:]).to(y_k)
                 yield replace(self.y_0, y=y_k.repeat_interleave(self.particles, dim=0))
+
+
+def opening(model: LabelledModel) -> Tensor:
+    """The images (B,3,H,W) that the fit of x_0 starts at, and leaves as they are where y_0 says nothing: the decode of
+    a random latent, 0 (so that x_0 is a linear A's pseudo-inverse of y_0), or what the run without labels restores."""
+    if model.choices.pixel_fit == "first_pass":  # with that run's own draws; those of the sweeps are further ones
+        once = replace(model.choices, gibbs_iterations=1)
+        return twisted.sample(model.prior, model.measurement, model.noise, Trace(), once)
+    x = model.prior.decode(model.draw("init"))
+    return torch.zeros_like(x) if model.choices.pixel_fit == "pinv" else x
 
 
 def label_latents(chain: Chain, z_0: Tensor, draw: Callable[[], Tensor]) -> Iterator[Tensor]:

@@ -46,7 +46,8 @@ class ExactChoices(Choices):
     gibbs_iterations: Count = 1  # sweeps
     twist: Twist = "paper"  # the variance of pbar(y_0|z_k) (`twisted`)
     floor: Literal["size"] | Positive | None = None  # the least exponent of pbar(y_0|z_k); size: 10 d_y + 500
-    gain: Gain = "paper"  # "drift" and "sigma2" guide by the twist's gradient instead (`twisted_mean`),
+    gain: Gain = "paper"  # "rms": kappas are root mean squares over a latent's entries, so that its size plays no part;
+    # "drift" and "sigma2" guide by the twist's gradient instead (`twisted_mean`),
     clip: Positive | None = None  # and move by so many sigmas at most
     defensive: Fraction = 0.0  # the share of moves that are not guided
     conditional: bool = False  # sweeps after the first have the path they start from among their particles
@@ -85,6 +86,7 @@ class LatentModel:
         self.images, self.particles, self.moves = len(measurement.y), choices.particles, choices.steps
         self.chain = CHAINS[choices.chain](prior.alpha_bar, choices.steps, choices.eta)
         self.y_0 = measurement.repeat(choices.particles)
+        self.unit = math.prod(prior.shape) ** 0.5 if choices.gain == "rms" else 1.0  # of kappas
         self.floor = 10 * (measurement.y[0].numel() + 50) if isinstance(choices.floor, str) else choices.floor
 
     def draw(self, name: str, *shape: int) -> Tensor:

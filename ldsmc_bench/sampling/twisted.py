@@ -46,8 +46,8 @@ class TwistedModel(LatentModel):
         return Particles(centre + sigma * self.draw("proposal", self.particles), mean, mu, sigma, log_psi)
 
     def proposal_mean(self, k: int, view: View, survivors: Tensor, rows: Rows) -> Tensor:
-        if self.choices.gain == "paper":
-            return guided_mean(self.prior, view.ahead, view.error, None, self.choices.kappa1, 0.0, rows)
+        if self.choices.gain in ("paper", "rms"):
+            return guided_mean(self.prior, view.ahead, view.error, None, self.unit * self.choices.kappa1, 0.0, rows)
         row, gain, clip = self.chain.rows[k + 1], self.choices.gain, self.choices.clip
         return twisted_mean(view.ahead, view.error, view.weighted_error, row, gain, clip)[rows]
 
