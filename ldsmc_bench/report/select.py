@@ -36,7 +36,7 @@ def select_runs(layout: Layout, runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         return runs.iloc[:0], ""
     selected = runs[["n", "n_failed", "n_skipped", "n_requested"]].sum(axis=1) > 0
     for key, wanted in layout.where.items():
-        selected &= runs[key].isin(_wanted(key, wanted)) | (runs[key].isna() & (None in wanted))
+        selected &= have_value(runs, key, wanted)
     if "task" not in layout.where:  # a task on which nothing can be run
         skipped = (runs.n_skipped > 0) & (runs.n_skipped >= runs.n_requested)
         selected &= ~skipped.groupby(key_texts(runs, ["dataset", "task"])).transform("all")
@@ -45,6 +45,11 @@ def select_runs(layout: Layout, runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
             selected &= runs[key].notna() | runs.method.isin(runs.method[runs[key].notna()])
     runs = runs[selected] if layout.sweep is None else select_sweep(runs[selected], layout.sweep)
     return select_protocol(runs, [key for key in PROTOCOL if key not in keys])
+
+
+def have_value(runs: pd.DataFrame, key: str, wanted: Sequence[Any]) -> pd.Series:
+    """True for the runs that have one of the `wanted` values of `key`, or none where that is wanted."""
+    return runs[key].isin(_wanted(key, wanted)) | (runs[key].isna() & (None in wanted))
 
 
 def require_ours(ours: str | None, runs: pd.DataFrame) -> None:

@@ -2,6 +2,7 @@
 
 Differences of 1 and -1 in turns have a standard deviation of sqrt(8/7) = 1.069 on 8 images. These detect a difference
 of (1.960 + 0.842) 1.069 / sqrt(8) = 1.059; one of 0.5 takes (2.802 x 1.069 / 0.5)^2 = 35.9 images.
+Half the 95 % interval of their mean is 2.365 x 1.069 / sqrt(8) = 0.894.
 """
 
 import json
@@ -73,14 +74,16 @@ def test_a_signed_rank_test_of_five_images_detects_nothing(tmp_path: Path, capsy
     # the variance of 1, -1, 1, -1, 1 is 1.2; a difference of 9 would take a single image
     names = ["box inpainting", "toyfaces", "LD-SMC", "PSLD"]
     why = "--: too few images in common: to detect a difference takes 6, an sd 2"
-    assert printed(tmp_path, capsys, "difference=9") == [[*names, "5", "1.10", "--", "6"], [why]]
+    assert printed(tmp_path, capsys, "difference=9") == [[*names, "5", "0.05 ± 1.36", "0.62", "1.10", "--", "6"], [why]]
 
 
 def test_the_command_says_how_many_images_a_difference_takes(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names = ["box inpainting", "toyfaces", "LD-SMC", "PSLD"]
-    assert printed(two, capsys) == [[*names, "8", "1.07", "1.06"]]
-    assert printed(two, capsys, "metric=psnr", "difference=0.5") == [[*names, "8", "1.07", "1.06", "36"]]
-    assert printed(two, capsys, "metric=ssim", "difference=0.01") == [[*names, "8", "0.000", "0.000", "6"]]
+    start = ["box inpainting", "toyfaces", "LD-SMC", "PSLD", "8"]
+    psnrs = [*start, "0.25 ± 0.89", "0.28", "1.07", "1.06"]
+    assert printed(two, capsys) == [psnrs]
+    assert printed(two, capsys, "metric=psnr", "difference=0.5") == [[*psnrs, "36"]]
+    alike = [*start, "0.000 ± 0.000", "1", "0.000", "0.000", "6"]
+    assert printed(two, capsys, "metric=ssim", "difference=0.01") == [alike]
 
 
 def test_scores_of_several_draws_have_their_own_power(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,7 +103,9 @@ def test_scores_of_several_draws_have_their_own_power(two: Path, capsys: pytest.
         request = json.loads((run / "requested.json").read_text())
         (run / "requested.json").write_text(json.dumps({**request, "images": [8, 8]}))
     names = ["box inpainting", "toyfaces", "LD-SMC", "PSLD"]
-    assert printed(two, capsys, "metric=crps", "difference=0.5") == [[*names, "8", "1.0690", "1.0589", "36"]]
+    assert printed(two, capsys, "metric=crps", "difference=0.5") == [
+        [*names, "8", "0.2500 ± 0.8937", "0.28", "1.0690", "1.0589", "36"]
+    ]
 
 
 def test_methods_are_paired_on_one_problem_in_the_seeds_that_both_have(
@@ -113,10 +118,28 @@ def test_methods_are_paired_on_one_problem_in_the_seeds_that_both_have(
     made(two, "psld", "sr8", psnr(OTHER))
     found = {(one, other): numbers for _, _, one, other, *numbers in printed(two, capsys)}
     assert found == {
-        ("LD-SMC", "PSLD N=1"): ["8", "2.14", "2.12"],  # differences of 2 and -2 in turns, over seeds 0 and 1
-        ("LD-SMC", "PSLD N=5"): ["6", "1.10", "1.25"],  # in seed 0 alone
-        ("PSLD N=1", "PSLD N=5"): ["6", "0.00", "0.00"],
+        # means of 0.25 and -7, with differences of 2 and -2 in turns, over seeds 0 and 1
+        ("LD-SMC", "PSLD N=1"): ["8", "-3.38 ± 1.79", "0.0078", "2.14", "2.12"],
+        ("LD-SMC", "PSLD N=5"): ["6", "0.25 ± 1.15", "0.34", "1.10", "1.25"],  # in seed 0 alone
+        ("PSLD N=1", "PSLD N=5"): ["6", "0.00 ± 0.00", "1", "0.00", "0.00"],
     }
+
+
+def test_each_run_may_be_compared_with_the_nearest_of_some(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Labels (s above 0) against none at the same steps; rho, which no run without labels reads, differs."""
+    for steps, gain in ((25, 1.0), (50, 3.0)):
+        made(tmp_path, "ldsmc", "box", psnr(BASE), steps=steps, s=0.0, rho=0.75)
+        for s in (0.3, 0.6):
+            made(tmp_path, "ldsmc", "box", psnr([value + gain + s for value in BASE]), steps=steps, s=s, rho=0.25)
+    rows = printed(tmp_path, capsys, "against=sample.s=0")
+    found = {(one, other): difference for _, _, one, other, _, difference, *_ in rows}
+    assert found == {
+        (f"LD-SMC steps={steps} rho=0.25 s={s:g}", f"LD-SMC steps={steps} rho=0.75 s=0"): f"{gain + s:.2f} ± 0.00"
+        for steps, gain in ((25, 1.0), (50, 3.0))
+        for s in (0.3, 0.6)
+    }
+    rows = printed(tmp_path, capsys, "against=sample.s=0", "where=steps=50", "where=sample.s=0,0.6")
+    assert [row[2:6] for row in rows] == [["LD-SMC rho=0.25", "LD-SMC rho=0.75", "8", "3.60 ± 0.00"]]
 
 
 def test_problems_of_one_name_are_distinguished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,6 +157,9 @@ def test_problems_of_one_name_are_distinguished(tmp_path: Path, capsys: pytest.C
         (["metric=fid_clean"], "metric=fid_clean: no run has such a metric of an image; there are: psnr, ssim"),
         (["difference=0"], "difference=0: must be above 0"),
         (["difference=x"], "argument --difference: invalid float value: 'x'"),
+        (["where=steps"], "where=steps: must be where=KEY=VALUE"),
+        (["where=step=100"], "step=100: no run has such a key; did you mean steps?"),
+        (["against=method=dsp"], "where=method=dsp: no run has this; there are: ldsmc, psld"),
     ],
 )
 def test_a_mistake_is_one_line(two: Path, options: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
