@@ -37,6 +37,7 @@ PAGES = [
         HOUSE / room / "README.md"
         for room in ("calibration", "cluster", "checkpoints", "speed", "mixture", "toyfaces/weights")
     ),
+    HOUSE / "sampling" / "LABELS.md",
 ]
 LANGUAGES = {"python", "yaml", "sh", "text", "bibtex"}
 OTHERS = ("cd", "export", "git", "pip", "scancel", "tar", "wandb")  # commands that are not ours to try
