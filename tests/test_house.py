@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
+from ldsmc_bench.commands import COMMANDS
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ldsmc_bench"
 # Each room imports those before it alone.
@@ -154,6 +156,14 @@ def test_docstrings_begin_with_a_noun_or_a_verb() -> None:
         if isinstance(node, (*kinds, ast.FunctionDef, ast.AsyncFunctionDef))
     ]
     assert [doc for doc in docs if relative.match(doc[1])] == []
+
+
+def test_texts_name_commands_by_their_words() -> None:
+    form = re.compile(r"python -m ldsmc_bench([. ])([a-z][\w-]*)\b(?![\w.]*=)")
+    files = (*sources(), *ROOT.glob("conf/**/*.yaml"), *PACKAGE.rglob("*.yaml"))
+    found = [(path.name, *one) for path in files for one in form.findall(path.read_text("utf-8"))]
+    shims = [one for one in found if one[0] == "__init__.py"]
+    assert shims and [one for one in found if one not in shims and (one[1] == "." or one[2] not in COMMANDS)] == []
 
 
 def test_what_commands_of_tests_import_ahead_is_there() -> None:

@@ -48,7 +48,7 @@ def test_the_fetched_files_of_a_campaign_are_those_of_its_prior_and_its_metrics(
 
 def test_what_was_fetched_is_compared_with_what_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LDSMC_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match=r"not in the cache \(.*\): python -m ldsmc_bench.fetch prior=ldm_ffhq"):
+    with pytest.raises(UserError, match=r"not in the cache \(.*\): python -m ldsmc_bench fetch prior=ldm_ffhq"):
         compared("prior=ldm_ffhq")
     assert compared("metric=niqe").startswith("warning: metric=niqe is not in the cache")
     for name in ("prior=ldm_ffhq", "metric=niqe"):

@@ -127,5 +127,5 @@ def test_another_size_than_the_feature_network_takes_has_the_other_metrics(tmp_p
     warning = summary["sets"]["warning"]
     assert summary["sets"] == {"warning": warning} and summary["networks"] == {}
     assert "not computed: LPIPS (VGG), LPIPS (Alex), FID, KID; bring their files: " in warning
-    assert "python -m ldsmc_bench.fetch" in warning
+    assert "python -m ldsmc_bench fetch" in warning
     assert warning in done.out and "sheet: " in done.out

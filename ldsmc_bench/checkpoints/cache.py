@@ -37,7 +37,7 @@ def require_file(folder: Path, name: str, *files: str) -> None:
     if name and not any((folder / file).is_file() for file in files):
         raise UserError(
             f"prior={name}: {folder} holds no {' or '.join(files)}; "
-            f"fetch it with: python -m ldsmc_bench.fetch prior={name} (or set prior.path to its folder)"
+            f"fetch it with: python -m ldsmc_bench fetch prior={name} (or set prior.path to its folder)"
         )
 
 

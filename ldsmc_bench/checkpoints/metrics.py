@@ -56,7 +56,7 @@ def load_lpips(net: Literal["vgg", "alex"], path: Path) -> lpips.LPIPS:
         line = (str(error).splitlines() or [type(error).__name__])[-1].strip()
         raise UserError(
             f"{path}: not torchvision's weights of this network ({line}): "
-            f"python -m ldsmc_bench.fetch metric=lpips_{net} --force"
+            f"python -m ldsmc_bench fetch metric=lpips_{net} --force"
         ) from error
     return network.eval().requires_grad_(False)
 
@@ -82,7 +82,7 @@ def load_inception(path: Path, device: torch.device) -> nn.Module:
     except (RuntimeError, AttributeError, ValueError) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0].strip()
         raise UserError(
-            f"{path}: not the scripted Inception network ({line}): python -m ldsmc_bench.fetch metric=inception --force"
+            f"{path}: not the scripted Inception network ({line}): python -m ldsmc_bench fetch metric=inception --force"
         ) from error
 
 

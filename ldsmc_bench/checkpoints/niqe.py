@@ -57,7 +57,7 @@ def load_parameters(path: Path) -> NaturalImages:
             raise ValueError("not a mean and a covariance")
     except (OSError, ValueError, TypeError, NotImplementedError, MatReadError, StopIteration) as error:
         wanted = " or ".join(" and ".join(keys) for keys in KEYS)
-        remedy = "python -m ldsmc_bench.fetch metric=niqe --force"
+        remedy = "python -m ldsmc_bench fetch metric=niqe --force"
         raise UserError(f"{path}: not NIQE's parameters, which are {wanted} ({error}): {remedy}") from error
     return NaturalImages(mean.ravel(), cov)
 

@@ -54,7 +54,7 @@ def submit(launcher: BaseSubmititLauncher, sweep: Sequence[Sequence[str]], first
     span = f"job {jobs[0].job}" if len(jobs) == 1 else f"{len(jobs)} jobs, {jobs[0].job} to {jobs[-1].job}"
     _print(f"submitted {span}" + (f"; {left_out} points are the same work as others" if left_out else ""))
     if config.launch == "detached":
-        status = f"python -m ldsmc_bench.status --results-dir {config.results_dir}"
+        status = f"python -m ldsmc_bench status results_dir={config.results_dir}"
         _print(f"nothing here waits for them: {status} shows their progress, scancel {name} ends them")
         return
     try:

@@ -14,7 +14,7 @@ from ldsmc_bench.files import CONF
 USAGE = """\
 ldsmc_bench: which sampler solves this inverse problem best, and can the number be trusted?
 
-  ldsmc-bench method=ldsmc task=freeform -m particles=1,5,10      a run of each; python -m ldsmc_bench is the same
+  ldsmc-bench method=ldsmc task=freeform -m particles=1,5,10      a run of each (or: python -m ldsmc_bench)
 
 Settings of a run (default):
 {settings}

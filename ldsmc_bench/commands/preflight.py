@@ -122,7 +122,7 @@ def compared(name: str) -> str:
     """The state of a fetched file, in a line. Raises UserError where it differs from the file that came; a metric may
     lack its file, since everything else can be scored without it."""
     if name.startswith("metric=") and not place(name, SOURCES[name]).is_file():
-        return f"warning: {name} is not in the cache, so its columns stay empty: python -m ldsmc_bench.fetch {name}"
+        return f"warning: {name} is not in the cache, so its columns stay empty: python -m ldsmc_bench fetch {name}"
     return f"{name}: SHA-256 {verified(name)[:12]}, as it came"
 
 

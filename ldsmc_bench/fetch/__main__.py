@@ -1,4 +1,4 @@
-"""`python -m ldsmc_bench.fetch NAME ...`: bring weights of priors and of metrics' networks into the cache.
+"""`python -m ldsmc_bench fetch NAME ...`: bring weights of priors and of metrics' networks into the cache.
 
 Nothing else in the program downloads. The cache is $LDSMC_CACHE, else ldsmc_bench in the user's cache directory. A
 download that stopped goes on where it was; a file whose digest is not known is recorded when it first comes, in

@@ -50,7 +50,7 @@ def _verify(name: str, source: Source, path: Path) -> str:
     try:
         return check(path, path, "" if source.packed else source.sha256)
     except UserError as error:
-        raise UserError(f"{error}; to replace it: python -m ldsmc_bench.fetch {name} --force") from error
+        raise UserError(f"{error}; to replace it: python -m ldsmc_bench fetch {name} --force") from error
 
 
 def _bring(name: str, source: Source, path: Path, options: Namespace) -> tuple[str, str]:
@@ -71,7 +71,7 @@ def _deliver(name: str, source: Source, offered: Path, options: Namespace) -> tu
     """Bring the publisher's file to its place, once it is whole and right; its digest and its origin."""
     by_hand = (
         f"get {source.offered} from {source.page}, accept terms if you are asked to, and put it in {offered.parent} and"
-        f" give this command again, or: python -m ldsmc_bench.fetch {name} --from {source.offered}"
+        f" give this command again, or: python -m ldsmc_bench fetch {name} --from {source.offered}"
     )
     part = part_of(offered)
     if options.force or options.given:

@@ -41,14 +41,14 @@ SOURCES: Sources = {name: Source(**fields) for name, fields in _TABLE.items()}
 
 
 def where(name: str, sources: Sources = SOURCES) -> Path:
-    """The file that `python -m ldsmc_bench.fetch <name>` brought, such as `metric=niqe`; nothing is downloaded.
+    """The file that `python -m ldsmc_bench fetch <name>` brought, such as `metric=niqe`; nothing is downloaded.
 
     Raises UserError, with the command, where the file is absent, or is not as long as it was when it was fetched; its
     digest is what the command checks.
     """
     path = place(name, require_source(name, sources))
     if not path.is_file():
-        raise UserError(f"{name} is not in the cache ({path}): python -m ldsmc_bench.fetch {name}")
+        raise UserError(f"{name} is not in the cache ({path}): python -m ldsmc_bench fetch {name}")
     return expect_size(path, name)
 
 

@@ -1,4 +1,4 @@
-"""`python -m ldsmc_bench.replay TRACE --checkpoint FOLDER`: a recorded reference run through this project's sampler.
+"""`python -m ldsmc_bench replay TRACE checkpoint=FOLDER`: a recorded reference run through this project's sampler.
 
 The samplers are those that users run, in `variant=released`; only their random numbers are replaced by the recorded
 ones. Prints a JSON of the largest relative deviation of every recorded quantity and exits 1 past tolerance.

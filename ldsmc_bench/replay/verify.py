@@ -1,4 +1,4 @@
-"""`python -m ldsmc_bench.verify FOLDER`: compare a checkpoint, as loaded here, with results of its own code."""
+"""`python -m ldsmc_bench verify FOLDER`: compare a checkpoint, as loaded here, with results of its own code."""
 
 import json
 import math

@@ -27,7 +27,7 @@ def file_of(metric: str) -> Path | None:
 def expect_size(path: Path, source: str) -> Path:
     """`path`, if it is as long as it was when it was fetched. Raises UserError with the command that repairs it."""
     if (entry := recorded(path)) and entry["bytes"] != (size := path.stat().st_size):
-        command = f"python -m ldsmc_bench.fetch {source} --force"
+        command = f"python -m ldsmc_bench fetch {source} --force"
         raise UserError(f"{path}: has {size} bytes instead of {entry['bytes']}: {command}")
     return path
 
@@ -42,7 +42,7 @@ def digest_of(metric: str) -> str | None:
 
 def command(metrics: Iterable[str]) -> str:
     """The command that brings the files of these metrics."""
-    return " ".join(["python -m ldsmc_bench.fetch", *dict.fromkeys(str(PROTOCOLS[name].fetched) for name in metrics)])
+    return " ".join(["python -m ldsmc_bench fetch", *dict.fromkeys(str(PROTOCOLS[name].fetched) for name in metrics)])
 
 
 @contextmanager

@@ -132,7 +132,7 @@ def explain_missing(size: Size, summary: Summary) -> str | None:
     counts = {name: summary["metrics"].get(name, {}).get("n", 0) for name in suitable_metrics(size)}
     counts |= {name: summary["n"] for name in counts if name in summary["sets"]}
     absent = [name for name, n in counts.items() if n < summary["n"] and PROTOCOLS[name].fetched]
-    rescore = "python -m ldsmc_bench.rescore"
+    rescore = "python -m ldsmc_bench rescore"
     if to_fetch := [name for name in absent if file_of(name) is None]:
         names = ", ".join(PROTOCOLS[name].label for name in to_fetch)
         return f"not computed: {names}; bring their files: {command(to_fetch)}; then: {rescore}"

@@ -1,4 +1,4 @@
-"""`python -m ldsmc_bench.speed.threads [KEY=VALUE ...]`: is running/threads.py's choice a good one here?
+"""`python -m ldsmc_bench threads [KEY=VALUE ...]`: is running/threads.py's choice a good one here?
 
 Times a short chain with each choice of threads and waiting, alone and beside busy processes.
 """

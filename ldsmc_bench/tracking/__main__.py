@@ -1,4 +1,4 @@
-"""Finished runs in Weights & Biases: `python -m ldsmc_bench.tracking [--mode online] RUN_ID...`.
+"""Finished runs in Weights & Biases: `python -m ldsmc_bench wandb [mode=online] RUN_ID...`.
 
 A run is sent while it is made. This command sends it again, from the store alone.
 """
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.read(arguments)
     mode = options.mode or choose_mode("auto")
     if mode == "disabled":
-        raise UserError("WANDB_DISABLED or WANDB_MODE disables W&B; add --mode offline or --mode online to send anyway")
+        raise UserError("WANDB_DISABLED or WANDB_MODE disables W&B; add mode=offline or mode=online to send anyway")
     failed: list[str] = []
     with quiet():
         for run_id in options.run_ids:

@@ -1,4 +1,4 @@
-"""The W&B workspace of a project of runs: `python -m ldsmc_bench.tracking.dashboard [--project P] [--task T]`.
+"""The W&B workspace of a project of runs: `python -m ldsmc_bench dashboard [project=P] [task=T]`.
 
 It needs the package wandb-workspaces, `pip install '.[dashboard]'` in the checkout, and a key for W&B.
 """

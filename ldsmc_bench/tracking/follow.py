@@ -195,8 +195,8 @@ def finish() -> None:
         errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         left = [one for one in follower.uploads if concluded(one.store) and not is_uploaded(one)]
         again = "".join(
-            f"; to send what is finished: python -m ldsmc_bench.tracking --mode {one.mode} "
-            f"--results-dir {one.store.results_dir} {' '.join(sorted({one.store.run_id for one in left}))}"
+            f"; to send what is finished: python -m ldsmc_bench wandb mode={one.mode} "
+            f"results_dir={one.store.results_dir} {' '.join(sorted({one.store.run_id for one in left}))}"
             for one in left[:1]
         )
         reason = failure or (errors or [f"exit code {process.returncode}"])[0]

@@ -40,7 +40,7 @@ def test_the_command_says_so_too(tmp_path):
     done = tiny(tmp_path, "prior=ldm_ffhq")
     assert done.code == 2
     (line,) = done.errors
-    assert "python -m ldsmc_bench.fetch prior=ldm_ffhq" in line
+    assert "python -m ldsmc_bench fetch prior=ldm_ffhq" in line
     assert "Traceback" not in done.err
 
 

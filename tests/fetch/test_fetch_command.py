@@ -1,4 +1,4 @@
-"""`python -m ldsmc_bench.fetch`: what it brings where, what it says, and how it exits."""
+"""`python -m ldsmc_bench fetch`: what it brings where, what it says, and how it exits."""
 
 import fcntl
 import hashlib
@@ -98,7 +98,7 @@ def test_an_absent_file_is_one_line_with_the_command(cache):
     with pytest.raises(UserError) as caught:
         where("metric=niqe")
     path = cache / "metrics" / "niqe" / "niqe_pris_params.npz"
-    assert str(caught.value) == f"metric=niqe is not in the cache ({path}): python -m ldsmc_bench.fetch metric=niqe"
+    assert str(caught.value) == f"metric=niqe is not in the cache ({path}): python -m ldsmc_bench fetch metric=niqe"
     assert not cache.exists()
 
 
@@ -137,7 +137,7 @@ def test_a_file_that_was_harmed_in_the_cache_is_noticed_and_replaced(cache, caps
         path.write_bytes(WEIGHTS[:-1] + b"x")
         capsys.readouterr()
         assert main(["metric=net"], sources) == 2
-        assert "to replace it: python -m ldsmc_bench.fetch metric=net --force" in error(capsys)
+        assert "to replace it: python -m ldsmc_bench fetch metric=net --force" in error(capsys)
         path.write_bytes(WEIGHTS[:-1])
         with pytest.raises(UserError, match=r"has 127999 bytes instead of 128000.*--force"):
             where("metric=net", sources)
@@ -174,7 +174,7 @@ def test_what_is_offered_by_hand_only_says_what_goes_where(cache, capsys, tmp_pa
     assert main(["prior=big"], sources) == 2
     line = error(capsys)
     assert f"get big.pt from {HAND.page}" in line and f"put it in {folder} " in line
-    assert "python -m ldsmc_bench.fetch prior=big --from big.pt" in line
+    assert "python -m ldsmc_bench fetch prior=big --from big.pt" in line
 
     (folder / "big.pt").write_bytes(b"<!DOCTYPE html><title>Google Drive - Virus scan warning</title>")
     assert main(["prior=big"], sources) == 2

@@ -75,7 +75,7 @@ def test_the_digest_follows_the_file_and_random_weights_are_marked(capsys: pytes
 @pytest.mark.parametrize("name", ["adm_ffhq", "adm_imagenet"])
 def test_an_absent_file_is_named_with_the_command_that_fetches_it(name: str) -> None:
     cfg = configured(f"prior={name}")
-    with pytest.raises(UserError, match=f"ldsmc_bench.fetch prior={name}") as error:
+    with pytest.raises(UserError, match=f"ldsmc_bench fetch prior={name}") as error:
         instantiate(validate(cfg).config["prior"]["load"])
     assert str(weights_folder(name)) in str(error.value) and cfg.prior.load.published in str(error.value)
 

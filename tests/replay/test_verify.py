@@ -1,4 +1,4 @@
-"""`python -m ldsmc_bench.verify`: what it prints and how it exits."""
+"""`python -m ldsmc_bench verify`: what it prints and how it exits."""
 
 import json
 from pathlib import Path

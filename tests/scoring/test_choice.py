@@ -75,8 +75,8 @@ def test_without_files_there_is_less_and_one_line_says_what_brings_them() -> Non
     assert set_scores("ffhq", pictures(3, 80), [], CPU, None) == {"warning": None}
     line = explain_missing(256, summary(8, {}, psnr=8))
     assert line is not None and line.count("metric=inception") == 1
-    assert "LPIPS (VGG), LPIPS (Alex), NIQE, FID, KID" in line and "python -m ldsmc_bench.rescore" in line
-    assert "python -m ldsmc_bench.fetch metric=lpips_vgg metric=lpips_alex metric=niqe metric=inception;" in line
+    assert "LPIPS (VGG), LPIPS (Alex), NIQE, FID, KID" in line and "python -m ldsmc_bench rescore" in line
+    assert "python -m ldsmc_bench fetch metric=lpips_vgg metric=lpips_alex metric=niqe metric=inception;" in line
     smaller = explain_missing(32, summary(8, {}, psnr=8))
     assert smaller is not None and "LPIPS" not in smaller and "NIQE" not in smaller
     assert digests(["psnr", "lpips_vgg", "misfit"]) == {}
@@ -113,7 +113,7 @@ def test_images_without_a_metric_whose_file_is_there_are_counted() -> None:
     assert explain_missing(256, summary(8, sets, **whole)) is None
     line = explain_missing(256, summary(8, sets, **{**whole, "lpips_vgg": 0, "niqe": 7}))
     assert line is not None and line.startswith("of 8 images there is only LPIPS (VGG) of 0, NIQE of 7; ")
-    assert line.endswith("python -m ldsmc_bench.rescore")
+    assert line.endswith("python -m ldsmc_bench rescore")
     full = complete_summary(summary(8, sets | {"warning": "few"}, **{**whole, "niqe": 7}), 256)
     assert full["sets"]["warning"].startswith("few; of 8 images")
     assert full["networks"].keys() == {"lpips_vgg", "lpips_alex", "niqe", "fid_clean", "kid_clean"}

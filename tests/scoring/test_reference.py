@@ -100,7 +100,7 @@ def test_the_command_keeps_what_runs_on_that_data_set_find(
 @pytest.mark.parametrize(
     ("dataset", "root", "match"),
     [
-        ("ffhq", "pictures", "python -m ldsmc_bench.fetch metric=inception"),
+        ("ffhq", "pictures", "python -m ldsmc_bench fetch metric=inception"),
         ("toyfaces", "pictures", "has its own reference already"),
         ("folder", "pictures", "is compared with its own truths"),
     ],

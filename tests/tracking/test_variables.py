@@ -57,7 +57,7 @@ def test_the_command_that_sends_again_heeds_it_too(
 ) -> None:
     monkeypatch.setenv("WANDB_DISABLED", "true")
     assert main(["any-run"]) == 2
-    assert "add --mode offline or --mode online" in capsys.readouterr().err
+    assert "add mode=offline or mode=online" in capsys.readouterr().err
 
 
 def test_folder_and_project_are_those_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

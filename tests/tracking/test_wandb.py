@@ -478,7 +478,7 @@ def test_a_failure_is_one_warning(
     assert len(err.splitlines()) == 1
     reasons = {"missing": "no wandb here", "failing": "429 too many requests", "asking": "EOF", "crashing": "exit code"}
     assert reasons[failure] in err
-    assert f"python -m ldsmc_bench.tracking --mode offline --results-dir {tmp_path}/results {RUN_ID}" in err
+    assert f"python -m ldsmc_bench wandb mode=offline results_dir={tmp_path}/results {RUN_ID}" in err
     assert not folders(store)
 
 

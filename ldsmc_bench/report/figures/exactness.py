@@ -1,4 +1,4 @@
-"""`python -m ldsmc_bench.report.figures.exactness`: how near samplers come to known posteriors, against N.
+"""`python -m ldsmc_bench exactness`: how near samplers come to known posteriors, against N.
 
 Medians over the problems whose posterior is known: of the sliced Wasserstein distance over its noise floor, and of the
 shortfall of the estimated log-evidence, where a method estimates it.

@@ -1,4 +1,4 @@
-"""`python -m ldsmc_bench.report.page`: all results as one static page, results/page/index.html.
+"""`python -m ldsmc_bench page`: all results as one static page, results/page/index.html.
 
 It opens in a browser from the file system: `index.html` with the runs, a script for every run's rows, sheets of small
 pictures.
