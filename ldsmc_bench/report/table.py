@@ -3,6 +3,7 @@
 Pandas and the room of tables take a second to import, and are imported where there is something to compare.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ldsmc_bench.records.summary import IDENTITY
 from ldsmc_bench.scoring.protocols import PROTOCOLS, Protocol
-from ldsmc_bench.text import text_table
+from ldsmc_bench.text import number, text_table
 
 if TYPE_CHECKING:
     from ldsmc_bench.report.frame import Images
@@ -147,19 +148,23 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
-def with_error(value: float | None, error: float | None, digits: int) -> str:
-    """`24.13 ± 0.21`; the value alone without an error, `--` without a value."""
+def with_error(value: float | None, error: float | None, digits: int, floor: float = -math.inf) -> str:
+    """`24.13 ± 0.21`, `24.13 ± <0.01` where the error's digits would be zeros; `--` without a value.
+
+    The value alone where there is no error, or none but rounding's; so too a count of calls, to its last digit.
+    """
     if value is None:
         return MISSING
-    return f"{value:.{digits}f}" if error is None else f"{value:.{digits}f} ± {error:.{digits}f}"
+    shown, printed = number(value, digits, floor), number(error or 0.0, digits)
+    if error is None or error <= 1e-9 * abs(value) or (not digits and not float(printed)):
+        return shown
+    return f"{shown} ± {printed if float(printed) else f'<{10.0**-digits:.{digits}f}'}"
 
 
 def _footnotes(metrics: Sequence[Protocol], summaries: Sequence[Summary]) -> list[str]:
     sets = ", ".join(metric.label for metric in metrics if metric.per == "set")
     bootstrap = f" ({sets}: bootstrap)" if sets else ""
-    lines = [
-        f"mean ± standard error over images{bootstrap}; denoiser, decoder, encoder: calls per image, forward/backward"
-    ]
+    lines = [f"mean ± standard error over images{bootstrap}; calls of networks are per image, forward/backward"]
     lines += [f"* {metric.network}, not LPIPS / Inception-FID" for metric in metrics if metric.label.endswith("*")]
     if references := dict.fromkeys(s["sets"]["reference"] for s in summaries if "fid_clean" in s["sets"]):
         against = " or ".join(references)
@@ -182,13 +187,8 @@ def _mean(means: Mapping[str, Any], name: str, digits: int) -> str:
 
 
 def _calls(network: str, summary: Summary) -> str:
-    """`forward/backward`, rounded (a call's share need not be whole); only a count that varies has an error to show."""
-    counts = []
-    for direction in ("forward", "backward"):
-        mean = summary["cost"].get(f"{network}_{direction}", {})
-        error = mean.get("se")
-        counts.append(with_error(mean.get("mean"), error if error and error >= 0.5 else None, 0))
-    return "/".join(counts)
+    """`forward/backward`, rounded: a call's share need not be whole."""
+    return "/".join(_mean(summary["cost"], f"{network}_{way}", 0) for way in ("forward", "backward"))
 
 
 def _images(summary: Summary) -> str:
@@ -198,6 +198,6 @@ def _images(summary: Summary) -> str:
 
 COST: dict[str, Callable[[Summary], str]] = {
     "s/image": lambda summary: _mean(summary["cost"], "seconds", 2),
-    **{network: partial(_calls, network) for network in ("denoiser", "decoder", "encoder")},
+    **{f"{network} calls": partial(_calls, network) for network in ("denoiser", "decoder", "encoder")},
     "images": _images,
 }

@@ -76,7 +76,7 @@ def test_runs_of_other_settings_are_told_apart_by_their_id() -> None:
 
 def test_a_run_where_everything_failed_keeps_its_row() -> None:
     nothing = summary(5, metrics={}, cost={}, sets={"n": 0, "warning": None}, n=0, n_failed=16)
-    row = table([summary(1), nothing]).splitlines()[4]
+    row = table([summary(1), nothing], width=1000).splitlines()[4]
     assert cells(row) == ["5", *["--"] * 7, *["--/--"] * 3, "0 (16 failed)"]
 
 
@@ -150,6 +150,9 @@ def test_a_sentence_claims_nothing_that_no_test_shows() -> None:
 def test_numbers() -> None:
     assert with_error(24.127, 0.2149, 2) == "24.13 ± 0.21"
     assert with_error(24.127, None, 1) == "24.1"
+    assert with_error(24.127, 0.0049, 2) == "24.13 ± <0.01" and with_error(24.127, 0.0051, 2) == "24.13 ± 0.01"
+    assert with_error(24.127, 0.0, 2) == with_error(24.127, 1e-15, 2) == "24.13"
+    assert with_error(812.4, 0.4, 0) == "812" and with_error(812.4, 13.2, 0) == "812 ± 13"  # calls
     assert with_error(None, None, 2) == "--"
     with pytest.raises(ValueError, match="at least one"):
         table([])

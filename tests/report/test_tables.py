@@ -551,10 +551,35 @@ def test_what_cannot_be_legible_is_refused_by_what_to_leave_out(tmp_path: Path) 
     assert typeset.latex(table_of(tmp_path, text.replace("columns: task\n", ""), style="icml"))  # in panels of metrics
 
 
-def test_an_error_that_prints_as_zero_is_none(tmp_path: Path) -> None:
+def test_an_error_whose_digits_are_zeros_is_below_the_last_one(tmp_path: Path) -> None:
     made(tmp_path, "ldsmc", "box", psnr([20.0, 20.001]))
     table = table_of(tmp_path)
+    assert lines(table)[0]["printed"] == "20.00 ± <0.01" and "s.e." in caption(table)
+    assert r"$\pm$$<$0.01" in typeset.latex(table) and r"20.00 ± \<0.01" in typeset.markdown(table)
+    made(tmp_path / "equal", "ldsmc", "box", psnr([20.0, 20.0]))
+    table = table_of(tmp_path / "equal")
     assert lines(table)[0]["printed"] == "20.00" and "s.e." not in caption(table)
+
+
+def test_numbers_are_in_the_middle_below_a_wide_heading(tmp_path: Path) -> None:
+    made(tmp_path, "ldsmc", "box", psnr([20.0, 22.0]))
+    made(tmp_path, "psld", "box", psnr([9.0, 9.5]))
+    heading = "signal-to-noise ratio of each image"
+    wide = SMALL.replace("[psnr]", f"[{{name: psnr, latex: {heading}, digits: 0, better: none}}]")
+    rows = re.findall(r"(?m)^(?:LD-SMC|PSLD) & (.*) &", typeset.latex(table_of(tmp_path, wide, errors="none")))
+    width = re.fullmatch(r"\\makebox\[(\d+)pt\]\[r\]\{21\}", rows[0])
+    assert width and len(heading) < int(width[1]) / 2 < 2 * len(heading) and rows[1] == "9"
+    assert "makebox" not in typeset.latex(table_of(tmp_path))
+
+
+def test_the_table_of_costs_explains_its_columns(tmp_path: Path) -> None:
+    made(tmp_path, "ldsmc", "box", psnr([20.0, 22.0]), cost={"denoiser_forward": 31, "denoiser_backward": 6})
+    [table] = tables.fill(tmp_path, load_layouts(names=["cost"]))
+    assert table
+    assert [metric.label for metric in table.metrics] == ["denoiser fwd", "denoiser bwd"]
+    for text in (typeset.latex_notes(table), typeset.markdown(table)):
+        assert "denoiser fwd: forward calls for one image, those of all its particles." in text
+        assert "denoiser bwd: gradients taken through it for one image." in text
 
 
 def test_parquet_has_the_numbers_of_the_csv(golden: Path) -> None:
@@ -619,7 +644,7 @@ def test_a_p_value_below_its_floor_is_printed_as_that(tmp_path: Path) -> None:
     table = table_of(tmp_path, SMALL.replace("[psnr]", "[tarp_p]"))
     assert printed(table) == {"ldsmc1": "< 0.001", "psld1": "0.001"}
     assert [line["value"] for line in lines(table)] == ["0.0007", "0.001"]
-    assert "& $<$ 0&.001 " in typeset.latex(table).replace(" & .", "&.") and "| \\< 0.001 |" in typeset.markdown(table)
+    assert "{$<$ 0}&.001 " in typeset.latex(table).replace(" & .", "&.") and "| \\< 0.001 |" in typeset.markdown(table)
 
 
 def test_a_folder_without_a_layout_is_one_line_with_the_remedy(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def errors(estimates: Iterable[Estimate], metrics: Iterable[Metric]) -> str:
 
 def protocols(metrics: Iterable[Metric]) -> list[str]:
     """The computation of each metric, a sentence each."""
-    return [f"{metric.label}: {PROTOCOLS[metric.name].how}." for metric in metrics if metric.name in PROTOCOLS]
+    return [f"{metric.label}: {metric.how}." for metric in metrics if metric.how]
 
 
 def choices(table: Table) -> list[str]:

@@ -13,6 +13,7 @@ from ldsmc_bench.report import statistics
 from ldsmc_bench.report.frame import Images
 from ldsmc_bench.report.select import distinguishing_settings, group_runs
 from ldsmc_bench.report.statistics import LEAST, LEVEL, Estimate, Power
+from ldsmc_bench.report.table import with_error
 from ldsmc_bench.report.tables.layout import Layout, Metric
 from ldsmc_bench.text import number
 
@@ -114,11 +115,11 @@ def format_value(metric: Metric, value: float) -> str:
 
 
 def format_cell(layout: Layout, metric: Metric, cell: Cell) -> str:
-    """`24.13 ± 0.21`; without an error where it is unknown or prints as zero; `--` without a number."""
+    """`24.13 ± 0.21`, see `with_error`."""
     if cell.estimate is None:
-        return "--"
-    error = format_value(metric, cell.estimate.se or 0.0) if layout.errors != "none" else "0"
-    return number(cell.estimate.value, metric.digits, metric.floor) + (f" ± {error}" if float(error) else "")
+        return with_error(None, None, metric.digits)
+    error = None if layout.errors == "none" else cell.estimate.se
+    return with_error(cell.estimate.value, error, metric.digits, metric.floor)
 
 
 def build_table(layout: Layout, runs: pd.DataFrame, images: Images, left_out: str = "") -> Table:

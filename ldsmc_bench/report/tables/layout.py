@@ -15,8 +15,9 @@
 
 Only `title`, `rows` and `metrics` must be there; the command line overrides `where` and what follows `sweep`. Of runs
 that differ in steps, images or split, which neither `where` nor rows and columns name, a table shows one group. A
-metric of conf/metrics.yaml needs its name only; `times` converts its unit, and values below its `floor` are printed as
-`< floor`. A metric is a mean over images, or of a set where its protocol says so or its name begins with `sets.`.
+metric of conf/metrics.yaml needs its name only; `times` converts its unit, values below its `floor` are printed as
+`< floor`, and `how` explains it in the notes. A metric is a mean over images, or of a set where its protocol says so or
+its name begins with `sets.`.
 """
 
 import math
@@ -58,6 +59,7 @@ class Metric(BaseModel, frozen=True, extra="forbid"):
     better: Literal["higher", "lower", "one", "none"] = "none"
     times: float = 1.0
     floor: float = -math.inf
+    how: str = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -65,7 +67,9 @@ class Metric(BaseModel, frozen=True, extra="forbid"):
         given = value if isinstance(value, dict) else {"name": value}
         name = str(given.get("name"))
         if protocol := PROTOCOLS.get(name):
-            return {key: getattr(protocol, key) for key in ("label", "latex", "digits", "better", "floor")} | given
+            return {
+                key: getattr(protocol, key) for key in ("label", "latex", "digits", "better", "floor", "how")
+            } | given
         if not {"label", "digits"} <= given.keys():
             raise ValueError(f"{name} has no protocol; give its label and digits too, or {nearest(name, PROTOCOLS)}")
         return {"latex": given["label"], **given}

@@ -70,7 +70,7 @@ def latex(table: Table) -> str:
     the layout asks for that. Raises UserError where even one group of columns is too wide."""
     layout, (size, panels) = table.layout, _fit(table)
     look = rf"\fontsize{{{size}}}{{{1.2 * size:.1f}}}\selectfont\setlength{{\tabcolsep}}{{{GAPS[size]}pt}}"
-    first, *others = (_tabular(table, sections, len(panels[0])) for sections in _pages(table, panels))
+    first, *others = (_tabular(table, sections, len(panels[0]), size) for sections in _pages(table, panels))
     head = f"% {layout.name}: by {layout.command}; needs booktabs"
     if layout.body_only:
         return "\n\n".join([f"{head}\n{{{look}%\n{first}", *others]) + "}\n"
@@ -203,21 +203,28 @@ def _width(table: Table, panels: Sequence[Sequence[Place]], size: int) -> float:
     heads = zip(_headings(keys), *(_names(table, row) for row in table.rows), strict=True)
     named = sum(max(_points(text, size) for text in texts) for texts in heads)
     for panel in panels:
-        for i, (value, metric) in enumerate(panel):
-            cells = [row.cells.get((value, metric.name), Cell()) for row in table.rows]
-            parts = [(*_parts(table, metric, cell), BOLD if cell.mark == "best" else 1.0) for cell in cells]
-            whole = max(_points(whole, size) * bold for whole, *_, bold in parts)
-            rest = max(
-                _points(rest, size) * bold + _points(f"{error} {raised}" if raised else error, SMALL)
-                for _, rest, error, raised, bold in parts
-            )
-            head = re.sub(r"[$^_{}]|\\\w*", "", metric.latex) + ARROWS[metric.better]
-            widths[i] = max(widths[i], whole + rest, _points(head, size))
+        for i, place in enumerate(panel):
+            head, whole, rest = _measure(table, place, size)
+            widths[i] = max(widths[i], whole + rest, head)
         m = len(table.metrics)
         for last in range(m - 1, len(panel), m) if table.layout.columns else ():  # where a heading's excess goes
             room = sum(widths[last + 1 - m : last + 1]) + 2 * GAPS[size] * (m - 1)
             widths[last] += max(0.0, _points(_short(table, panel[last][0]), size) - room)
     return named + sum(widths) + 2 * GAPS[size] * (len(keys) + len(widths))
+
+
+def _measure(table: Table, place: Place, size: int) -> tuple[float, float, float]:
+    """The widths of a column's heading, and of its numbers up to their decimal point and from there on, in points."""
+    value, metric = place
+    cells = [row.cells.get((value, metric.name), Cell()) for row in table.rows]
+    parts = [(*_parts(table, metric, cell), BOLD if cell.mark == "best" else 1.0) for cell in cells]
+    whole = max(_points(whole, size) * bold for whole, *_, bold in parts)
+    rest = max(
+        _points(rest, size) * bold + _points(f"{error} {raised}" if raised else error, SMALL)
+        for _, rest, error, raised, bold in parts
+    )
+    head = re.sub(r"[$^_{}]|\\\w*", "", metric.latex) + ARROWS[metric.better]
+    return _points(head, size), whole, rest
 
 
 def _points(text: str, size: int) -> float:
@@ -234,9 +241,15 @@ def _pages(table: Table, panels: Sequence[Sequence[Place]]) -> Iterator[list[Sec
         yield [section for section, _ in pairs]
 
 
-def _tabular(table: Table, sections: Sequence[Section], numbers: int) -> str:
-    """One tabular; a number takes two of its columns, which meet at the decimal point."""
+def _tabular(table: Table, sections: Sequence[Section], numbers: int, size: int) -> str:
+    """One tabular; a number takes two of its columns, which meet at the decimal point. Below a wider heading the first
+    of them is widened, by a box in one row, as LaTeX would widen the second alone."""
     keys, above = table.shown_keys, None
+    boxes = [0.0] * numbers
+    for i, places in enumerate(itertools.zip_longest(*(panel for panel, *_ in sections))):
+        sizes = [_measure(table, place, size) for place in places if place]
+        head, whole, rest = map(max, zip(*sizes, strict=True))
+        boxes[i] = (whole + head - rest) / 2 if head > whole + rest + 2 else 0
     lines = [rf"\begin{{tabular}}{{{'l' * len(keys)}{'r@{}l' * numbers}}}", r"\toprule"]
     for panel, heading, rows in sections:
         if panel is not above:
@@ -246,8 +259,11 @@ def _tabular(table: Table, sections: Sequence[Section], numbers: int) -> str:
         if heading:
             lines.append(rf"\multicolumn{{{len(keys) + 2 * numbers}}}{{l}}{{\textit{{{escape_latex(heading)}}}}} \\")
         for row in rows:
-            cells = [*map(escape_latex, _names(table, row)), *_cells(table, row, panel, _latex_cell)]
-            lines.append(" & ".join(cells) + r" \\")
+            cells = _cells(table, row, panel, _latex_cell)
+            for i, (whole, join, rest) in enumerate(cell.partition(" & ") for cell in cells):
+                if join and boxes[i]:
+                    cells[i], boxes[i] = rf"\makebox[{boxes[i]:.0f}pt][r]{{{whole}}}{join}{rest}", 0.0
+            lines.append(" & ".join([*map(escape_latex, _names(table, row)), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
 
@@ -308,7 +324,13 @@ def _markdown_cell(table: Table, metric: Metric, cell: Cell) -> str:
     value = _escape_markdown(value)
     value = {"best": f"**{value}**", "second": f"<ins>{value}</ins>"}.get(cell.mark, value)
     raised = ",".join(table.notes[note] for note in cell.notes)
-    return value + plus_minus + error + (" †" if cell.dagger else "") + (f" <sup>{raised}</sup>" if raised else "")
+    return (
+        value
+        + plus_minus
+        + _escape_markdown(error)
+        + (" †" if cell.dagger else "")
+        + (f" <sup>{raised}</sup>" if raised else "")
+    )
 
 
 def _cells(table: Table, row: Row, places: Sequence[Place], write: Callable[[Table, Metric, Cell], str]) -> list[str]:
