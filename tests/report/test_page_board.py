@@ -77,14 +77,17 @@ def test_boards_are_of_rivals_and_unfinished_rows_say_so(tmp_path: Path) -> None
     made(tmp_path, "ldsmc", "box", psnr(LDSMC[:2]), seed=1, wanted=7)
     made(tmp_path, "dps", "box", psnr(DPS[:3]), wanted=7)
     made(tmp_path, "pigdm", "box", {}, wanted=7)
+    made(tmp_path, "psld", "box", psnr(DPS))
     made(tmp_path, "dps", "box", psnr(DPS), steps=50)
     build(tmp_path)
     page = index(tmp_path)
     assert len(page["boards"]) == 2 and "100 steps" in page["boards"][0]  # that with most images first
     ldsmc, dps = (next(one for one in page["entries"] if one["method"] == name) for name in ("ldsmc", "dps"))
-    assert (ldsmc["counted"], len(ldsmc["runs"]), ldsmc["n"], ldsmc["asked"]) == (1, 2, 9, 14)
+    assert (ldsmc["counted"], len(ldsmc["runs"]), ldsmc["n"], ldsmc["asked"]) == (1, 2, 7, 7)
     assert ldsmc["values"]["psnr"][5:] == [7, 1] and "seed 1 left out: 2 of 7" in ldsmc["notes"][0]
-    assert (dps["n"], dps["asked"]) == (3, 7) and dps["notes"][0] == "3 of 7 images so far"
+    assert (dps["n"], dps["asked"]) == (3, 7) and dps["notes"][0] == "3 of 7 images so far, not ranked"
+    assert [entry(tmp_path, name)["values"]["psnr"][2] for name in ("ldsmc", "psld")] == [1, 2]
+    assert dps["values"]["psnr"][2:5] == [None, 0, 0] and page["images"] == 7
     nothing = entry(tmp_path, "pigdm")
     assert (nothing["n"], nothing["asked"], nothing["values"]) == (0, 7, {})
     assert script(tmp_path, nothing["runs"][0])["ids"] == []  # its drawer can be opened

@@ -20,6 +20,7 @@ from selenium.webdriver.support.select import Select
 
 from ldsmc_bench import toyfaces
 from ldsmc_bench.report.page.__main__ import build
+from ldsmc_bench.report.table import with_error
 from tests.report.browser import ABSENT, complaints, installed, one, texts, wait
 from tests.report.stored import stored
 
@@ -85,8 +86,12 @@ def address_has(page: WebDriver, *parts: str) -> None:
 
 
 def test_the_board_ranks_methods_of_one_problem_and_marks_what_is_unfinished(page: WebDriver) -> None:
-    assert [row.split()[:2] for row in board(page)] == [["1", "LD-SMC"], ["2", "DPS"], ["3", "LDPS"]]
-    assert "3 of 8 images" in board(page)[1] and "of 8" not in board(page)[0]
+    assert [row.split()[:2] for row in board(page)] == [["1", "LD-SMC"], ["2", "LDPS"], ["DPS", "3"]]  # DPS unranked
+    assert "3 of 8 images" in board(page)[2] and "of 8" not in board(page)[0]
+    assert texts(page, "#board-table tbody td:last-child") == ["8", "8", "3"]  # images, not images in each seed
+    assert texts(page, "#summary") == ["6 runs · 4 methods · 2 tasks · 8 images"]
+    marked = [row for row in texts(page, "#run-table tbody th") if "of 8 images" in row]
+    assert len(marked) == 1 and marked[0].startswith("DPS")
     assert texts(page, "#board-choice option:checked")[0].startswith("box inpainting")
     one(page, '.chip input[value="denoise"]').send_keys(Keys.SPACE)
     assert len(board(page)) == 1 and "PSLD" in board(page)[0]
@@ -199,13 +204,40 @@ def test_numbers_under_another_draw_are_its_own(page: WebDriver, results: Path) 
 def test_the_board_is_saved_as_csv_and_latex(page: WebDriver) -> None:
     name, text = saved(page, "#board-csv")
     lines = list(csv.DictReader(io.StringIO(text)))
-    assert name.endswith(".csv") and [line["method"] for line in lines] == ["ldsmc", "dps", "latent_dps"]
+    assert name.endswith(".csv") and [line["method"] for line in lines] == ["ldsmc", "latent_dps", "dps"]
     printed = texts(page, "#board-table tbody tr:first-child td:nth-child(2)")[0]
     assert printed.startswith(f"{float(lines[0]['psnr']):.2f}") and lines[0]["psnr_rank"] == "1"
-    assert (lines[1]["images"], lines[1]["asked"], lines[0]["psnr_seeds"]) == ("3", "8", "2")
+    assert [(line["images"], line["asked"]) for line in lines] == [("8", "8"), ("8", "8"), ("3", "8")]
+    assert (lines[0]["psnr_seeds"], lines[2]["psnr_rank"]) == ("2", "")
     name, text = saved(page, "#board-latex")
     assert name.endswith(".tex") and text.count("\\\\\n") == 4 and r"$\mathbf{" in text
     assert r"DPS (3 of 8 images)" in text and r"\begin{tabular}{lrr" in text
+
+
+def test_runs_are_saved_with_their_standard_errors(page: WebDriver, results: Path) -> None:
+    name, text = saved(page, "#run-csv")
+    lines = {line["run_id"]: line for line in csv.DictReader(io.StringIO(text))}
+    assert name == "runs.csv" and len(lines) == 6
+    for run, line in lines.items():
+        records = [json.loads(path.read_text()) for path in (results / "runs" / run / "records").glob("*.json")]
+        for key in ("psnr", "ssim"):
+            values = [record["metrics"][key] for record in records]
+            error = np.std(values, ddof=1) / len(values) ** 0.5
+            assert [float(line[key]), float(line[f"{key}_se"])] == pytest.approx([np.mean(values), error])
+
+
+def test_errors_are_printed_as_in_tables(page: WebDriver) -> None:
+    for value, error, digits in (
+        (24.127, 0.21, 2),
+        (24.127, 0.0049, 2),
+        (24.1, 1e-15, 2),
+        (812.4, 0.4, 0),
+        (0.5, None, 1),
+    ):
+        shown = page.execute_script(
+            "return number(arguments[0], arguments[2]) + plusMinus(...arguments)", value, error, digits
+        )
+        assert shown == with_error(value, error, digits)
 
 
 def test_a_plot_is_saved_as_a_drawing_by_itself(page: WebDriver) -> None:

@@ -228,9 +228,17 @@ def test_a_seed_that_is_not_done_waits(tmp_path: Path) -> None:
 def test_a_run_that_is_not_done_says_so(tmp_path: Path) -> None:
     made(tmp_path, "ldsmc", "box", psnr([20.0]) | {"b": "out of memory"}, wanted=3)
     table = table_of(tmp_path)
-    assert list(table.notes) == ["1 of 3 images failed, left out", "1 of 3 images so far"]
+    assert list(table.notes) == ["1 of 3 images failed, left out", "1 of 3 images so far, not ranked"]
     assert "20.00 <sup>a,b</sup>" in typeset.markdown(table)
     assert r".00{\scriptsize\raisebox{.4ex}{\,a,b}}" in typeset.latex(table)
+
+
+def test_an_unfinished_run_has_no_rank(tmp_path: Path) -> None:
+    made(tmp_path, "ldsmc", "box", psnr([30.0]), wanted=3)
+    for method, shift in {"psld": 1.0, "dps": 0.0}.items():
+        made(tmp_path, method, "box", psnr([20.0 + shift, 21.0 + shift, 22.0 + shift]))
+    marks = {line["method"]: (line["mark"], line["like_best"]) for line in lines(table_of(tmp_path))}
+    assert marks == {"ldsmc": ("", "0"), "psld": ("best", "0"), "dps": ("second", "1")}
 
 
 def test_an_image_that_not_every_seed_has_is_left_out_and_told(tmp_path: Path) -> None:

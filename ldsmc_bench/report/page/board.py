@@ -67,7 +67,7 @@ def boards(runs: pd.DataFrame, images: Images, columns: Sequence[Mapping[str, An
 
 
 def lines(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """The rows for the page. `values` has by column the mean, its standard error, rank, mark (1 best, 2 second), 1
+    """The rows for the page. `n` counts images, each once in all seeds; `values` has by column the mean, its standard error, rank, mark (1 best, 2 second), 1
     where no test distinguishes it from the best, and the numbers of images and of seeds; None where unknown."""
     return [
         {
@@ -76,9 +76,8 @@ def lines(entries: Sequence[Entry]) -> list[dict[str, Any]]:
             "counted": len(entry.counted),
             "method": str(entry.runs["method"].iloc[0]),
             "settings": entry.settings,
-            "n": int(entry.runs["n"].sum()),
-            "asked": int(entry.runs[["n_requested", "n"]].max(axis=1).sum()),
-            "failed": int(entry.runs["n_failed"].sum()),
+            "n": max((cell.estimate.n for cell in entry.cells.values() if cell.estimate), default=0),
+            "asked": int(entry.runs[["n_requested", "n"]].max(axis=None)),
             "skipped": next(iter(entry.runs["skipped"].dropna()), None),
             "notes": list(dict.fromkeys(note for cell in entry.cells.values() for note in cell.notes)),
             "values": {name: _values(cell) for name, cell in entry.cells.items() if cell.estimate},

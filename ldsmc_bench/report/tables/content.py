@@ -23,7 +23,8 @@ Run = Mapping[str, Any]  # a row of `frame.runs`
 @dataclass
 class Cell:
     """`estimate` is None where there is no number; then `notes` say why, unless there is no run. `mark` is `best`,
-    `second` or empty; `rank` counts from 1, where two or more are ranked; `like_best` where no test distinguishes the
+    `second` or empty; `rank` counts from 1, where two or more are ranked, and is None of an `unfinished` cell, whose runs
+    have not tried all their images; `like_best` where no test distinguishes the
     cell from the best of its column; `power` of the comparison with it, image by image."""
 
     estimate: Estimate | None = None
@@ -35,6 +36,7 @@ class Cell:
     like_best: bool = False
     power: Power | None = None
     seeds: tuple[int, ...] = ()  # in which there is a run, done or not
+    unfinished: bool = False
 
     @property
     def dagger(self) -> bool:
@@ -192,7 +194,12 @@ def fill_cell(metric: Metric, runs: Sequence[Run], images: Images) -> Cell:
             notes += [f"{lost} images that not every seed has are left out"] if lost else []
         elif len(values):
             notes.append("its seeds have no image in common")
-    return Cell(estimate, run_ids, tuple(dict.fromkeys(notes)), means, seeds=tuple(run["seed"] for run in runs))
+    seeds, unfinished = tuple(run["seed"] for run in runs), any(map(_is_unfinished, used))
+    return Cell(estimate, run_ids, tuple(dict.fromkeys(notes)), means, seeds=seeds, unfinished=unfinished)
+
+
+def _is_unfinished(run: Run) -> bool:
+    return bool(run["n_requested"] > run["n"] + run["n_failed"] + run["n_skipped"])
 
 
 def _notes(run: Run) -> Iterator[str]:
@@ -202,8 +209,8 @@ def _notes(run: Run) -> Iterator[str]:
     if run["n_failed"]:
         tried = max(run["n_requested"], run["n"] + run["n_failed"])
         yield f"{run['n_failed']} of {tried} images failed, left out"
-    if run["n_requested"] > run["n"] + run["n_failed"] + run["n_skipped"]:
-        yield f"{run['n']} of {run['n_requested']} images so far"
+    if _is_unfinished(run):
+        yield f"{run['n']} of {run['n_requested']} images so far, not ranked"
 
 
 def _set_estimate(metric: Metric, runs: Sequence[Run]) -> Estimate | None:
@@ -219,8 +226,9 @@ def _set_estimate(metric: Metric, runs: Sequence[Run]) -> Estimate | None:
 
 
 def rank(metric: Metric, column: Sequence[Cell]) -> None:
-    """Mark the cells of a column in a block. Ranks are of the printed numbers, tests against the very best."""
-    cells = [(cell, cell.estimate) for cell in column if cell.estimate]
+    """Mark the cells of a column in a block, but for unfinished ones: easy images may come first. Ranks are of the
+    printed numbers, tests against the very best."""
+    cells = [(cell, cell.estimate) for cell in column if cell.estimate and not cell.unfinished]
     if metric.better == "none" or len(cells) < 2:
         return
     values = pd.Series([estimate.value for _, estimate in cells])

@@ -11,18 +11,25 @@ function entryName(entry) {
   return [called("method", entry.method), entry.settings].filter(Boolean).join(" ");
 }
 
-/** What an entry lacks, in a few words: `2 of 6 images`, or null. */
+/** What an entry lacks, in a few words: `2 of 6 images`, of one of its seeds `seed 1: 2 of 6 images`, or null. */
 function lacking(entry) {
   if (entry.skipped) return "skipped";
-  const parts = [];
-  if (entry.n + entry.failed < entry.asked) parts.push(`${entry.n} of ${entry.asked} images`);
-  if (entry.failed) parts.push(`${entry.failed} failed`);
-  return parts.join(", ") || null;
+  const found = entry.runs.map((id) => RUN.get(id)).map((run) => [run.seed, lackingOf(run)]);
+  const lost = found.filter(([, text]) => text);
+  if (lost.length === found.length && new Set(lost.map(([, text]) => text)).size === 1) return lost[0][1];
+  return lost.length > 2 ? `${lost.length} of ${found.length} seeds lack images` : lost.map(([seed, text]) => `seed ${seed}: ${text}`).join("; ") || null;
 }
 
-function badge(entry) {
-  const text = lacking(entry);
-  return text && element("small", { class: "badge", title: [entry.skipped, ...entry.notes].filter(Boolean).join("; ") }, text);
+/** What a run lacks, or "". */
+function lackingOf(run) {
+  const parts = [];
+  if (run.n + run.n_failed + run.n_skipped < run.n_requested) parts.push(`${run.n} of ${run.n_requested} images`);
+  for (const what of ["failed", "skipped"]) if (run[`n_${what}`]) parts.push(`${run[`n_${what}`]} ${what}`);
+  return parts.join(", ");
+}
+
+function badge(text, title) {
+  return text && element("small", { class: "badge", title }, text);
 }
 
 /** The columns of a board: those of which one of its rows has a number. */
@@ -34,12 +41,11 @@ function valueCell(entry, column) {
   const value = entry.values[column.key];
   if (!value) return "–";
   const printed = number(value[VALUE], column.digits);
-  const told = value[ERROR] !== null && !(column.cost && value[ERROR] < 0.5 * 10 ** -column.digits); // counts mostly do not vary
   const over = `${value[OF_IMAGES]} images, ${value[OF_SEEDS]} seed${value[OF_SEEDS] === 1 ? "" : "s"}`;
   return element("span", { class: "mean", title: value[RANK] === null ? over : `rank ${value[RANK]}; ${over}` },
     value[MARK] === 1 ? element("b", { class: "best" }, printed) : value[MARK] === 2 ? element("u", {}, printed) : printed,
     value[TIED] ? element("sup", { title: "not distinguishable from the best" }, "†") : null,
-    told ? element("small", {}, ` ± ${number(value[ERROR], column.digits)}`) : null);
+    element("small", {}, plusMinus(value[VALUE], value[ERROR], column.digits)));
 }
 
 function makeBoard() {
@@ -72,8 +78,8 @@ function drawBoard() {
   const first = PREFERRED.find((key) => ranked.some((column) => column.key === key)) ?? ranked[0]?.key;
   const asked = boardOrder.replace(/^-/, "");
   let rankBy = ranked.some((column) => column.key === asked) ? asked : first;
-  const merits = (column) => (entry) => {
-    const value = entry.values[column.key]?.[VALUE];
+  const merits = (column) => (entry) => { // what is not ranked comes last
+    const value = ranked.includes(column) && entry.values[column.key]?.[RANK] === null ? undefined : entry.values[column.key]?.[VALUE];
     return value === undefined ? null : column.better === "one" ? Math.abs(value - 1) : value;
   };
   const columns = [
@@ -81,7 +87,7 @@ function drawBoard() {
       element("span", { class: "rank" }, String(entry.values[rankBy]?.[RANK] ?? "")),
       element("button", { type: "button", class: "link", title: "its configuration, command and code", onclick: () => openDrawer(entry.runs[0]) },
         dot(entry.method), called("method", entry.method)),
-      entry.settings ? element("small", {}, entry.settings) : null, badge(entry)) },
+      entry.settings ? element("small", {}, entry.settings) : null, badge(lacking(entry), [entry.skipped, ...entry.notes].filter(Boolean).join("; "))) },
     ...shown.map((column) => ({ key: column.key, label: column.label, numeric: true, descending: column.better === "higher",
       title: protocolOf(column), value: merits(column), cell: (entry) => valueCell(entry, column) })),
     { key: "seeds", label: "Seeds", numeric: true, value: (entry) => entry.counted,
@@ -129,7 +135,7 @@ function saveBoardLatex() {
     if (!value) return "--";
     const printed = number(value[VALUE], column.digits).replace(MINUS, "-");
     const marked = value[MARK] === 1 ? `\\mathbf{${printed}}` : value[MARK] === 2 ? `\\underline{${printed}}` : printed;
-    return `$${marked}${value[TIED] ? "^\\dagger" : ""}${value[ERROR] === null ? "" : ` \\pm ${number(value[ERROR], column.digits)}`}$`;
+    return `$${marked}${value[TIED] ? "^\\dagger" : ""}${plusMinus(value[VALUE], value[ERROR], column.digits).replace("±", "\\pm")}$`;
   };
   const comment = `${label}; mean over images and seeds, one standard error; bold best, underlined second, dagger: not distinguishable from the best`;
   save(`${fileName(label)}.tex`, "text/x-tex", latex(comment, ["Method", ...columns.map((column) => latexText(column.label))],

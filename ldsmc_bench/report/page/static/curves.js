@@ -71,7 +71,7 @@ function drawCurves(all) {
 
 function point(run, metric, x) {
   const [y, error, low, high] = run.values[metric.key];
-  const title = `${run.name}: ${metric.label} ${number(y, metric.digits)}${error === null ? "" : ` ± ${number(error, metric.digits)}`}`;
+  const title = `${run.name}: ${metric.label} ${number(y, metric.digits)}${plusMinus(y, error, metric.digits)}`;
   return { x, y, low: low ?? NaN, high: high ?? NaN, title };
 }
 

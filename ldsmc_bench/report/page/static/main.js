@@ -15,8 +15,7 @@ function whenSeen(id, draw) {
 
 function makeText() {
   const count = (key) => new Set(PAGE.runs.map((run) => run[key])).size;
-  const images = PAGE.runs.reduce((sum, run) => sum + run.n, 0);
-  const words = [[PAGE.runs.length, "run"], [count("method"), "method"], [count("task"), "task"], [images, "restored image"]];
+  const words = [[PAGE.runs.length, "run"], [count("method"), "method"], [count("task"), "task"], [PAGE.images, "image"]];
   document.getElementById("summary").textContent =
     words.map(([n, word]) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`).join(" · ");
   document.getElementById("made").textContent = `Made ${PAGE.made} from the store beside it.`;

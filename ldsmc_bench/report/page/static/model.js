@@ -63,6 +63,14 @@ function number(value, digits) {
   return (tie ? below : value.toFixed(digits)).replace(/^-(?=[0.]+$)/, "").replace("-", MINUS);
 }
 
+/** ` ± 0.21` after a value, ` ± <0.01` where the error's digits would be zeros, "" without one, as the command line has it. */
+function plusMinus(value, error, digits) {
+  if (error === null || error <= 1e-9 * Math.abs(value)) return "";
+  const printed = number(error, digits);
+  if (/[1-9]/.test(printed)) return ` ± ${printed}`;
+  return digits ? ` ± <${number(10 ** -digits, digits)}` : "";
+}
+
 /** `95 %: 34.10 to 46.02`, null where there is no interval. */
 function interval(run, column) {
   const [, , low, high] = run.values[column.key];

@@ -11,17 +11,8 @@ function taskOf(run) {
 function meanCell(run, column) {
   if (run.values[column.key] === undefined) return run.skipped ? element("abbr", { title: run.skipped }, "skipped") : "–";
   const [mean, error] = run.values[column.key];
-  const told = error !== null && !(column.cost && error < 0.5 * 10 ** -column.digits); // counts mostly do not vary
   return element("span", { class: "mean", title: interval(run, column) }, number(mean, column.digits),
-    told ? element("small", {}, ` ± ${number(error, column.digits)}`) : null);
-}
-
-function imagesCell(run) {
-  const lost = [[run.n_failed, "failed"], [run.n_skipped, "skipped"]].filter(([count]) => count)
-    .map(([count, what]) => `${count} ${what}`);
-  const missing = Math.max(0, run.n_requested - run.n - run.n_failed - run.n_skipped);
-  if (missing) lost.push(`${missing} missing`);
-  return element("span", {}, String(run.n), lost.length ? element("small", { class: "lost" }, ` ${lost.join(", ")}`) : null);
+    element("small", {}, plusMinus(mean, error, column.digits)));
 }
 
 function makeRuns() {
@@ -33,14 +24,15 @@ function makeRuns() {
       element("span", { class: "who" }, element("button", { type: "button", class: "link", title: `${run.run_id}: its configuration, command and code`,
         onclick: () => openDrawer(run.run_id) }, dot(run.method), called("method", run.method)),
       run.settings ? element("small", {}, run.settings) : null,
-      element("small", { class: "narrow" }, [called("task", run.task), `N=${run.particles}`, varies("seed") ? `seed=${run.seed}` : ""].filter(Boolean).join(" "))) },
+      element("small", { class: "narrow" }, [called("task", run.task), `N=${run.particles}`, varies("seed") ? `seed=${run.seed}` : ""].filter(Boolean).join(" ")),
+      badge(lackingOf(run), run.skipped)) },
     { ...label("task", "Task"), wide: true },
     ...PAGE.columns.map((column) => ({
       key: column.key, label: column.label, numeric: true, optional: true, descending: column.better === "higher",
       title: protocolOf(column), value: (run) => run.values[column.key]?.[0],
-      cell: (run) => meanCell(run, column),
+      cell: (run) => meanCell(run, column), beside: [{ key: `${column.key}_se`, value: (run) => run.values[column.key]?.[1] }],
     })),
-    { key: "n", label: "Images", numeric: true, value: (run) => run.n, cell: imagesCell },
+    { key: "n", label: "Images", numeric: true, value: (run) => run.n, cell: (run) => String(run.n) },
     label("particles", "N", true),
     label("steps", "Steps", true),
     ...(varies("seed") ? [label("seed", "Seed", true)] : []),
@@ -49,11 +41,11 @@ function makeRuns() {
   runTable = sortable(document.getElementById("run-table"), {
     caption: "Runs, their mean scores and what they cost", columns, sorted: 1,
     change: (rows) => { ordered = rows; drawWall(); },
-    attributes: (run) => (run.n + run.n_failed + run.n_skipped < run.n_requested ? { class: "unfinished" } : {}),
+    attributes: (run) => (lackingOf(run) ? { class: "unfinished" } : {}),
   });
   address("runs", runTable.order, runTable.sort);
   document.getElementById("run-csv").addEventListener("click", () =>
-    save("runs.csv", "text/csv", runTable.csv([{ label: "run_id", value: (run) => run.run_id }])));
+    save("runs.csv", "text/csv", runTable.csv([{ key: "run_id", value: (run) => run.run_id }])));
 }
 
 function showRuns(runs) {

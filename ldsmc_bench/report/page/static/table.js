@@ -2,7 +2,7 @@
 
 /**
  * columns: {key, label, title, value(row) to sort by, cell(row) a node or text, numeric, head (row heading), wide (not on
- * a phone), optional (left out where no row has a value)}; `attributes(row)` of its line. Returns {show(rows), rows(), csv(more columns), order(key), sort(key)}; `show`
+ * a phone), optional (left out where no row has a value), beside (further columns of a CSV)}; `attributes(row)` of its line. Returns {show(rows), rows(), csv(more columns), order(key), sort(key)}; `show`
  * returns the rows in order, and `change(rows in order)` is called when the reader sorts them, after `before(key, descending)`.
  */
 function sortable(parent, { caption, columns, sorted, descending = false, size = 100, change = () => {}, before = () => {},
@@ -55,8 +55,10 @@ function sortable(parent, { caption, columns, sorted, descending = false, size =
   return {
     show(rows) { state.rows = rows; state.page = 0; return order(); },
     rows: () => state.rows,
-    csv: (more = []) => csv([[...more, ...columns].map((column) => column.label),
-      ...state.rows.map((row) => [...more, ...columns].map((column) => column.value(row)))]),
+    csv(more = []) {
+      const all = [...more, ...columns].flatMap((column) => [column, ...(column.beside ?? [])]);
+      return csv([all.map((column) => column.key ?? column.label), ...state.rows.map((row) => all.map((column) => column.value(row)))]);
+    },
     /** The order as a word for the address, "" while it is the first one. */
     order: () => (state.column === (sorted ?? null) && state.descending === descending ? ""
       : `${state.descending ? "-" : ""}${columns[state.column].key}`),
