@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_hex
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from PIL import Image
 from torch import Tensor
 
@@ -129,12 +130,30 @@ def test_the_film_has_a_frame_for_each_prediction_and_the_result_last_and_longes
     assert found == [[128 * 128, 0], [128 * 128, 0], [128 * 128, 128 * 128]]  # the result in the last alone
 
 
-def test_the_line_of_the_chosen_particle_is_coloured() -> None:
-    tree = genealogy.draw(played()).axes[0]
-    ours = [line for line in tree.get_lines() if to_hex(line.get_color()) == "#d55e00"]
-    assert [tuple(line.get_ydata()) for line in ours] == [(2, 2), (2, 2), (2, 4)]
-    alive = [line for line in tree.get_lines() if to_hex(line.get_color()) == "#404040"]
-    assert len(alive) == 6  # the brothers of the chosen one
+def segments(tree: Axes) -> dict[str, list[list[list[float]]]]:
+    """The lines of the tree, from and to (step, particle), by their names in the legend."""
+    lines = [one for one in tree.collections if isinstance(one, LineCollection)]
+    return {str(one.get_label()): [line.tolist() for line in one.get_segments()] for one in lines}
+
+
+def test_lines_are_named_by_where_they_lead() -> None:
+    found = segments(genealogy.draw(played()).axes[0])
+    assert found["leads to the result"] == [[[0, 2], [1, 2]], [[1, 2], [2, 2]], [[2, 2], [3, 4]]]
+    assert len(found["reaches the end"]) == 6  # the brothers of the chosen one
+    assert len(found["dies out"]) == 12 and len(found["resampling"]) == 1
+
+
+@pytest.mark.parametrize("n", [2, 5, 20])
+def test_axes_have_names_and_whole_numbers(n: int) -> None:
+    figure = genealogy.draw(played(min(n, 12), n)._replace(chosen=0) if n > 2 else played(2, 2)._replace(chosen=0))
+    figure.draw_without_rendering()
+    tree, below = figure.axes
+    assert tree.get_ylabel().startswith("particle") and below.get_xlabel().startswith("step")
+    for axis in (tree.yaxis, below.xaxis):
+        ticks = [label.get_text() for label in axis.get_ticklabels()]
+        assert len(ticks) > 1 and all(text.replace("\N{MINUS SIGN}", "").isdigit() for text in ticks)
+    [legend] = figure.legends
+    assert {"resampling", "ESS / N", "leads to the result"} <= {text.get_text() for text in legend.get_texts()}
 
 
 @pytest.mark.parametrize(

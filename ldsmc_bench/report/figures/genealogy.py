@@ -3,22 +3,29 @@
 import io
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ldsmc_bench.files import replace, writing
 from ldsmc_bench.records.record import RunLabels
-from ldsmc_bench.report.figures.plot import figure_text
+from ldsmc_bench.report.figures.plot import add_legend, figure_text
 from ldsmc_bench.report.select import display_name
 
 ACROSS, MOST = 5, 20  # particles in a row of the film, and in all
 SIDE = 128  # pixels of a picture in the film, at least
 MARGIN, LINE, BAR = 8, 16, 5  # pixels
 INK, PAPER, PALE, CHOSEN = (20, 20, 20), (255, 255, 255), (225, 225, 225), (213, 94, 0)
+LINES: dict[str, tuple[Any, float]] = {  # of the tree: tint and width
+    "dies out": ("0.8", 0.6),
+    "reaches the end": ("0.25", 1.0),
+    "leads to the result": ("#D55E00", 2.0),
+}
 HOLD = 12  # frames' time that the last one stays
 MILLISECONDS = 150  # of a frame
 Picture = NDArray[np.uint8]
@@ -71,33 +78,42 @@ def lineages(moves: list[Move]) -> list[NDArray[np.int64]]:
 
 
 def draw(tape: Tape) -> Figure:
-    """The family tree: a line from each particle to its parent, dark where the last particles descend from it, coloured
-    where the chosen one does; marks as large as weights. Below, ESS / N and the share of particles with descendants."""
-    moves, trails = tape.moves, lineages(tape.moves)
-    n, colour = max(len(move.weights) for move in moves), tuple(part / 255 for part in CHOSEN)
+    """The family tree: a line from each particle to its parent, and marks as large as weights. Below, ESS / N and the
+    share of particles with descendants."""
+    moves, trails, steps = tape.moves, lineages(tape.moves), len(tape.moves)
+    n, size = max(len(move.weights) for move in moves), min(1.0, 50 / steps)
     figure = Figure(figsize=(6.9, min(6.0, 2.2 + 0.18 * n)), layout="constrained")
     tree, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.5, 1))
+    lines: dict[str, list[Any]] = {kind: [] for kind in LINES}
     for k, move in enumerate(moves):
-        alive = set(trails[k + 1].tolist())
+        alive, ours = set(trails[k + 1].tolist()), trails[k + 1][tape.chosen]
         for child, parent in enumerate(move.parents):
-            ours = child == trails[k + 1][tape.chosen]
-            tint, wide = ("0.8", 0.6) if child not in alive else (colour, 2.0) if ours else ("0.25", 1.0)
-            tree.plot((k, k + 1), (parent, child), color=tint, linewidth=wide, zorder=1 + (child in alive) + ours)
-        if move.resampled:
-            tree.axvline(k + 0.5, color="0.9", linewidth=3, zorder=0)
-        size = len(move.weights)
-        tree.scatter([k + 1] * size, range(size), 40 * move.weights, color="#0072B2", zorder=4, linewidth=0)
-    tree.set(ylabel="particle", ylim=(n - 0.5, -0.5), title=figure_text(tape.title))
+            kind = "leads to the result" if child == ours else "reaches the end" if child in alive else "dies out"
+            lines[kind].append([(k, parent), (k + 1, child)])
+    bars = [k + 0.5 for k, move in enumerate(moves) if move.resampled]
+    tree.vlines(bars, -0.5, n - 0.5, color="0.9", linewidth=3 * size, zorder=0, label="resampling")
+    for order, (kind, (tint, wide)) in enumerate(LINES.items(), 1):
+        tree.add_collection(
+            LineCollection(lines[kind], colors=tint, linewidths=wide * max(size, 0.4), label=kind, zorder=order)
+        )
+    marks = [(k, i, 40 * size * w) for k, move in enumerate(moves, 1) for i, w in enumerate(move.weights)]
+    tree.scatter(*zip(*marks, strict=True), color="#0072B2", zorder=4, linewidth=0, label="weight (area)")
+    tree.set(ylabel="particle number", ylim=(n - 0.5, -0.5), title=figure_text(tape.title))
     tree.grid(visible=False)
-    places = range(1, len(moves) + 1)
-    below.plot(
-        places, [1 / (move.weights**2).sum() / len(move.weights) for move in moves], color="#0072B2", label="ESS / N"
-    )
+    places, ess = range(1, steps + 1), [1 / (move.weights**2).sum() / len(move.weights) for move in moves]
+    below.plot(places, ess, color="#0072B2", label="ESS / N")
     sizes = [n, *(len(move.weights) for move in moves)]
     shares = [len(set(trail.tolist())) / size for trail, size in zip(trails, sizes, strict=True)]
-    below.plot(range(len(trails)), shares, color="0.25", dashes=(4, 1.5), label="share with descendants at the end")
-    below.set(xlabel="move, from noise to image", ylim=(-0.05, 1.05))
-    below.legend(frameon=False, loc="best")
+    below.plot(range(len(trails)), shares, color="0.25", dashes=(4, 1.5), label="with descendants at the end")
+    below.set(
+        xlabel=f"step (0: noise, {steps}: image)",
+        ylabel="share of N",
+        ylim=(-0.05, 1.05),
+        xlim=(-0.02 * steps, 1.02 * steps),
+    )
+    for axis in (tree.yaxis, below.xaxis):
+        axis.set_major_locator(MaxNLocator(integer=True, steps=(1, 2, 5, 10)))
+    add_legend(figure)
     return figure
 
 

@@ -67,8 +67,9 @@ def boards(runs: pd.DataFrame, images: Images, columns: Sequence[Mapping[str, An
 
 
 def lines(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """The rows for the page. `n` counts images, each once in all seeds; `values` has by column the mean, its standard error, rank, mark (1 best, 2 second), 1
-    where no test distinguishes it from the best, and the numbers of images and of seeds; None where unknown."""
+    """The rows for the page. `n` counts images, each once in all seeds. `values` has by column the mean, its standard
+    error, rank, mark (1 best, 2 second), 1 where no test distinguishes it from the best, and the numbers of images and
+    of seeds; None where unknown."""
     return [
         {
             "board": entry.board,

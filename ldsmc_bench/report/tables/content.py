@@ -23,9 +23,9 @@ Run = Mapping[str, Any]  # a row of `frame.runs`
 @dataclass
 class Cell:
     """`estimate` is None where there is no number; then `notes` say why, unless there is no run. `mark` is `best`,
-    `second` or empty; `rank` counts from 1, where two or more are ranked, and is None of an `unfinished` cell, whose runs
-    have not tried all their images; `like_best` where no test distinguishes the
-    cell from the best of its column; `power` of the comparison with it, image by image."""
+    `second` or empty; `rank` counts from 1, where two or more are ranked, and is None of an `unfinished` cell, whose
+    runs have not tried all their images; `like_best` where no test distinguishes the cell from the best of its column;
+    `power` of the comparison with it, image by image."""
 
     estimate: Estimate | None = None
     run_ids: tuple[str, ...] = ()
