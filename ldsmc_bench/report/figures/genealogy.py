@@ -21,11 +21,7 @@ ACROSS, MOST = 5, 20  # particles in a row of the film, and in all
 SIDE = 128  # pixels of a picture in the film, at least
 MARGIN, LINE, BAR = 8, 16, 5  # pixels
 INK, PAPER, PALE, CHOSEN = (20, 20, 20), (255, 255, 255), (225, 225, 225), (213, 94, 0)
-LINES: dict[str, tuple[Any, float]] = {  # of the tree: tint and width
-    "dies out": ("0.8", 0.6),
-    "reaches the end": ("0.25", 1.0),
-    "leads to the result": ("#D55E00", 2.0),
-}
+LINES: Any = {"dies out": ("0.8", 0.6), "reaches the end": ("0.25", 1), "leads to the result": ("#D55E00", 2)}
 HOLD = 12  # frames' time that the last one stays
 MILLISECONDS = 150  # of a frame
 Picture = NDArray[np.uint8]
@@ -82,6 +78,7 @@ def draw(tape: Tape) -> Figure:
     share of particles with descendants."""
     moves, trails, steps = tape.moves, lineages(tape.moves), len(tape.moves)
     n, size = max(len(move.weights) for move in moves), min(1.0, 50 / steps)
+    thin = max(0.4, size)
     figure = Figure(figsize=(6.9, min(6.0, 2.2 + 0.18 * n)), layout="constrained")
     tree, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.5, 1))
     lines: dict[str, list[Any]] = {kind: [] for kind in LINES}
@@ -93,9 +90,7 @@ def draw(tape: Tape) -> Figure:
     bars = [k + 0.5 for k, move in enumerate(moves) if move.resampled]
     tree.vlines(bars, -0.5, n - 0.5, color="0.9", linewidth=3 * size, zorder=0, label="resampling")
     for order, (kind, (tint, wide)) in enumerate(LINES.items(), 1):
-        tree.add_collection(
-            LineCollection(lines[kind], colors=tint, linewidths=wide * max(size, 0.4), label=kind, zorder=order)
-        )
+        tree.add_collection(LineCollection(lines[kind], colors=tint, linewidths=wide * thin, label=kind, zorder=order))
     marks = [(k, i, 40 * size * w) for k, move in enumerate(moves, 1) for i, w in enumerate(move.weights)]
     tree.scatter(*zip(*marks, strict=True), color="#0072B2", zorder=4, linewidth=0, label="weight (area)")
     tree.set(ylabel="particle number", ylim=(n - 0.5, -0.5), title=figure_text(tape.title))
@@ -105,12 +100,8 @@ def draw(tape: Tape) -> Figure:
     sizes = [n, *(len(move.weights) for move in moves)]
     shares = [len(set(trail.tolist())) / size for trail, size in zip(trails, sizes, strict=True)]
     below.plot(range(len(trails)), shares, color="0.25", dashes=(4, 1.5), label="with descendants at the end")
-    below.set(
-        xlabel=f"step (0: noise, {steps}: image)",
-        ylabel="share of N",
-        ylim=(-0.05, 1.05),
-        xlim=(-0.02 * steps, 1.02 * steps),
-    )
+    below.set(xlabel=f"step (0: noise, {steps}: image)", ylabel="share of N", ylim=(-0.05, 1.05))
+    below.set_xlim(-0.02 * steps, 1.02 * steps)
     for axis in (tree.yaxis, below.xaxis):
         axis.set_major_locator(MaxNLocator(integer=True, steps=(1, 2, 5, 10)))
     add_legend(figure)

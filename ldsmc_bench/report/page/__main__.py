@@ -65,6 +65,7 @@ def build(results_dir: Path) -> Path:
     drawn = frame.rows(results_dir, several, keys, every_draw=True)
     known, by_id = commands(results_dir), {str(run["run_id"]): run for run in runs.to_dict("records")}
     labels, entries = board.boards(runs, images, columns)
+    done = rows[rows["status"] == "ok"].merge(runs[["run_id", "dataset"]])
     with writing(page):
         scripts[PAIRS] = board.differences(entries, images, columns)
         of_runs = pictures.problems(kept, sides := pictures.sides(kept))
@@ -88,7 +89,7 @@ def build(results_dir: Path) -> Path:
         sections = {"draws": draws_section(results_dir / "figures", page / "draws", by_run)}
         sections["exactness"], medians = exactness_section(results_dir, page / "draws")
         index = {
-            "images": len(_images(rows, runs)),
+            "images": len(done[["dataset", "image_id"]].drop_duplicates()),
             "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "across": pictures.ACROSS,
             "block": pictures.BLOCK,
@@ -172,12 +173,6 @@ def html(index: dict[str, Any], sections: Mapping[str, str] = MappingProxyType({
     there = {name: text for name, text in sections.items() if text}
     page = page.replace("<!--SECTIONS-->", "\n  ".join(there.values()))
     return page.replace("<!--LINKS-->", "\n    ".join(f'<a href="#{name}">{name.title()}</a>' for name in there))
-
-
-def _images(rows: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """The images that are done in some run, each once."""
-    done = rows[rows["status"] == "ok"]
-    return done.merge(runs[["run_id", "dataset"]], "left", "run_id")[["dataset", "image_id"]].drop_duplicates()
 
 
 def _problem_line(problem: pictures.Problem, content: dict[str, Any]) -> dict[str, Any]:

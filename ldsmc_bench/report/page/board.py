@@ -78,7 +78,7 @@ def lines(entries: Sequence[Entry]) -> list[dict[str, Any]]:
             "method": str(entry.runs["method"].iloc[0]),
             "settings": entry.settings,
             "n": max((cell.estimate.n for cell in entry.cells.values() if cell.estimate), default=0),
-            "asked": int(entry.runs[["n_requested", "n"]].max(axis=None)),
+            "asked": int(entry.runs[["n_requested", "n"]].to_numpy().max()),
             "skipped": next(iter(entry.runs["skipped"].dropna()), None),
             "notes": list(dict.fromkeys(note for cell in entry.cells.values() for note in cell.notes)),
             "values": {name: _values(cell) for name, cell in entry.cells.items() if cell.estimate},

@@ -320,17 +320,10 @@ def _markdown_lines(table: Table) -> list[str]:
 
 
 def _markdown_cell(table: Table, metric: Metric, cell: Cell) -> str:
-    value, plus_minus, error = format_cell(table.layout, metric, cell).partition(" ± ")
-    value = _escape_markdown(value)
+    value, plus_minus, error = map(_escape_markdown, format_cell(table.layout, metric, cell).partition(" ± "))
     value = {"best": f"**{value}**", "second": f"<ins>{value}</ins>"}.get(cell.mark, value)
     raised = ",".join(table.notes[note] for note in cell.notes)
-    return (
-        value
-        + plus_minus
-        + _escape_markdown(error)
-        + (" †" if cell.dagger else "")
-        + (f" <sup>{raised}</sup>" if raised else "")
-    )
+    return value + plus_minus + error + (" †" if cell.dagger else "") + (f" <sup>{raised}</sup>" if raised else "")
 
 
 def _cells(table: Table, row: Row, places: Sequence[Place], write: Callable[[Table, Metric, Cell], str]) -> list[str]:
