@@ -5,7 +5,8 @@ TorchScript, of images resized as clean-fid does.
 """
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from ldsmc_bench.checkpoints.convert import strip_prefix
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.scoring.fetched import digest_of, full_float32
+from ldsmc_bench.scoring.fetched import digest_of
 from ldsmc_bench.scoring.paired import ImageMetric, unit_range
 from ldsmc_bench.scoring.reference import FeatureSpace
 
@@ -28,6 +29,17 @@ DIMENSION = 2048
 BATCH = 16
 
 _resize: Callable[[np.ndarray], np.ndarray] = build_resizer("clean")
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Inside, the metrics' networks compute in full float32: a sampler's TF32 is not for them."""
+    matmul, convolution = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, convolution
 
 
 def _lpips(net: Literal["vgg", "alex"], file: Path, device: torch.device) -> ImageMetric:

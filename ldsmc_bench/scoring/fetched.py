@@ -1,12 +1,9 @@
 """The networks' files of metrics: whether they are there and which they are. Nothing is downloaded here."""
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import cache_folder, file_digest
@@ -43,17 +40,6 @@ def digest_of(metric: str) -> str | None:
 def command(metrics: Iterable[str]) -> str:
     """The command that brings the files of these metrics."""
     return " ".join(["python -m ldsmc_bench fetch", *dict.fromkeys(str(PROTOCOLS[name].fetched) for name in metrics)])
-
-
-@contextmanager
-def full_float32() -> Iterator[None]:
-    """Inside, the metrics' networks compute in full float32: a sampler's TF32 is not for them."""
-    matmul, convolution = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, convolution
 
 
 def recorded(path: Path) -> dict[str, Any] | None:
