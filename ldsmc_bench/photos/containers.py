@@ -190,8 +190,8 @@ def _numbered(
         raise UserError(f"dataset={name}: {files[0]} holds no picture")
     if labels is not None and np.asarray(labels).dtype.kind not in "iu":
         raise UserError(f"dataset={name}: classes must be whole numbers, and are {np.asarray(labels).dtype}")
-    if labels is not None and len(labels) != count:
-        raise UserError(f"dataset={name}: {len(labels)} labels for {count} pictures")
+    if labels is not None and np.shape(labels) != (count,):
+        raise UserError(f"dataset={name}: labels of shape {np.shape(labels)} for {count} pictures; give each one class")
     pairs = [] if labels is None else zip(ids, labels, strict=True)
     classes = {image_id: _class(one, f"dataset={name}: picture {image_id}") for image_id, one in pairs}
     digest = digest_of(" ".join(map(str, way)), [] if labels is None else [str(one) for one in labels])

@@ -102,6 +102,13 @@ def test_floats_of_another_range_are_refused_when_read(tmp_path: Path) -> None:
         arrays(str(tmp_path / "x.npy"), SIDE, 3).load("0")
 
 
+@pytest.mark.parametrize("labels", [3, [3, 1], [[3]] * 5, [3, 1, 4, 1, 5, 9]])
+def test_another_number_of_classes_than_pictures_is_refused(tmp_path: Path, labels: object) -> None:
+    np.savez(tmp_path / "x.npz", images=PIXELS, labels=labels)
+    with pytest.raises(UserError, match=r"^dataset=arrays: labels of shape .* for 5 pictures; "):
+        arrays(str(tmp_path / "x.npz"), SIDE, 3)
+
+
 def test_no_file_and_no_array_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"dataset\.root is not set"):
         arrays(None, SIDE, 3)
