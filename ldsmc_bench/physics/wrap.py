@@ -228,7 +228,8 @@ def _measure(name: str, physics: Any, shape: tuple[int, ...]) -> tuple[Tensor, b
                 f"set task.arguments.{lacking[0]}=..."
             ) from error
         other = ", or takes more than an image" if isinstance(error, IndexError) else ""
-        raise UserError(f"{name}: does not take images of {shape}{other} ({one_line(error)[:200]})") from error
+        remedy = "; complex images are two channels, prior.channels=2" if "MRI" in type(physics).__name__ else ""
+        raise UserError(f"{name}: does not take images of {shape}{other} ({one_line(error)[:200]}){remedy}") from error
     if not isinstance(y, Tensor):
         raise UserError(f"{name}: its measurement is {type(y).__name__}; one tensor is wanted, not a stack of several")
     if not y.numel() or y.shape[:1] != (1,) or more.shape != (2, *y.shape[1:]):

@@ -169,7 +169,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"physics": "Inpainting", "arguments": {"masks": 0.5, "x": 1}},
         "cannot be built with task.arguments=.*are ignored",
     ),
-    ({"physics": "MRI", "channels": 3}, r"does not take images of \(3, 16, 16\)"),
+    ({"physics": "MRI", "channels": 3}, r"does not take images of \(3, 16, 16\) .*prior.channels=2"),
     ({"physics": f"{HERE}.false_adjoint", "arguments": {"scale": 2.0}}, "its A_adjoint is not the adjoint"),
     ({"physics": f"{HERE}.false_adjoint", "arguments": {"size": 2.0}}, "takes no such argument"),
     ({"physics": f"{HERE}.noisy", "arguments": {}}, "has noise of its own.*your own function"),
