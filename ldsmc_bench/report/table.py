@@ -46,8 +46,9 @@ def table(summaries: Sequence[Summary], *, width: int = 160, images: "Images" = 
     order = [*(name for name in PROTOCOLS if name != "misfit"), "misfit"]
     metrics = [PROTOCOLS[name] for name in order if name in (had or ("psnr", "ssim", "misfit"))]
     columns = {key: [_label(key, s) for s in summaries] for key in varying}
-    names = [" ".join(f"N={c}" if key == "particles" else c for key, c in zip(varying, of_run, strict=True)
-                      if key not in PROBLEM) for of_run in zip(*columns.values(), strict=True)]  # fmt: skip
+    names = [" ".join(f"{'N' if key == 'particles' else key}={c}" if c.isdigit() else c for key, c in
+                      zip(varying, of_run, strict=True) if key not in PROBLEM)
+             for of_run in zip(*columns.values(), strict=True)]  # fmt: skip
     ranked = {metric.name: _ranked(metric, summaries, images) for metric in metrics if metric.per == "image"}
     for metric in metrics:
         columns[metric.label] = _marked([_metric(metric, s) for s in summaries], ranked.get(metric.name, []))

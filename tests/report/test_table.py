@@ -138,6 +138,12 @@ def test_seeds_with_one_finding_share_its_sentence() -> None:
     assert second == f"free-form inpainting, 8 images, seed 2: PSLD {best}{worse} DPS"
 
 
+def test_a_sentence_names_the_key_of_a_number() -> None:
+    runs = [summary(1, steps=4, run_id="a"), summary(5, steps=6, run_id="b")]
+    images = {run["run_id"]: pd.DataFrame({"psnr": [20.0 + i, 21.0 + i]}) for i, run in enumerate(runs)}
+    assert "the best in PSNR, steps=6 N=5 (" in table(runs, images=images)
+
+
 def test_a_sentence_claims_nothing_that_no_test_shows() -> None:
     runs = [summary(1), summary(5)]
     images = {run["run_id"]: pd.DataFrame({"psnr": [20.0 + i, 21.0 + i]}) for i, run in enumerate(runs)}
