@@ -1,6 +1,7 @@
 """Two stores made apart become one: `publish` packs runs, `merge` takes them in or refuses what contradicts."""
 
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -155,6 +156,19 @@ def test_a_damaged_archive_is_refused(here: Path, packed: Path, capsys: pytest.C
 def test_an_unfinished_or_unknown_run_is_named(ours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert publish.main([f"out={tmp_path / 'x.zip'}", f"results_dir={ours}", "runs=latent_dp"]) == 2
     assert "no such run" in capsys.readouterr().err
+
+
+def test_a_run_with_a_damaged_configuration_is_left_out(
+    theirs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody could merge it, and it would keep the other runs of its archive out."""
+    shutil.copytree(theirs, copy := tmp_path / "copy")
+    bad, good = sorted(path.name for path in (copy / "runs").iterdir() if path.name[0] != ".")
+    (copy / "runs" / bad / "config.yaml").write_text("a: [")
+    assert publish.main([f"out={tmp_path / 'x.zip'}", f"results_dir={copy}"]) == 0
+    assert f"command: {bad}\n" in capsys.readouterr().err
+    assert merge.main([str(tmp_path / "x.zip"), f"results_dir={tmp_path / 'other'}"]) == 0
+    assert [path.name for path in (tmp_path / "other" / "runs").iterdir()] == [good]
 
 
 def _files(folder: Path) -> dict[str, bytes]:

@@ -13,8 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import yaml
+
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import replace
+from ldsmc_bench.records.identity import run_id
 
 MANIFEST, FORMAT, SUFFIX = "manifest.json", 1, ".zip"
 
@@ -44,6 +47,14 @@ def pack(out: Path, files: Mapping[str, Path], by: str) -> None:
             archive.writestr(zipfile.ZipInfo(name), one, how)  # with a fixed date
     out.parent.mkdir(parents=True, exist_ok=True)
     replace(out, whole.getvalue())
+
+
+def id_of(config: bytes) -> str:
+    """The id of the run with this config.yaml; empty where it is not legible."""
+    try:
+        return run_id(yaml.safe_load(config))
+    except (yaml.YAMLError, UnicodeError, LookupError, TypeError, AttributeError):
+        return ""
 
 
 def unpack(path: Path) -> Archive:

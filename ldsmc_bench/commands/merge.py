@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from ldsmc_bench.cli import Options, entry
-from ldsmc_bench.commands.archive import SUFFIX, Archive, unpack
+from ldsmc_bench.commands.archive import SUFFIX, Archive, id_of, unpack
 from ldsmc_bench.commands.publish import AT_END
 from ldsmc_bench.errors import UserError, warn
 from ldsmc_bench.files import publish, replace, writing
-from ldsmc_bench.records.identity import run_id
 from ldsmc_bench.records.problems import problem_of_run
 from ldsmc_bench.records.record import Record, load
 from ldsmc_bench.records.status import request, request_of
@@ -50,12 +47,7 @@ def run_names(archive: Archive) -> list[str]:
     """The runs of an archive. Raises UserError for one whose id is not that of its configuration."""
     names = sorted({PurePosixPath(name).parts[1] for name in archive.files if name.startswith("runs/")})
     for name in names:
-        config = archive.files.get(f"runs/{name}/config.yaml", b"")
-        try:
-            expected = run_id(yaml.safe_load(config))
-        except (yaml.YAMLError, UnicodeError, LookupError, TypeError, AttributeError):
-            expected = ""
-        if name != expected:
+        if name != id_of(archive.files.get(f"runs/{name}/config.yaml", b"")):
             raise UserError(f"{archive.path}: {name} is not the id of its config.yaml; ask for the archive again")
     return names
 

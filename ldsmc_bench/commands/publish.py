@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ldsmc_bench.cli import Options, entry, require_runs
-from ldsmc_bench.commands.archive import SUFFIX, pack
+from ldsmc_bench.commands.archive import SUFFIX, id_of, pack
 from ldsmc_bench.errors import UserError, nearest, warn
 from ldsmc_bench.records.problems import problem_of_run
 from ldsmc_bench.records.status import statuses
@@ -56,7 +56,11 @@ def choose(results_dir: Path, names: Sequence[str]) -> list[Store]:
     wanted = names or list(found)
     if left := [name for name in wanted if name not in complete]:
         warn(f"left out, as they are not finished: {', '.join(left)}")
-    if not (chosen := [found[name] for name in wanted if name in complete]):
+    damaged = [n for n in wanted if n in complete and id_of((found[n].root / "config.yaml").read_bytes()) != n]
+    if damaged:
+        why = "their config.yaml gives another id; delete that file and repeat the run's command"
+        warn(f"left out, as {why}: {', '.join(damaged)}")
+    if not (chosen := [found[name] for name in wanted if name in complete and name not in damaged]):
         raise UserError(
             f"{results_dir}: no finished run to publish; python -m ldsmc_bench status shows what is missing"
         )
