@@ -32,7 +32,7 @@ CORE += ("cli", "run")
 WORLDS = ("toyfaces", "mixture", "photos", "checkpoints", "physics", "calibration", "baselines")
 FREE = ("__main__", "__init__", "commands", "shims")  # the command line knows every room
 EXTRAS = ("report", "tracking", "progress", "cluster", "fetch", "replay", "speed", "tuning")
-LINES, CORE_CODE, FUNCTION, PARAMETERS, TOP = 29_960, 4_000, 110, 20, 10
+LINES, CORE_CODE, FUNCTION, PARAMETERS, TOP = 29_970, 4_000, 110, 20, 10
 
 
 class Import(NamedTuple):
