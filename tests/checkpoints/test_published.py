@@ -30,7 +30,7 @@ def loaded(*overrides: str):
 
 @pytest.mark.parametrize("name", PRIORS)
 def test_an_absent_checkpoint_is_one_line_with_the_fetch_command(name):
-    with pytest.raises(UserError, match=rf"python -m ldsmc_bench\.fetch prior={name}\b") as refusal:
+    with pytest.raises(UserError, match=rf"python -m ldsmc_bench fetch prior={name}\b") as refusal:
         loaded(f"prior={name}")
     assert "\n" not in str(refusal.value)
 
