@@ -133,10 +133,3 @@ def test_the_ratio_of_draws_to_images_is_paired_by_round(monkeypatch: pytest.Mon
     for ratio in measure.measure_draws(["task=box"]).values():
         assert ratio["median"] == pytest.approx(1.05, rel=0.011) and ratio["most"] > 30 > 1.04 > ratio["least"]
     assert measure.paired_ratio([2.0, 6.0, 9.0], [1.0, 2.0, 9.0]) == {"median": 2.0, "least": 1.0, "most": 3.0}
-
-
-@pytest.mark.slow
-def test_sixteen_draws_of_an_image_take_as_long_as_sixteen_images() -> None:
-    """A tenth longer at most: the median of rounds, of three measurements where others use the machine."""
-    command = ["device=cpu", "task=box", "steps=4"]
-    assert any(measure.measure_draws(command)["sampling"]["median"] <= 1.1 for _ in range(3))
