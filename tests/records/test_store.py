@@ -380,7 +380,7 @@ def test_a_row_set_aside_is_made_anew_and_the_former_one_is_kept(store):
 def test_a_hundred_thousand_finished_draws_are_found_at_once(store, draws):
     wanted = [Draw(f"{index:06}", number) for number in range(draws) for index in range(100_000 // draws)]
     for image_id, number in wanted:
-        record = {**row(image_id), "diagnostics": {"ess": [5 / (step + 1) for step in range(100)]}}
+        record = {**row(image_id), "draw": number, "diagnostics": {"ess": [5 / (step + 1) for step in range(100)]}}
         folder = of_draw(store, number).folder / "records"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{image_id}.json").write_text(json.dumps(record))
