@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ldsmc_bench.calibration.judge import equally_weighted, find_draws, find_particles, judge
-from ldsmc_bench.commands.calibration import judge_attributes
+from ldsmc_bench.commands.attributes import attribute_table, judge_attributes
 from ldsmc_bench.records.particles import read_particles
 from ldsmc_bench.records.store import Store
 from ldsmc_bench.scoring.protocols import PROTOCOLS
@@ -192,6 +192,11 @@ def test_hidden_attributes_of_faces_are_judged(tmp_path: Path) -> None:
     assert all(float(row["brier"]) < 1 and row["attribute"] in table[1] for row in rows)
     names = ("reliability-box", "reliability-box-pooled", "sbc-attributes-box")
     assert [curves, pooled, ranks] == [f"figure: {tmp_path / 'figures' / name}.png" for name in names]
+
+
+def test_a_brier_score_below_0_is_printed_as_it_is() -> None:
+    table = attribute_table([{"attribute": "hat", "images": 8, "brier": -0.012, "p": 0.0004, "read": "100 97"}])
+    assert "-0.012" in table and "< 0.001" in table and table.count("<") == 1
 
 
 def table_rows(text: str) -> list[list[str]]:

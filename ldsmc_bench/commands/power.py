@@ -100,8 +100,8 @@ def pairs(
     images = (scores_of_draws if of_draws else metrics_of_images)(results_dir, runs, metric)
     of_others = [name for name in runs.columns if name.split(".")[0] not in PARTS]
     apart = distinguishing_settings(runs, NAMES[:2], of_others)
-    problems, draws = runs[frame.IDENTITY].map(_problem), runs["draws"] if of_draws else 1 + 0 * runs["draws"]
-    for _, of_problem in runs.groupby([runs["task"], runs["dataset"], problems, draws]):
+    by = [runs["task"], runs["dataset"], runs[frame.IDENTITY].map(_problem)]
+    for _, of_problem in runs.groupby([*by, runs["draws"]] if of_draws else by):
         groups = [group for _, group in of_problem.groupby(identity_texts(of_problem), sort=False)]
         firsts = pd.DataFrame([group.iloc[0] for group in groups], columns=runs.columns)
         settings = label_runs(firsts, ignored=("seed",))

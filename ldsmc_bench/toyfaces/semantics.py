@@ -59,11 +59,6 @@ def _is_hidden(face: Face, name: str, hole: np.ndarray) -> bool:
     return shows
 
 
-def read_attributes(images: Tensor) -> dict[str, np.ndarray]:
-    """The class (n,) of every attribute that the network reads from images uint8 (n,3,64,64): the likeliest one."""
-    return {name: odds.argmax(axis=1) for name, odds in log_odds(features_of(load_features(), images)).items()}
-
-
 def log_odds(features: np.ndarray) -> dict[str, np.ndarray]:
     """log p / (1 - p) (n,C) of every class of every attribute, as the network gives them for features (n,F)."""
     network, inputs = load_features(), torch.from_numpy(features).float()
