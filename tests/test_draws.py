@@ -84,13 +84,22 @@ def test_a_killed_run_ends_as_an_undisturbed_one(undisturbed: Path, tmp_path: Pa
     assert pictures(run) == pictures(undisturbed) and rows(run) == rows(undisturbed)
 
 
-def test_the_draws_of_one_image_are_one_batch(tmp_path: Path) -> None:
-    """A batch has one cost a row: with four draws at once, each row's is a quarter of the call's."""
-    done = tiny(tmp_path, *LIGHT, "n_images=1", "draws=4", "batch_size=4")
-    assert done.code == 0, done.err
-    (run,) = runs(tmp_path)
-    records = [json.loads((folder / "records" / "test-000000.json").read_text()) for folder in by_draw(run)]
-    assert len({record["cost"]["seconds"] for record in records}) == 1
+def test_the_draws_of_one_image_are_one_batch_and_cost_what_images_do(tmp_path: Path) -> None:
+    """A batch has one cost a row: with four rows at once, the seconds of each are a quarter of the call's.
+
+    How long 16 draws take beside 16 images is measured by `speed draws=true`.
+    """
+    costs = []
+    for n_images, draws in ((1, 4), (4, 1)):
+        folder = tmp_path / str(draws)
+        folder.mkdir()
+        done = tiny(folder, *LIGHT, "particles=1", f"n_images={n_images}", f"draws={draws}", "batch_size=4")
+        assert done.code == 0, done.err
+        (run,) = runs(folder)
+        found = [json.loads(path.read_text())["cost"] for path in run.rglob("records/*.json")]
+        assert len(found) == 4 and len({cost["seconds"] for cost in found}) == 1
+        costs.append([{name: value for name, value in cost.items() if name != "seconds"} for cost in found])
+    assert costs[0] == costs[1] and costs[0][0]["denoiser_forward"] > 0
 
 
 KNOWN = ("dataset=mixture", "variant=exact", "precision=fp64", "n_images=2", "device=cpu")

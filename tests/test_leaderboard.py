@@ -7,6 +7,7 @@ import pytest
 from ldsmc_bench.commands import leaderboard
 from ldsmc_bench.config import validate
 from ldsmc_bench.errors import notify
+from ldsmc_bench.mixture.kept import world_of
 from ldsmc_bench.records.jobs import Job, keep, new_launch
 from ldsmc_bench.run import announce
 from tests.commands import configured
@@ -83,6 +84,19 @@ def test_other_runs_are_no_leaderboard(tmp_path: Path, capsys: pytest.CaptureFix
 def test_steps_and_particles_follow_from_the_calls(method: str, calls: int, steps: int, particles: int) -> None:
     cfg = configured("experiment=leaderboard", f"method={method}", f"dataset.calls={calls}")
     assert (cfg.steps, cfg.particles) == (steps, particles)
+
+
+def test_each_task_and_prior_is_a_world_of_its_own() -> None:
+    keys = {
+        (): "linear lattice d=8 m=4",
+        ("task=phase", "task.operator.dy=2"): "phase lattice d=8 m=2",
+        ("prior=learned", "dataset.kind=scattered"): "linear scattered d=8 m=4 learned prior",
+        ("dataset=kde_faces", "task=sr16"): "sr16 kde_faces noise=0.5",
+        ("dataset=kde_faces", "task.operator.dy=4"): "linear 4 kde_faces noise=1.0",
+        ("dataset=empirical", "task=hdr"): "hdr empirical",
+    }
+    for overrides, world in keys.items():
+        assert world_of(configured("experiment=leaderboard", "method=dps", "dataset.calls=100", *overrides)) == world
 
 
 def test_hyper_parameters_are_those_of_the_world_and_the_calls_where_a_row_has_them(

@@ -13,7 +13,7 @@ from ldsmc_bench.calibration import figures
 from ldsmc_bench.calibration.judge import DrawSet
 from ldsmc_bench.calibration.reliability import Readings, Reliability, reliability
 from ldsmc_bench.calibration.sbc import Uniformity, sbc_values, uniformity
-from ldsmc_bench.files import replace, writing
+from ldsmc_bench.files import write_file
 from ldsmc_bench.noise import Noise
 from ldsmc_bench.report.figures.plot import LOOK, figure_text, save
 from ldsmc_bench.text import number, text_table
@@ -52,9 +52,7 @@ def judge_attributes(
     if not rows:
         return
     path = results_dir / "tables" / f"attributes-{end}.csv"
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace(path, pd.DataFrame(rows).to_csv(index=False).encode())
+    write_file(path, pd.DataFrame(rows).to_csv(index=False).encode())
     yield f"table: {path}"
     folder = results_dir / "figures"
     with rc_context(LOOK):

@@ -74,9 +74,8 @@ def examine(results_dir: Path) -> Iterator[Finding]:
         yield Finding(False, f"dataset={name}", "yours to name", f"{page}; python -m ldsmc_bench preflight {root}")
     for package, extra in EXTRAS.items():
         there = find_spec(package) is not None
-        yield Finding(
-            there, package, *([""] if there else ["not installed", f"in the checkout, pip install '.[{extra}]'"])
-        )
+        missing = () if there else ("not installed", f"in the checkout, pip install '.[{extra}]'")
+        yield Finding(there, package, *(missing or ("",)))
     yield wandb_key()
     yield slurm()
     latex = shutil.which("pdflatex")

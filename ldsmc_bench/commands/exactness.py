@@ -14,12 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from omegaconf import OmegaConf
-
 from ldsmc_bench.cli import entry, going_on
 from ldsmc_bench.commands import run, sweep
 from ldsmc_bench.mixture.distances import Score
-from ldsmc_bench.mixture.kept import judge_kept
+from ldsmc_bench.mixture.kept import judge_kept, world_of
 from ldsmc_bench.mixture.verdict import verdict
 from ldsmc_bench.records.jobs import Job
 from ldsmc_bench.records.store import Store, read_summary
@@ -73,8 +71,8 @@ def answer(name: str, jobs: Sequence[Job]) -> Iterator[str]:
     for job in jobs:
         store = Store(Path(job.asked.results_dir, "runs", str(job.run_id)), str(job.run_id))
         assert job.config is not None
-        world = str(OmegaConf.select(job.asked, "dataset.world", default=job.asked.dataset.name))
-        problems |= {f"{world} {problem}": scores for problem, scores in judge_kept(store, job.config).items()}
+        judged = judge_kept(store, job.config)
+        problems |= {f"{world_of(job.asked)} {problem}": scores for problem, scores in judged.items()}
         for key, mean in (read_summary(store) or {"cost": {}})["cost"].items():
             costs.setdefault(key, []).append(mean["mean"])
     lines = verdict(problems, int(jobs[0].asked.draws))

@@ -3,9 +3,9 @@
 Of the runs of `experiment=leaderboard` in the results folder: a table for each world and number of denoiser calls, in
 the terminal, and all of them as results/tables/leaderboard.tex, .md and .csv; figures in results/figures: distance
 against denoiser calls, and against the difficulty of a problem. Where methods have run with weights too, a table and a
-figure compare both. Methods are in the order of the median over problems of
-the distance (SW1) over that of exact draws; in brackets is the 95 % interval of that median by a bootstrap over
-problems. `=` marks those that a paired test does not tell from the first (Wilcoxon's, Holm over the table, level 0.05).
+figure compare both. Methods are in the order of the median over problems of the distance (SW1) over that of exact
+draws; in brackets is the 95 % interval of that median by a bootstrap over problems. `=` marks those that a paired test
+does not tell from the first (Wilcoxon's, Holm over the table, level 0.05).
 """
 
 import sys
@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 from ldsmc_bench.cli import Options, entry, require_runs
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import write_file
+from ldsmc_bench.mixture.kept import world_of
 from ldsmc_bench.report import frame
 from ldsmc_bench.report.figures import leaderboard as figures
 from ldsmc_bench.report.figures.plot import LOOK, save
@@ -69,14 +70,13 @@ def board(results_dir: Path) -> tuple[pd.DataFrame, frame.Images]:
     known = {job.run_id: job.asked for job in frame.jobs(results_dir) if job.run_id}
     runs = frame.runs(results_dir)
     runs = runs[runs["run_id"].isin(known) & (runs["n"] > 0)]
-    for key in ("dataset.calls", "dataset.world"):
-        runs = runs.assign(**{key: [OmegaConf.select(known[run_id], key) for run_id in runs["run_id"]]})
+    runs["dataset.calls"] = [OmegaConf.select(known[run_id], "dataset.calls") for run_id in runs["run_id"]]
     runs = runs[runs["dataset.calls"].notna()]
     if runs.empty:
         raise UserError(absent)
     runs["dataset.calls"] = runs["dataset.calls"].astype(int)
-    runs["dataset.world"] = runs["dataset.world"].fillna(runs["dataset"] + " " + runs["task"])
     asked = [known[run_id] for run_id in runs["run_id"]]
+    runs["dataset.world"] = [world_of(one) for one in asked]
     methods = [one.method.weighted if one.get("weighted") else one.method for one in asked]
     runs["sample.exact_for"] = [str(method.get("exact_for", "not said")) for method in methods]
     runs["name"] = [

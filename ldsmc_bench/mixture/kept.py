@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from ldsmc_bench.config import instantiate, problem_of, validate
 from ldsmc_bench.errors import UserError
@@ -16,6 +16,12 @@ from ldsmc_bench.problem.problem import load_batch
 from ldsmc_bench.records.store import Store, finished
 
 VERSION = 1  # raise it when a distance changes, so that kept ones are computed again
+
+
+def world_of(config: DictConfig) -> str:
+    """The name of the posteriors that a run draws from: `dataset.world`, or its task and data set."""
+    world = config.dataset.get("world") or f"{config.task.name} {config.dataset.name}"
+    return " ".join(str(world).split())
 
 
 def judge_kept(

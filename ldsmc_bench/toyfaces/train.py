@@ -192,8 +192,8 @@ def train_features(images: Tensor, out: Path, options: argparse.Namespace) -> No
     standardise(ema, images[:2048])
     accuracy = validation_accuracy(ema, toyfaces.ids("validation")[: min(1024, len(images))])
     print("validation accuracy: " + ", ".join(f"{name} {value:.3f}" for name, value in accuracy.items()))
-    facts = {"seed": options.seed, "labels": dict(toyfaces.LABELS), "validation_accuracy": accuracy}
-    ship(ema, out, dtype=torch.float32, **facts)
+    labels = dict(toyfaces.LABELS)
+    ship(ema, out, dtype=torch.float32, seed=options.seed, labels=labels, validation_accuracy=accuracy)
 
 
 def labels_of(image_ids: Sequence[str]) -> Tensor:

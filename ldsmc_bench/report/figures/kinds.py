@@ -141,8 +141,7 @@ def best_of(values: np.ndarray, k: int, better: str) -> np.ndarray:
     if better == "lower":
         ordered = -np.sort(-values, axis=1)
     weights = [math.comb(i, k - 1) / math.comb(size, k) for i in range(size)]  # the i-th is the best of the chosen
-    best: np.ndarray = ordered @ np.array(weights)
-    return best
+    return np.asarray(ordered @ np.array(weights))
 
 
 def difficulty_lines(of_task: TaskRuns, metric: Metric) -> list[Line]:
