@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.files import replace
+from ldsmc_bench.files import write_file
 from ldsmc_bench.records.identity import run_id
 
 MANIFEST, FORMAT, SUFFIX = "manifest.json", 1, ".zip"
@@ -37,7 +37,7 @@ class Archive:
 
 
 def pack(out: Path, files: Mapping[str, Path], by: str) -> None:
-    """Write an archive of these files, whose bytes depend on nothing else. Raises OSError if it cannot be written."""
+    """Write an archive of these files, whose bytes depend on nothing else. Raises UserError if it cannot be written."""
     data = {name: path.read_bytes() for name, path in sorted(files.items())}
     digests = {name: digest(one) for name, one in data.items()}
     manifest = json.dumps({"format": FORMAT, "by": by, "files": digests}, indent=1).encode()
@@ -45,8 +45,7 @@ def pack(out: Path, files: Mapping[str, Path], by: str) -> None:
         for name, one in {MANIFEST: manifest, **data}.items():
             how = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
             archive.writestr(zipfile.ZipInfo(name), one, how)  # with a fixed date
-    out.parent.mkdir(parents=True, exist_ok=True)
-    replace(out, whole.getvalue())
+    write_file(out, whole.getvalue())
 
 
 def id_of(config: bytes) -> str:

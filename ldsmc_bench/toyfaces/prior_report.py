@@ -41,11 +41,12 @@ def sample_prior(prior: Prior, noise: Noise, steps: int) -> Tensor:
 def main() -> None:
     parser = Options("prior-report", __doc__)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--prior", choices=("latent", "pixel"), default="latent")
     parser.add_argument("--faces", type=int, default=512, help="samples, and test faces in each of the two sets")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.read()
-    prior = priors.latent().to(torch.device("cpu"), torch.float32)
+    prior = getattr(priors, options.prior)().to(torch.device("cpu"), torch.float32)
     names = [f"sample-{i:06d}" for i in range(options.faces)]
     batches = [names[i : i + 64] for i in range(0, options.faces, 64)]
     x = torch.cat([sample_prior(prior, Noise(options.seed, batch, "prior"), options.steps) for batch in tqdm(batches)])

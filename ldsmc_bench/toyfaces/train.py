@@ -25,7 +25,7 @@ from ldsmc_bench.prior import schedule
 from ldsmc_bench.prior.codec import codes_of, nearest_code, quantise
 from ldsmc_bench.scoring.paired import unit_range
 from ldsmc_bench.toyfaces import priors
-from ldsmc_bench.toyfaces.assets import ASSETS, training_facts
+from ldsmc_bench.toyfaces.assets import ASSETS, load, training_facts
 from ldsmc_bench.toyfaces.features import WEIGHTS, FeatureNetwork
 from ldsmc_bench.toyfaces.training import DEVICE, fit, render, ship
 
@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--faces", type=int, default=40000, help="training faces to draw")
+    parser.add_argument("--start", type=Path, help="weights of a denoiser to go on from (default: random ones)")
     parser.add_argument("--out", type=Path, help="where the weights go (default: the package's assets)")
     options = parser.read()
     torch.manual_seed(options.seed)  # of the first weights
@@ -173,8 +174,11 @@ def train_denoiser(
             part.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
         if isinstance(part, Attention):
             part.set_processor(AttnProcessor())
+    if options.start:
+        load(module, options.start).requires_grad_(True)
     ema = fit(module, loss, out=out, steps=options.steps, lr=options.lr, seed=options.seed, bfloat16=True)
-    ship(ema, out, dtype=torch.float16, seed=options.seed)
+    earlier = {"start": training_facts(options.start)} if options.start else {}
+    ship(ema, out, dtype=torch.float16, seed=options.seed, **earlier)
 
 
 def train_features(images: Tensor, out: Path, options: argparse.Namespace) -> None:

@@ -1,13 +1,16 @@
 import json
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.files import file_digest
 from ldsmc_bench.toyfaces import assets
+from ldsmc_bench.toyfaces.train import train_pixel
 from ldsmc_bench.toyfaces.training import fit, learning_rate, render, ship
 
 
@@ -61,6 +64,16 @@ def test_shipped_weights_tell_how_they_came_about_and_are_known_by_digest(tmp_pa
     out.unlink()
     with pytest.raises(UserError, match=r"line\.safetensors: weights are missing"):
         assets.load(Line(), out)
+
+
+def test_a_denoiser_goes_on_from_earlier_weights(tmp_path: Path) -> None:
+    start, out = assets.ASSETS / "toyfaces_pixel.safetensors", tmp_path / "pixel.safetensors"
+    options = Namespace(steps=1, batch_size=1, lr=0.0, seed=0, start=start)
+    train_pixel(render(["train-000000"], workers=1), out, options)
+    before, after = load_file(start), load_file(out)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert assets.training_facts(out)["start"] == assets.training_facts(start)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ldsmc_bench.files import replace, writing
+from ldsmc_bench.files import write_file
 from ldsmc_bench.records.record import RunLabels
 from ldsmc_bench.report.figures.plot import add_legend, figure_text
 from ldsmc_bench.report.select import display_name
@@ -116,9 +116,7 @@ def save_film(tape: Tape, folder: Path) -> Path:
     file, times = io.BytesIO(), [MILLISECONDS] * (len(palette) - 1) + [HOLD * MILLISECONDS]
     palette[0].save(file, "GIF", save_all=True, append_images=palette[1:], duration=times, loop=0, optimize=False)
     path = folder / f"film-{tape.name}.gif"
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        replace(path, file.getvalue())
+    write_file(path, file.getvalue())
     return path
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.files import replace
+from ldsmc_bench.files import write_file
 from ldsmc_bench.records.pictures import is_truth, read_pixels, rgb
 from ldsmc_bench.records.problems import ProblemStore, columns, problem_of_run, read_picture
 from ldsmc_bench.records.store import (
@@ -229,8 +229,7 @@ def _write_sheet(path: Path, pictures: Sequence[Picture | None], tile: int, qual
             sheet.paste(picture, (i % ACROSS * tile, i // ACROSS * tile))
     file = io.BytesIO()
     sheet.save(file, format="WEBP", quality=quality, method=2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace(path, file.getvalue())
+    write_file(path, file.getvalue())
 
 
 def _warn(line: str) -> None:

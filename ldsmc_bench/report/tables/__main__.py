@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ldsmc_bench.cli import Options, entry, going_on, require_runs
 from ldsmc_bench.errors import UserError
-from ldsmc_bench.files import CONF, replace, writing
+from ldsmc_bench.files import CONF, write_file
 from ldsmc_bench.report import frame
 from ldsmc_bench.report.select import require_ours, require_values, select_runs
 from ldsmc_bench.report.tables import typeset
@@ -75,12 +75,10 @@ def fill(results_dir: Path, layouts: Sequence[Layout]) -> list[Table | None]:
 
 def write(table: Table, folder: Path) -> Path:
     """Write the table under its layout's name and return the path of the .tex file."""
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for suffix, writer in {**WRITERS, "_notes.tex": typeset.latex_notes}.items():
-            content = writer(table)
-            data = content if isinstance(content, bytes) else printable(content).encode()
-            replace(folder / f"{table.layout.name}{'.' * suffix.isalpha()}{suffix}", data)
+    for suffix, writer in {**WRITERS, "_notes.tex": typeset.latex_notes}.items():
+        content = writer(table)
+        data = content if isinstance(content, bytes) else printable(content).encode()
+        write_file(folder / f"{table.layout.name}{'.' * suffix.isalpha()}{suffix}", data)
     return folder / f"{table.layout.name}.tex"
 
 
@@ -110,8 +108,7 @@ def make_pdf(tables: Sequence[Path], style: str = "plain") -> Path:
             raise UserError(
                 f"pdflatex could not compile the tables in {folder} ({wrong.lstrip('! ')}; needs {PACKAGES})"
             )
-        with writing(folder):
-            replace(folder / "tables.pdf", source.with_suffix(".pdf").read_bytes())
+        write_file(folder / "tables.pdf", source.with_suffix(".pdf").read_bytes())
     return folder / "tables.pdf"
 
 
