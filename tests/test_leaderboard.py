@@ -16,16 +16,19 @@ from tests.report.made import made
 PROBLEMS = 12
 
 
-def run(results: Path, method: str, ratio: float, calls: int, exact_for: str, world: str = "lattice d=8 m=4") -> None:
+def run(results: Path, method: str, ratio: float, calls: int, exact_for: str, problems: int = PROBLEMS) -> None:
     """A run and the note of its job; the ratios of problems are around this one."""
     images = {
         f"problem-{i}": {"sw1_ratio": ratio + 0.01 * i, "mode_tv": 0.1, "hpd_50": 0.5, "hpd_90": 0.9}
         | {"spread_ratio": 1.0, "mmse_gap": 0.1, "entropy": 0.1 * i}
-        for i in range(PROBLEMS)
+        for i in range(problems)
     }
     cost = {"denoiser_forward": float(calls), "denoiser_backward": 0.0}
     run_id = made(results, method, "linear", images, dataset="mixture", steps=calls, cost=cost)
-    config = {"dataset": {"calls": calls, "world": world}, "method": {"name": method, "exact_for": exact_for}}
+    config = {
+        "dataset": {"calls": calls, "world": "lattice d=8 m=4"},
+        "method": {"name": method, "exact_for": exact_for},
+    }
     keep(new_launch(results), Job(0, [], "", config, run_id))
 
 
@@ -58,6 +61,18 @@ def test_methods_are_ordered_tested_and_written(results: Path, capsys: pytest.Ca
     assert "lattice d=8 m=4, 1000" in (results / "tables" / "leaderboard.md").read_text()
     names = {path.name for path in (results / "figures").iterdir()}
     assert {"leaderboard.png", "leaderboard-difficulty.png"} <= names
+
+
+def test_few_problems_leave_the_marks_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The least p of a signed-rank test of six problems is 1/32: not below 0.05 times 2, for two tests."""
+    run(tmp_path, "dps", 9.0, 100, "never", problems=6)
+    run(tmp_path, "pigdm", 2.0, 100, "never", problems=6)
+    assert leaderboard.main(["--results-dir", str(tmp_path)]) == 0
+    assert "\n=  " in (out := capsys.readouterr().out) and "too few" not in out
+    run(tmp_path, "fk", 3.0, 100, "chain", problems=6)
+    assert leaderboard.main(["--results-dir", str(tmp_path)]) == 0
+    assert "\n=  " not in (out := capsys.readouterr().out)
+    assert "no `=`: 6 problems are too few to tell 3 methods apart" in out
 
 
 def test_methods_with_and_without_weights_are_compared(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
