@@ -38,3 +38,10 @@ def test_every_resample_has_as_many_images_and_every_call_the_same_ones() -> Non
 
     assert {int(counts.sum()) for counts in resamples()} == {20}
     np.testing.assert_array_equal(resamples(), resamples())
+
+
+def test_two_images_are_no_certainty() -> None:
+    """Without the resamples of one image twice there was one resample alone, and so an error of 0."""
+    values = np.array([1.0, 2.0])
+    estimate = bootstrap(lambda counts: float(counts @ values / counts.sum()), 2)
+    assert estimate.se > 0.3 and (estimate.low, estimate.high) == pytest.approx((1, 2), abs=0.1)
