@@ -108,6 +108,29 @@ def test_what_contradicts_is_refused_and_nothing_is_written(
     assert _files(here) == before
 
 
+def test_of_a_known_posterior_the_scores_of_more_draws_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are others than those of fewer, which is no contradiction."""
+    known = ("method=dps", "task=linear", "dataset=mixture", "n_images=1", "steps=2")
+    for name, draws in {"few": 60, "many": 200}.items():
+        (tmp_path / name).mkdir()
+        done = tiny(tmp_path / name, *known, f"draws={draws}")
+        assert done.code == 0, done.err
+        assert publish.main([f"out={tmp_path / name}.zip", f"results_dir={tmp_path / name / 'results'}"]) == 0
+    expected = _shown(tmp_path / "many")
+    for into, archive, said in (("few", "many", "1 of 1 rows added"), ("many", "few", "all of it is here")):
+        capsys.readouterr()
+        assert merge.main([f"{tmp_path / archive}.zip", f"results_dir={tmp_path / into / 'results'}"]) == 0
+        assert said in capsys.readouterr().out
+    assert len(expected) == 4 and _shown(tmp_path / "few") == _shown(tmp_path / "many") == expected
+    assert all(one.complete for one in statuses(tmp_path / "few" / "results"))
+
+
+def _shown(folder: Path) -> dict[str, bytes]:
+    kinds = ("records/[!.]*", "images/[!.]*", "summary.json", "requested.json")
+    paths = [path for kind in kinds for path in folder.glob(f"results/runs/*/{kind}")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
 def _forged(change: Callable[[dict[str, bytes]], None], path: Path) -> None:
     """Change the files of an archive, and its manifest with them."""
     with zipfile.ZipFile(path) as archive:

@@ -12,9 +12,10 @@ from ldsmc_bench.commands.publish import AT_END
 from ldsmc_bench.errors import UserError, warn
 from ldsmc_bench.files import publish, replace, writing
 from ldsmc_bench.records.problems import problem_of_run
-from ldsmc_bench.records.record import Record, load
+from ldsmc_bench.records.record import Record, is_done, load
 from ldsmc_bench.records.status import request, request_of
-from ldsmc_bench.records.store import MERGED, Store, draw_stores, finished, keep, of_draw, open_store, record_path
+from ldsmc_bench.records.store import MERGED, Store, amend, draw_stores, glances, image_path, keep, of_draw, open_store
+from ldsmc_bench.records.store import record_path as path_of
 
 TOLERANCE = 0.05  # relative, of a metric: machines round differently, and some samplers amplify it
 Rows = dict[tuple[int, str], Record]  # the records of a run, by draw and image
@@ -67,7 +68,7 @@ def check(archive: Archive, name: str, rows: Rows, results_dir: Path) -> None:
     """Compare a run with the same run here. Raises UserError, which names an image, where the two contradict."""
     store = Store(results_dir / "runs" / name, name)
     for (draw, image_id), theirs in rows.items():
-        ours = load(record_path(of_draw(store, draw), image_id))
+        ours = load(path_of(of_draw(store, draw), image_id))
         if not ours or ours["status"] != "ok" or theirs["status"] != "ok":
             continue
         if why := difference(ours, theirs):
@@ -80,6 +81,8 @@ def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None
     """The contradiction between two records of one image; None where rounding explains it."""
     if ours.get("truth") != theirs.get("truth"):
         return "another true image"
+    if ours.get("draws") != theirs.get("draws"):  # of a problem, all in one record: the scores of more are other ones
+        return None
     for metric in ours["metrics"].keys() & theirs["metrics"].keys():
         a, b = ours["metrics"][metric], theirs["metrics"][metric]
         if not math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=1e-3):
@@ -91,7 +94,8 @@ def take(archive: Archive, name: str, rows: Rows, results_dir: Path) -> str:
     """Add what a run here lacks; what is here stays. Returns an account of it."""
     files = archive.below(f"runs/{name}/")
     store = open_store(results_dir, name, files["config.yaml"].decode())
-    before = {(one.draw, image_id) for one in draw_stores(store) for image_id in finished(one)}
+    here = {(one.draw, image_id): found for one in draw_stores(store) for image_id, found in glances(one).items()}
+    before = {key for key, found in here.items() if is_done(found, (rows.get(key) or found).get("draws") or 1)}
     problem = problem_of_run(store)
     assert problem is not None  # its config.yaml was just read
     pictures = {path: data for path, data in files.items() if path.endswith(".png")}
@@ -100,8 +104,12 @@ def take(archive: Archive, name: str, rows: Rows, results_dir: Path) -> str:
             for path, data in kept.items():
                 (root / path).parent.mkdir(parents=True, exist_ok=True)
                 publish(root / path, data)
-        for (draw, _), record in rows.items():
-            keep(of_draw(store, draw), record)  # after its picture
+        for (draw, image_id), record in rows.items():  # after their pictures
+            if not keep(one := of_draw(store, draw), record) and (draw, image_id) not in before:  # ours has fewer draws
+                amend(one, record)
+                shown = image_path(one, image_id)
+                if data := pictures.get(shown.relative_to(store.root).as_posix()):
+                    replace(shown, data)
         request(store, request_of(json.loads(files["requested.json"])))
         added = len(rows.keys() - before)
         if added and before <= rows.keys():  # theirs is the larger one, with its scores of all
