@@ -31,8 +31,7 @@ def bootstrap(statistic: Callable[[Counts], float], n: int, *, resamples: int = 
     """
     value = statistic(np.ones(n))
     draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
-    if n > 2:  # one image n times over has no spread, and no pairs to compare; of two, nothing else would vary
-        draws = draws[draws.max(axis=1) < n]
+    draws = draws[draws.max(axis=1) < max(n, 3)]  # without one of many n times over: no spread, no pairs to compare
     resampled = np.array([statistic(counts) for counts in draws])
     low, high = np.percentile(resampled - resampled.mean(), (2.5, 97.5))
     return Estimate(value, float(resampled.std(ddof=1)), value + float(low), value + float(high))
