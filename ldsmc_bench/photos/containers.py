@@ -100,9 +100,8 @@ def table(
         names = [name for name in parts[0].columns if all(name in part.columns for part in parts)]
         if image not in names:
             raise UserError(f"{where}: has no column {image} (dataset.image); {nearest(str(image), names)}")
-        labels = (
-            [int(one) for part in parts for one in part.read([label])[label].to_pylist()] if label in names else None
-        )
+        columns = [part.read([label])[label].cast(pa.int64()) for part in parts] if label in names else None
+        labels = None if columns is None else [int(one) for column in columns for one in column.to_pylist()]
     except (OSError, ValueError, TypeError, IndexError, pa.ArrowException) as error:
         raise UserError(f"{where}: cannot be read as a table of pictures and classes ({one_line(error)})") from error
     begins = list(accumulate((part.rows for part in parts), initial=0))

@@ -230,6 +230,17 @@ def test_the_member_at_fault_is_named(tmp_path: Path, member: str, content: byte
         tars(str(tmp_path), SIDE).load("b")
 
 
+def test_a_class_of_a_table_is_a_whole_number(tmp_path: Path) -> None:
+    """Others lost what follows the point."""
+    for labels in ([0.5, 1.0], [0.0, 1.0]):
+        pq.write_table(pa.table({"image": [b"", b""], "label": labels}), tmp_path / "train.parquet")
+        if labels[0]:
+            with pytest.raises(UserError, match=r"cannot be read .*Float value 0\.5"):
+                table(str(tmp_path), None, "image", "label", SIDE)
+        else:
+            assert table(str(tmp_path), None, "image", "label", SIDE).labels == {"0": 0, "1": 1}
+
+
 def test_a_negative_class_is_refused_with_its_picture(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", images=PIXELS, labels=[3, 1, -1, 1, 5])
     with pytest.raises(UserError, match="dataset=arrays: picture 2: its class is -1, and must be"):
