@@ -1,15 +1,21 @@
 """A campaign is looked at before it costs anything."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ldsmc_bench.cluster.jobs import Progress
 from ldsmc_bench.commands.preflight import compared, fetched
+from ldsmc_bench.commands.status import seconds_left
 from ldsmc_bench.config import validate
 from ldsmc_bench.errors import UserError
 from ldsmc_bench.fetch.check import check, record
 from ldsmc_bench.fetch.sources import SOURCES, place
-from tests.commands import configured, start
+from ldsmc_bench.records.status import statuses
+from ldsmc_bench.records.store import Store, draw_stores
+from tests.commands import configured, start, tiny
 
 LOOK = (
     *("--config-dir", str(Path(__file__).parent / "cluster" / "conf"), "task=box", "-m", "shard=range(2)", "shards=2"),
@@ -25,6 +31,21 @@ def test_a_campaign_is_counted_and_judged_by_a_short_run(tmp_path: Path) -> None
     assert done.out.count("steps=100 particles=") == done.out.count(": 4 images missing, ") == 2
     assert "in all about " in done.out
     assert not any(path for path in tmp_path.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def test_a_problem_of_a_known_posterior_takes_the_time_of_all_its_draws(tmp_path: Path) -> None:
+    """Its record has the seconds of one; and it is missing where it has fewer draws than are asked for."""
+    known = ("dataset=mixture", "method=dps", "task=linear", "n_images=1", "steps=2", "particles=1", "device=cpu")
+    done = tiny(tmp_path, *known, "draws=60")
+    assert done.code == 0, done.err
+    (path,) = (tmp_path / "results" / "runs").glob("*/records/problem-0000.json")
+    seconds = json.loads(path.read_text())["cost"]["seconds"]
+    for draws, missing in ((60, 0), (200, 1)):
+        look = start(tmp_path, *known, f"draws={draws}", module="ldsmc_bench.preflight").done()
+        assert f": {missing} images missing, {draws * seconds:.3g} s an image" in look.out
+    (row,) = statuses(tmp_path / "results")
+    left = seconds_left(replace(row, missing=3), Progress(), draw_stores(Store(path.parents[1], row.run_id)))
+    assert left == pytest.approx(3 * 60 * seconds)
 
 
 def test_what_would_fail_is_told_once_and_points_of_the_same_work_are_counted(tmp_path: Path) -> None:

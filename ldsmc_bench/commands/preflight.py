@@ -33,13 +33,14 @@ from ldsmc_bench.errors import Unsupported, UserError, one_line
 from ldsmc_bench.fetch.obtain import verified
 from ldsmc_bench.fetch.sources import SOURCES, place
 from ldsmc_bench.files import CONF, staged, writing
+from ldsmc_bench.mixture.repeat import block_of, room_of
 from ldsmc_bench.prior.compiled import to_device_and_compile
 from ldsmc_bench.prior.interface import Prior, image_shape
 from ldsmc_bench.problem.datasets import Dataset
-from ldsmc_bench.problem.draws import Draw, first_draws
+from ldsmc_bench.problem.draws import Draw
 from ldsmc_bench.problem.problem import load_batch
 from ldsmc_bench.records.identity import identify, run_id
-from ldsmc_bench.records.store import Store, finished, read, record_path
+from ldsmc_bench.records.store import Store, read, record_path
 from ldsmc_bench.running.device import images_at_once, most
 from ldsmc_bench.running.progress import Progress
 from ldsmc_bench.running.restore import dry_run, sampled
@@ -73,7 +74,7 @@ def _inspect(overrides: list[str], name: str, *, estimate: bool) -> int:
     if points is None:
         raise UserError("hydra.sweeper: it alone knows its points, and only while it runs; leave it out here")
     load, compare = cache(_load), cache(lambda file: print(compared(file)))
-    runs: dict[str, tuple[int, int, float | None]] = {}
+    runs: dict[str, tuple[int, float, float | None]] = {}
     jobs, failures = set[str](), Counter[str]()
     for point in points:
         cfg = loader.load_sweep_config(config, point)
@@ -128,7 +129,7 @@ def compared(name: str) -> str:
 
 def _plan(
     settings: Settings, run: str, dataset: Dataset, prior: Prior, short: Sequence[Settings]
-) -> tuple[int, int, float | None]:
+) -> tuple[int, float, float | None]:
     """Print and return how many images of a run are missing, how many it restores at once, and seconds an image: those
     of its records or, without any, by `short` runs. Raises UserError for what would stop it."""
     results = Path(settings.config["results_dir"])
@@ -137,27 +138,34 @@ def _plan(
         with staged(results / "preflight", b""):
             pass
     ids, store = list(dataset.ids[: settings.n_images]), Store(results / "runs" / run, run)
-    done = finished(store, ids) if (store.root / "records").exists() else set[str]()
-    costs = [record["cost"] for record in (read(store, sorted(done)) if done else [])]
-    seconds = fmean(cost["seconds"] for cost in costs) if costs else None
+    each, at_once, copies = 1, float(min(most(settings), len(ids))), 1  # draws that a record is of
+    if "trial" in settings.config["dataset"]:
+        rows = block_of(shape := image_shape(prior)) * room_of(shape, settings.labels.particles)  # of a call
+        each, at_once = settings.draws, min(at_once, rows / settings.draws)
+        copies = max(1, min(each, rows // len(ids)))
+    there = read(store, ids) if (store.root / "records").exists() else []
+    done = [record for record in there if record["status"] == "ok"]
+    seconds = each * fmean(record["cost"]["seconds"] for record in done) if done else None
     if seconds is None and short:
-        seconds = _estimate(short, dataset, prior, settings.labels.steps)
-    own_trial = "trial" in settings.config["dataset"]
-    draws = [Draw(image_id, number) for number in range(1, 1 if own_trial else settings.draws) for image_id in ids]
+        seconds = each * _estimate(short, dataset, prior, settings.labels.steps, copies)
+    draws = [Draw(image_id, number) for number in range(1, settings.draws // each) for image_id in ids]
     later = [one for one in draws if not record_path(replace(store, draw=one.number), one.image_id).exists()]
-    missing = len(ids) - len(done) + len(later)
+    missing = len(ids) - sum(record.get("draws", each) >= each for record in done) + len(later)
     names = " ".join(f"{key}={value}" for key, value in asdict(settings.labels).items())
     time = "" if seconds is None else f", {seconds:.3g} s an image: {duration(missing * seconds)}"
     print(f"{names}: {missing} images missing{time}", flush=True)
-    return missing, min(most(settings), len(ids)), seconds
+    return missing, at_once, seconds
 
 
-def _estimate(short: Sequence[Settings], dataset: Dataset, prior: Prior, steps: int) -> float:
-    """Seconds an image, from two short runs of one batch: what each step adds, and what comes on top once."""
+def _estimate(short: Sequence[Settings], dataset: Dataset, prior: Prior, steps: int, draws: int) -> float:
+    """Seconds a draw, from two short runs of one batch, so many `draws` of each image: what each step adds, and what
+    comes on top once."""
     few = short[0]
     prior = to_device_and_compile(prior, few.device, few.network_dtype, few.compile)
     ids = dataset.ids[: min(images_at_once(few, prior), few.n_images)]
-    batch = load_batch(problem_of(few, dataset), first_draws(ids), image_shape(prior))
+    batch = load_batch(
+        problem_of(few, dataset), [Draw(one, number) for number in range(draws) for one in ids], image_shape(prior)
+    )
     if batch.unreadable:
         raise UserError(next(iter(batch.unreadable.values())))
     try:
@@ -170,7 +178,7 @@ def _estimate(short: Sequence[Settings], dataset: Dataset, prior: Prior, steps: 
     return least + max(0.0, longer - least) / (MORE - FEW) * (steps - FEW)
 
 
-def _total(config: DictConfig, jobs: int, runs: Collection[tuple[int, int, float | None]]) -> str:
+def _total(config: DictConfig, jobs: int, runs: Collection[tuple[int, float, float | None]]) -> str:
     """The time of the campaign, where that of each run is known."""
     times = [(missing, batch, seconds) for missing, batch, seconds in runs if seconds is not None]
     if not times or len(times) < len(runs):

@@ -75,10 +75,9 @@ def seconds_left(row: RunStatus, progress: Progress, draws: Sequence[Store]) -> 
         return None
     if progress.images_per_hour:
         return 3600 * row.missing / progress.images_per_hour
-    timed = [
-        cost for draw in draws for column in view.rows(draw, ["cost.seconds"]).columns for cost in column.to_pylist()
-    ]
-    known = [cost for cost in timed if cost is not None and math.isfinite(cost)]
+    rows = [one for draw in draws for one in view.rows(draw, ["cost.seconds", view.OF_DRAWS]).to_pylist()]
+    timed = [(one.get("cost.seconds"), one.get(view.OF_DRAWS) or 1) for one in rows]  # a record's seconds are a draw's
+    known = [cost * each for cost, each in timed if cost is not None and math.isfinite(cost)]
     return row.missing * math.fsum(known) / len(known) if known else None
 
 
