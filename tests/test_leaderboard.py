@@ -16,7 +16,9 @@ from tests.report.made import made
 PROBLEMS = 12
 
 
-def run(results: Path, method: str, ratio: float, calls: int, exact_for: str, problems: int = PROBLEMS) -> None:
+def run(
+    results: Path, method: str, ratio: float, calls: int, exact_for: str, problems: int = PROBLEMS, seed: int = 0
+) -> None:
     """A run and the note of its job; the ratios of problems are around this one."""
     images = {
         f"problem-{i}": {"sw1_ratio": ratio + 0.01 * i, "mode_tv": 0.1, "hpd_50": 0.5, "hpd_90": 0.9}
@@ -24,7 +26,7 @@ def run(results: Path, method: str, ratio: float, calls: int, exact_for: str, pr
         for i in range(problems)
     }
     cost = {"denoiser_forward": float(calls), "denoiser_backward": 0.0}
-    run_id = made(results, method, "linear", images, dataset="mixture", steps=calls, cost=cost)
+    run_id = made(results, method, "linear", images, dataset="mixture", steps=calls, cost=cost, seed=seed)
     config = {
         "dataset": {"calls": calls, "world": "lattice d=8 m=4"},
         "method": {"name": method, "exact_for": exact_for},
@@ -58,7 +60,7 @@ def test_methods_are_ordered_tested_and_written(results: Path, capsys: pytest.Ca
     }
     medians = (results / "tables" / "leaderboard-medians.csv").read_text().splitlines()
     assert len(medians) == 1 + 6 and medians[1].startswith("lattice d=8 m=4,100,pigdm-") and ",1.955," in medians[1]
-    assert "lattice d=8 m=4, 1000" in (results / "tables" / "leaderboard.md").read_text()
+    assert "lattice d=8 m=4, calls=1000" in (results / "tables" / "leaderboard.md").read_text()
     names = {path.name for path in (results / "figures").iterdir()}
     assert {"leaderboard.png", "leaderboard-difficulty.png"} <= names
 
@@ -85,6 +87,16 @@ def test_methods_with_and_without_weights_are_compared(results: Path, capsys: py
     assert (rows[0][6], rows[0][9], float("".join(rows[0][12:]).strip("<")) < 0.01) == ("9.05", "3.05", True)
     assert (rows[1][6], rows[1][9]) == ("1.06", "2.05")  # what is worse is shown too
     assert "leaderboard-weights.png" in out
+
+
+def test_each_seed_has_problems_of_its_own(tmp_path: Path) -> None:
+    """They have the same names, by which they were paired, and weights with each seed of the run without."""
+    for seed in (0, 1):
+        run(tmp_path, "dps", 2.0 + seed, 100, "never", seed=seed)
+        run(tmp_path, "dps_weighted", 1.5 + seed, 100, "chain", seed=seed)
+    runs, images = leaderboard.board(tmp_path)
+    assert len(leaderboard.pairs_of_weights(runs, images)) == 2
+    assert set(runs["dataset.world"]) == {"lattice d=8 m=4, seed 0", "lattice d=8 m=4, seed 1"}
 
 
 def test_other_runs_are_no_leaderboard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,6 +79,8 @@ def board(results_dir: Path) -> tuple[pd.DataFrame, frame.Images]:
     runs["dataset.world"] = [world_of(one) for one in asked]
     methods = [one.method.weighted if one.get("weighted") else one.method for one in asked]
     runs["sample.exact_for"] = [str(method.get("exact_for", "not said")) for method in methods]
+    if runs["seed"].nunique() > 1:  # each has problems of its own, of the same names
+        runs["dataset.world"] += runs["seed"].map(", seed {}".format)
     runs["name"] = [
         display_name("method", method) + (f", {variant}" if variant != "default" else "")
         for method, variant in zip(runs["method"], runs["variant"], strict=True)
