@@ -236,7 +236,8 @@ def conclude(jobs: Sequence[Job]) -> list[str]:
         if (summary := concluded(store)) is None:
             print(f"{one.run_id}: {_undone(one)} (python -m ldsmc_bench status)")
             continue
-        summaries.append({**summary, "asked": " ".join(o for o in name.split() if not o.startswith("shard="))})
+        asked = " ".join(o for o in name.split() if not o.startswith("shard="))
+        summaries.append({**summary, "asked": asked, "problem": getattr(problem_of_run(store), "problem_id", None)})
         if summary["n_failed"]:
             images = sum(summary[key] for key in ("n", "n_failed", "n_skipped"))
             line = f"{summary['n_failed']} of {images} images failed: {why([store])} ({store.root / 'records'})"

@@ -73,10 +73,10 @@ def _label(key: str, summary: Summary) -> str:
 
 
 def _problems(summaries: Sequence[Summary]) -> list[list[int]]:
-    """The places of runs on one problem, for each that has two runs or more."""
+    """The places of runs on one problem, whose id is `problem` if the caller knows it, for each of two runs or more."""
     problems: dict[tuple[str, ...], list[int]] = {}
     for i, summary in enumerate(summaries):
-        problems.setdefault(tuple(str(summary.get(key)) for key in PROBLEM), []).append(i)
+        problems.setdefault(tuple(str(summary.get(key)) for key in (*PROBLEM, "problem")), []).append(i)
     return [places for places in problems.values() if len(places) > 1]
 
 

@@ -28,6 +28,7 @@ def made(
     status: str = "failed",
     cost: Mapping[str, float] | None = None,
     sets: Mapping[str, float] | None = None,
+    noise_std: float = 0.01,
     **sample: Any,
 ) -> str:
     """Write one run, of which `wanted` images were asked, or as many as there are; return its id. Where `images` has a
@@ -35,7 +36,7 @@ def made(
     config = {
         "protocol": 2,
         "method": {"name": method, "version": 1, "sample": {"particles": particles, "steps": steps, **sample}},
-        "task": {"name": task, "noise_std": 0.01, "operator": {}},
+        "task": {"name": task, "noise_std": noise_std, "operator": {}},
         "dataset": {"name": dataset, "digest": split or "0"},
         "prior": {"name": f"ldm_{dataset}", "digest": "0"},
         "seed": seed,

@@ -100,6 +100,13 @@ def cells(line: str) -> list[str]:
     return re.split(r"\s{2,}", line.strip())
 
 
+def test_runs_of_one_task_with_other_measurements_are_no_rivals() -> None:
+    """As in a sweep of its noise: a line for each problem, whose id the caller knows."""
+    runs = [summary(n, method=m, problem=f"box-{n}", asked=f"{m} {n}") for n in (1, 5) for m in ("dps", "psld")]
+    images = {run["run_id"]: pd.DataFrame({"psnr": [20.0 + i, 21.0 + i]}) for i, run in enumerate(runs)}
+    assert table(runs, images=images).count(": nothing is distinguishable from the best") == 2
+
+
 def test_calls_that_vary_between_images_show_how_much() -> None:
     varied = summary(1)
     varied["cost"]["decoder_forward"] = {"mean": 812.4, "se": 13.2, "n": 16}

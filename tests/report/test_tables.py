@@ -138,6 +138,20 @@ def test_rows_are_ranked_within_their_block(tmp_path: Path) -> None:
     assert [line["mark"] for line in lines(table)] == ["best", "second"] * 2
 
 
+def test_runs_of_one_task_with_other_noise_are_no_rivals(tmp_path: Path) -> None:
+    """No method has both levels here, so that none of their settings told them apart, and all were ranked together."""
+    for method, noise_std in {"a": 0.01, "b": 0.01, "c": 0.2, "d": 0.2}.items():
+        made(tmp_path, method, "box", psnr([20.0 + 10 * noise_std + (method in "ac")]), noise_std=noise_std)
+    table = table_of(tmp_path)
+    assert [(line["method"], line["mark"]) for line in lines(table)] == [
+        ("a", "best"),
+        ("b", "second"),
+        ("c", "best"),
+        ("d", "second"),
+    ]
+    assert "*noise_std=0.01*" in typeset.markdown(table).replace("\\", "")
+
+
 def test_the_dagger_is_for_what_a_paired_test_cannot_tell_apart(tmp_path: Path) -> None:
     """Differences as small as the spread of images are told apart, because images are paired; mixed signs are not."""
     base = [20.0 + 3 * (i % 7) for i in range(20)]

@@ -335,7 +335,7 @@ def _blocks(table: Table) -> list[Block]:
     named: set[Any] = set()
     blocks = []
     for (block, published, ours), rows in itertools.groupby(table.rows, lambda r: (r.block, r.published, r.ours)):
-        names = [_name(key, value, ours) for key, value in zip(table.layout.blocks, block, strict=True)]
+        names = [_heading(key, value, ours) for key, value in zip(table.layout.blocks, block, strict=True)]
         heads = [*(names if published or block not in named else []), *(["published, arXiv 2502.05908"] * published)]
         named.add(block)
         blocks.append((", ".join(heads), list(rows)))
@@ -350,6 +350,14 @@ def _names(table: Table, row: Row) -> list[str]:
     """The cells that name a row: empty for an argument that a method has not."""
     values = dict(zip(table.keys, row.key, strict=True))
     return ["" if values[key] is None else _name(key, values[key], row.ours) for key in table.shown_keys]
+
+
+def _heading(key: str, value: Any, ours: bool) -> str:
+    """`box inpainting`, `noise_std=0.2`, `digest=4fd0e1a2`."""
+    last, text = key.rpartition(".")[2], _name(key, value, ours)
+    if "." not in key or (isinstance(value, str) and last != "digest"):
+        return text
+    return f"{last}={text[:8] if last == 'digest' else text}"
 
 
 def _name(key: str, value: Any, ours: bool) -> str:
