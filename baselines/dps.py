@@ -25,14 +25,7 @@ from ldsmc_bench.problem.measurement import Measurement
 from ldsmc_bench.sampling import fits
 from ldsmc_bench.sampling.arguments import Count, Fraction, Natural, NonNegative, Positive
 from ldsmc_bench.sampling.chain import Row, table
-from ldsmc_bench.sampling.guidance import (
-    guided_denoiser,
-    look_ahead,
-    norm_gradient,
-    residual,
-    squared,
-    unit_clipped,
-)
+from ldsmc_bench.sampling.guidance import guided_denoiser, look_ahead, norm_gradient, residual, squared, unit_clipped
 from ldsmc_bench.sampling.trace import Trace
 
 Transition = Literal["learned", "small", "large"] | Fraction

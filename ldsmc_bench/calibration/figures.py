@@ -84,14 +84,7 @@ def reliability_curves(methods: Mapping[str, Reliability], title: str = "Attribu
         panel.plot((0, 1), (0, 1), color="0.6", linewidth=0.8)
         panel.plot(scores.share, scores.expected, color="0.2", dashes=(4, 2), linewidth=1, label="if calibrated")
         below, above = (np.maximum(0, half) for half in (scores.frequency - scores.low, scores.high - scores.frequency))
-        mark: Any = {
-            "color": COLOURS[0],
-            "marker": "o",
-            "markersize": 3.5,
-            "capsize": 1.5,
-            "elinewidth": 0.8,
-            "lw": 1.1,
-        }
+        mark: Any = {"color": COLOURS[0], "marker": "o", "ms": 3.5, "capsize": 1.5, "elinewidth": 0.8, "lw": 1.1}
         panel.errorbar(scores.share, scores.frequency, yerr=(below, above), label="truths, 95 %", **mark)
         panel.set(xlim=(-0.04, 1.04), ylim=(0, 1.03), yticks=(0, 0.5, 1))
         _note(panel, f"ECE {scores.ece:.3f}   floor {scores.ece_floor:.3f}   {_p(scores.p)}")

@@ -108,8 +108,8 @@ def take(archive: Archive, name: str, rows: Rows, results_dir: Path) -> str:
             if not keep(one := of_draw(store, draw), record) and (draw, image_id) not in before:  # ours has fewer draws
                 amend(one, record)
                 shown = image_path(one, image_id)
-                if data := pictures.get(shown.relative_to(store.root).as_posix()):
-                    replace(shown, data)
+                if picture := pictures.get(shown.relative_to(store.root).as_posix()):
+                    replace(shown, picture)
         request(store, request_of(json.loads(files["requested.json"])))
         added = len(rows.keys() - before)
         if added and before <= rows.keys():  # theirs is the larger one, with its scores of all

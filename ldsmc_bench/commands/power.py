@@ -8,7 +8,6 @@ with one run alone: of those with this value, the one whose settings differ leas
 """
 
 import itertools
-import json
 import math
 import shutil
 import sys
@@ -34,6 +33,7 @@ from ldsmc_bench.report.select import (
     identity_texts,
     join_label,
     label_runs,
+    problem_text,
     require_values,
 )
 from ldsmc_bench.report.statistics import LEAST, LEVEL, Power
@@ -100,7 +100,7 @@ def pairs(
     images = (scores_of_draws if of_draws else metrics_of_images)(results_dir, runs, metric)
     of_others = [name for name in runs.columns if name.split(".")[0] not in PARTS]
     apart = distinguishing_settings(runs, NAMES[:2], of_others)
-    by = [runs["task"], runs["dataset"], runs[frame.IDENTITY].map(_problem)]
+    by = [runs["task"], runs["dataset"], runs[frame.IDENTITY].map(problem_text)]
     for _, of_problem in runs.groupby([*by, runs["draws"]] if of_draws else by):
         groups = [group for _, group in of_problem.groupby(identity_texts(of_problem), sort=False)]
         firsts = pd.DataFrame([group.iloc[0] for group in groups], columns=runs.columns)
@@ -162,11 +162,6 @@ def scores_of_draws(results_dir: Path, runs: pd.DataFrame, metric: str) -> frame
             f"metric={metric}: no run has scores of its draws; python -m ldsmc_bench calibration makes them"
         )
     return found
-
-
-def _problem(identity: dict[str, str]) -> str:
-    """One text for runs on one problem but for the seed; a run without a legible configuration has its own."""
-    return json.dumps({key: text for key, text in identity.items() if key.split(".")[0] in (*PARTS, "run_id")})
 
 
 def _by_seed(runs: pd.DataFrame, images: frame.Images, metric: str) -> pd.DataFrame:

@@ -138,15 +138,15 @@ def _plan(
         with staged(results / "preflight", b""):
             pass
     ids, store = list(dataset.ids[: settings.n_images]), Store(results / "runs" / run, run)
-    each, at_once, copies = 1, float(min(most(settings), len(ids))), 1  # draws that a record is of
-    if "trial" in settings.config["dataset"]:
-        rows = block_of(shape := image_shape(prior)) * room_of(shape, settings.labels.particles)  # of a call
-        each, at_once = settings.draws, min(at_once, rows / settings.draws)
-        copies = max(1, min(each, rows // len(ids)))
+    each, at_once = 1, float(min(most(settings), len(ids)))
+    if "trial" in settings.config["dataset"]:  # a record is of all draws, which are made by blocks
+        shape, each = image_shape(prior), settings.draws
+        at_once = block_of(shape) * room_of(shape, settings.labels.particles) / each
     there = read(store, ids) if (store.root / "records").exists() else []
     done = [record for record in there if record["status"] == "ok"]
     seconds = each * fmean(record["cost"]["seconds"] for record in done) if done else None
     if seconds is None and short:
+        copies = max(1, min(each, int(each * at_once / len(ids))))
         seconds = each * _estimate(short, dataset, prior, settings.labels.steps, copies)
     draws = [Draw(image_id, number) for number in range(1, settings.draws // each) for image_id in ids]
     later = [one for one in draws if not record_path(replace(store, draw=one.number), one.image_id).exists()]

@@ -137,11 +137,7 @@ def single(dx: int, noise: Noise) -> GaussianMixture:
     return _spiked(torch.zeros(1, dtype=torch.float64), ones, torch.zeros_like(ones))
 
 
-KINDS = {
-    "lattice": lattice,
-    "scattered": scattered,
-    "single": single,
-}
+KINDS = {"lattice": lattice, "scattered": scattered, "single": single}
 
 
 @lru_cache(maxsize=256)

@@ -22,12 +22,7 @@ KNOWN = {f"ILSVRC2012_val_{i:08d}": label for i, label in enumerate((65, 970, 23
 
 
 def imagenet(
-    root: str | None,
-    split: str,
-    labels: str | None,
-    n_images: int,
-    image_size: int,
-    collection: str | None = None,
+    root: str | None, split: str, labels: str | None, n_images: int, image_size: int, collection: str | None = None
 ) -> Dataset:
     """The `test` or the `tuning` pictures of ImageNet's validation set with their classes.
 

@@ -15,6 +15,7 @@ import yaml
 
 from ldsmc_bench.errors import UserError, nearest
 from ldsmc_bench.files import CONF
+from ldsmc_bench.records.problems import PARTS
 from ldsmc_bench.report.frame import COUNTS, IDENTITY, LABELS
 from ldsmc_bench.report.tables.layout import Layout
 
@@ -191,6 +192,12 @@ def identity_texts(runs: pd.DataFrame, but: Iterable[str] = ()) -> pd.Series:
     return runs[IDENTITY].map(
         lambda identity: json.dumps({name: text for name, text in sorted(identity.items()) if name not in left_out})
     )
+
+
+def problem_text(identity: Mapping[str, str]) -> str:
+    """One text for runs on equal measurements, seeds aside; a run without a legible configuration has its own."""
+    parts = {key: text for key, text in identity.items() if key.partition(".")[0] in PARTS}
+    return json.dumps(parts or dict(identity), sort_keys=True)
 
 
 def key_texts(runs: pd.DataFrame, keys: Iterable[str]) -> pd.Series:

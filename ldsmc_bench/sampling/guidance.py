@@ -101,13 +101,7 @@ def unit_clipped(gradient: Tensor) -> Tensor:
 
 
 def guided_mean(
-    prior: Prior,
-    ahead: LookAhead,
-    error: Tensor,
-    label: Measurement | None,
-    kappa: float,
-    rho: float,
-    rows: Rows = ALL,
+    prior: Prior, ahead: LookAhead, error: Tensor, label: Measurement | None, kappa: float, rho: float, rows: Rows = ALL
 ) -> Tensor:
     """LD-SMC's proposal mean (Eq. 7 with the scaling of App. D): the move's mean, shifted against the unit-clipped
     gradients of ||y_0 - A(D(z0_hat(z)))||^2 and, with a label, of ||y_k - A(D(mu))||^2.

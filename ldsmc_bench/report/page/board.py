@@ -1,6 +1,5 @@
 """The leaderboard of the page: runs in their seeds, ranked and tested as in the tables, and the differences of two."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +12,11 @@ from numpy.typing import NDArray
 
 from ldsmc_bench.report.frame import IDENTITY, Images
 from ldsmc_bench.report.page.data import plain
-from ldsmc_bench.report.select import display_name, group_runs, join_label, label_runs
+from ldsmc_bench.report.select import display_name, group_runs, join_label, label_runs, problem_text
 from ldsmc_bench.report.statistics import by_image, estimate_interval, mean
 from ldsmc_bench.report.tables.content import Cell, Row, Table, build_table
 from ldsmc_bench.report.tables.layout import Layout
 
-OF_PROBLEM = ("protocol", "task", "measurement", "dataset")  # parts of config.yaml; the seed is the other one
 RIVALS = ["problem", "steps", "n_requested", "split"]  # runs that are equal in these share a board
 MOST = 40  # rows of a problem of which any two are compared
 MARKS = {"": 0, "best": 1, "second": 2}
@@ -51,7 +49,7 @@ def boards(runs: pd.DataFrame, images: Images, columns: Sequence[Mapping[str, An
         return [], []
     metrics = [one["key"] if not one.get("cost") else _cost(one) for one in columns]
     layout = Layout.model_validate({"name": "page", "title": "", "rows": ["method", "particles"], "metrics": metrics})
-    runs = runs.assign(n_images=runs["n_requested"], problem=[_problem(one) for one in runs[IDENTITY]])
+    runs = runs.assign(n_images=runs["n_requested"], problem=[problem_text(one) for one in runs[IDENTITY]])
     groups = [group for _, group in runs.groupby(RIVALS, dropna=False, sort=False)]
     groups.sort(key=lambda group: -int(group["n"].sum()))  # stable: by run id otherwise
     entries: list[Entry] = []
@@ -141,12 +139,6 @@ def _values(cell: Cell) -> list[Any]:
 
 def _cost(column: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": column["key"], "label": column["label"], "digits": column["digits"]}
-
-
-def _problem(identity: Mapping[str, str]) -> str:
-    """One text for runs on equal measurements, seeds aside."""
-    parts = {key: value for key, value in identity.items() if key.partition(".")[0] in OF_PROBLEM}
-    return json.dumps(parts or dict(identity), sort_keys=True)
 
 
 def _labels(firsts: Sequence[pd.DataFrame]) -> list[str]:

@@ -129,8 +129,8 @@ def build_table(layout: Layout, runs: pd.DataFrame, images: Images, left_out: st
     """The table of a layout from its runs (see `select_runs`), at least one. Further blocks are settings of a task or a
     data set in which runs of one name differ: their measurements are others, and no rank or test may compare them."""
     others = [name for name in runs.columns if name.split(".")[0] not in PARTS]
-    known = ["task", "dataset", *(name for name in layout.named if name not in others)]
-    apart = distinguishing_settings(runs, known, [*others, layout.sweep or ""])
+    named = ["task", "dataset", *(name for name in layout.named if name not in others)]
+    apart = distinguishing_settings(runs, named, [*others, layout.sweep or ""])
     layout = layout.model_copy(update={"blocks": [*layout.blocks, *(key for key in apart if key != "run_id")]})
     across = [layout.columns] if layout.columns else []
     split = distinguishing_settings(runs, layout.named)

@@ -353,11 +353,8 @@ def _names(table: Table, row: Row) -> list[str]:
 
 
 def _heading(key: str, value: Any, ours: bool) -> str:
-    """`box inpainting`, `noise_std=0.2`, `digest=4fd0e1a2`."""
-    last, text = key.rpartition(".")[2], _name(key, value, ours)
-    if "." not in key or (isinstance(value, str) and last != "digest"):
-        return text
-    return f"{last}={text[:8] if last == 'digest' else text}"
+    """`box inpainting`, `noise_std=0.2`."""
+    return f"{key.rpartition('.')[2]}=" * ("." in key and not isinstance(value, str)) + _name(key, value, ours)
 
 
 def _name(key: str, value: Any, ours: bool) -> str:
