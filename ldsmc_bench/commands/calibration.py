@@ -41,7 +41,7 @@ from ldsmc_bench.records.problems import read_picture
 from ldsmc_bench.records.store import Store
 from ldsmc_bench.report import frame
 from ldsmc_bench.report.figures.plot import LOOK, figure_text, save
-from ldsmc_bench.report.select import display_name, group_runs, join_label, label_runs
+from ldsmc_bench.report.select import display_name, group_runs, join_label, label_runs, problem_labels
 from ldsmc_bench.report.sheet import ROWS, save_sheet
 from ldsmc_bench.report.statistics import standard_error
 from ldsmc_bench.report.table import with_error
@@ -125,8 +125,8 @@ def report(
     """Judge the runs of a task with equally many draws, write their table and figures, and yield what to print. A run
     that cannot be judged is added to `failed`."""
     names = [
-        join_label(display_name("method", method), settings)
-        for method, settings in zip(runs["method"], label_runs(runs), strict=True)
+        join_label(display_name("method", method), apart | settings)
+        for method, apart, settings in zip(runs["method"], problem_labels(runs), label_runs(runs), strict=True)
     ]
     stores = {name: store_of(results_dir, run_id) for name, run_id in zip(names, runs["run_id"], strict=True)}
     title = f"{display_name('task', task)}, {display_name('dataset', dataset)}"

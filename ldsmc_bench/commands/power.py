@@ -22,17 +22,15 @@ from ldsmc_bench.calibration.judge import read_scores, scores_by_image
 from ldsmc_bench.calibration.power import images_needed
 from ldsmc_bench.cli import Options, entry, require_runs
 from ldsmc_bench.errors import UserError, nearest
-from ldsmc_bench.records.problems import PARTS
 from ldsmc_bench.records.store import Store
 from ldsmc_bench.report import frame, statistics
 from ldsmc_bench.report.select import (
-    LONGEST,
     display_name,
-    distinguishing_settings,
     have_value,
     identity_texts,
     join_label,
     label_runs,
+    problem_labels,
     problem_text,
     require_values,
 )
@@ -98,8 +96,7 @@ def pairs(
         _require(runs, *against)
     of_draws = metric in PROTOCOLS and PROTOCOLS[metric].per == "draws"
     images = (scores_of_draws if of_draws else metrics_of_images)(results_dir, runs, metric)
-    of_others = [name for name in runs.columns if name.split(".")[0] not in PARTS]
-    apart = distinguishing_settings(runs, NAMES[:2], of_others)
+    parts = dict(zip(runs["run_id"], problem_labels(runs), strict=True))
     by = [runs["task"], runs["dataset"], runs[frame.IDENTITY].map(problem_text)]
     for _, of_problem in runs.groupby([*by, runs["draws"]] if of_draws else by):
         groups = [group for _, group in of_problem.groupby(identity_texts(of_problem), sort=False)]
@@ -111,10 +108,8 @@ def pairs(
         ]
         tables = [_by_seed(group, images, metric) for group in groups]
         first = firsts.iloc[0]
-        parts = {
-            key.rpartition(".")[2]: display_name("", first[key])[:LONGEST] for key in apart if pd.notna(first[key])
-        }
-        names = join_label(display_name("task", first["task"]), parts), display_name("dataset", first["dataset"])
+        task = join_label(display_name("task", first["task"]), parts[first["run_id"]])
+        names = task, display_name("dataset", first["dataset"])
         couples = itertools.combinations(range(len(firsts)), 2) if against is None else _nearest(firsts, *against)
         for i, j in couples:
             difference = (tables[i] - tables[j]).dropna(axis=1, how="all").dropna().mean(axis=1).dropna()

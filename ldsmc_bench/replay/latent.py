@@ -104,11 +104,7 @@ def replay_resample(recording: Recording, facts: dict[str, Any], folder: Path) -
 
 
 def restart(
-    prior: Prior,
-    measurement: Measurement,
-    recording: Recording,
-    moves: list[resample.Move],
-    choices: resample.Choices,
+    prior: Prior, measurement: Measurement, recording: Recording, moves: list[resample.Move], choices: resample.Choices
 ) -> dict[str, float]:
     """The deviation of each prediction from the recorded one before it, by the one move that lies between them.
 

@@ -200,6 +200,19 @@ def problem_text(identity: Mapping[str, str]) -> str:
     return json.dumps(parts or dict(identity), sort_keys=True)
 
 
+def problem_settings(runs: pd.DataFrame, keys: Sequence[str] = (), ignored: Sequence[str] = ()) -> list[str]:
+    """The settings in which measurements differ of runs with equal task, data set and `keys`, seeds aside."""
+    others = [name for name in runs.columns if name.partition(".")[0] not in PARTS]
+    return distinguishing_settings(runs, ["task", "dataset", *keys], [*others, *ignored])
+
+
+def problem_labels(runs: pd.DataFrame) -> list[dict[str, str]]:
+    """For each run, by short names, its values of `problem_settings`."""
+    settings, lines = problem_settings(runs), runs.to_dict("records")
+    known = [{key.rpartition(".")[2]: line[key] for key in settings if pd.notna(line[key])} for line in lines]
+    return [{key: display_name("", value)[:LONGEST] for key, value in one.items()} for one in known]
+
+
 def key_texts(runs: pd.DataFrame, keys: Iterable[str]) -> pd.Series:
     """One text for the values of `keys`, equal for runs that agree in them."""
     columns = [_exact_texts(runs, key) for key in keys]

@@ -167,7 +167,8 @@ def interval(name: str, runs: pd.DataFrame, images: Images, among: pd.DataFrame 
 
 def estimate_interval(estimate: Estimate) -> Interval:
     """The mean of images with its 95 % interval (Student's t)."""
-    half = math.nan if estimate.se is None else float(stats.t.ppf(0.975, max(estimate.n, 2) - 1)) * estimate.se
+    free = max(estimate.n - 1 or estimate.seeds - 1, 1)  # of one image all variation is that of seeds
+    half = math.nan if estimate.se is None else float(stats.t.ppf(0.975, free)) * estimate.se
     return estimate.value, estimate.value - half, estimate.value + half
 
 

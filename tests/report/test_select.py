@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 
 from ldsmc_bench.report import frame
-from ldsmc_bench.report.select import curves, distinguishing_settings, group_runs, join_label, label_runs, select_sweep
+from ldsmc_bench.report.select import (
+    curves,
+    distinguishing_settings,
+    group_runs,
+    join_label,
+    label_runs,
+    problem_labels,
+    select_sweep,
+)
+from tests.report.made import made, psnr
 from tests.report.stored import TASKS, stored
 
 IDS = ["a", "b"]
@@ -95,3 +104,13 @@ def test_runs_in_several_seeds_are_named_by_them_last(tmp_path: Path) -> None:
     assert {join_label("ldsmc", said) for said in label_runs(runs)} == {
         f"ldsmc N={n} seed={s}" for n in (1, 5) for s in (0, 1)
     }
+
+
+def test_runs_of_one_task_with_other_measurements_say_in_what(tmp_path: Path) -> None:
+    """As the calibration of two methods, of which each has one noise level: their own settings do not tell it."""
+    for method, noise_std in {"psld": 0.01, "ldsmc": 0.2}.items():
+        made(tmp_path, method, "box", psnr([20.0]), noise_std=noise_std)
+    made(tmp_path, "dps", "sr4", psnr([20.0]))
+    labels = dict(zip((runs := frame.runs(tmp_path))["method"], problem_labels(runs), strict=True))
+    assert labels == {"psld": {"noise_std": "0.01"}, "ldsmc": {"noise_std": "0.2"}, "dps": {"noise_std": "0.01"}}
+    assert problem_labels(runs[runs["method"] != "ldsmc"]) == [{}, {}]

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from ldsmc_bench.report.statistics import Estimate, holm, independent_p, mean, paired_p, set_mean
+from ldsmc_bench.report.statistics import Estimate, estimate_interval, holm, independent_p, mean, paired_p, set_mean
 
 
 def test_one_seed_is_the_mean_over_images():
@@ -111,3 +112,10 @@ def test_holm_by_hand():
     assert {k: v for k, v in adjusted.items() if k != "unknown"} == pytest.approx({"x": 0.06, "y": 0.03, "z": 0.06})
     assert math.isnan(adjusted["unknown"])
     assert holm({"x": 0.9, "y": 0.8}) == {"x": 1.0, "y": 1.0}
+
+
+def test_one_image_in_several_seeds_has_the_interval_of_the_seeds() -> None:
+    """Student's t of five seeds, not of one image: 2.8 standard errors, not 12.7."""
+    seeds = np.array([1.0, 2.0, 4.0, 3.0, 2.5])
+    value, low, high = estimate_interval(mean(pd.DataFrame([seeds])))
+    assert (low, high) == pytest.approx(stats.t.interval(0.95, 4, value, stats.sem(seeds)))

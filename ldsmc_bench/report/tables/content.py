@@ -12,7 +12,7 @@ import pandas as pd
 from ldsmc_bench.records.problems import PARTS
 from ldsmc_bench.report import statistics
 from ldsmc_bench.report.frame import Images
-from ldsmc_bench.report.select import distinguishing_settings, group_runs
+from ldsmc_bench.report.select import distinguishing_settings, group_runs, problem_settings
 from ldsmc_bench.report.statistics import LEAST, LEVEL, Estimate, Power
 from ldsmc_bench.report.table import with_error
 from ldsmc_bench.report.tables.layout import Layout, Metric
@@ -128,9 +128,8 @@ def format_cell(layout: Layout, metric: Metric, cell: Cell) -> str:
 def build_table(layout: Layout, runs: pd.DataFrame, images: Images, left_out: str = "") -> Table:
     """The table of a layout from its runs (see `select_runs`), at least one. Further blocks are settings of a task or a
     data set in which runs of one name differ: their measurements are others, and no rank or test may compare them."""
-    others = [name for name in runs.columns if name.split(".")[0] not in PARTS]
-    named = ["task", "dataset", *(name for name in layout.named if name not in others)]
-    apart = distinguishing_settings(runs, named, [*others, layout.sweep or ""])
+    named = [name for name in layout.named if name.partition(".")[0] in PARTS]
+    apart = problem_settings(runs, named, [layout.sweep or ""])
     layout = layout.model_copy(update={"blocks": [*layout.blocks, *(key for key in apart if key != "run_id")]})
     across = [layout.columns] if layout.columns else []
     split = distinguishing_settings(runs, layout.named)
