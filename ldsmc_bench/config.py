@@ -38,6 +38,7 @@ EXACTLY = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=T
 NAME = Annotated[str, Field(pattern=r"\S", description="a word, which YAML reads as one in quotes")]
 MOST = 100_000  # of what is laid out one by one, in memory or in folders
 FewEnough = Annotated[int, Field(ge=1, le=MOST, description=f"a whole number of at least 1 and at most {MOST}")]
+LAUNCH = "attached or detached; hydra/launcher=gpus and hydra/launcher=slurm say where"
 KEYS: dict[str, Any] = {  # of every run, with their types
     **dict.fromkeys(("particles", "draws", "steps"), FewEnough),
     **dict.fromkeys(("n_images", "shards"), Count),
@@ -50,7 +51,7 @@ KEYS: dict[str, Any] = {  # of every run, with their types
     "measurement.noise_in_hole": bool,
     "precision": Literal[*PRECISIONS],
     "wandb.mode": Literal["online", "offline", "disabled", "auto"],
-    "launch": Literal["attached", "detached"],
+    "launch": Annotated[Literal["attached", "detached"], Field(description=LAUNCH)],
     **dict.fromkeys(("method.name", "task.name", "dataset.name", "prior.name"), NAME),
     **dict.fromkeys(("method.sample", "task.operator", "dataset.load", "prior.load", "prior.image_size"), Any),
     "task.noise": Literal[*NOISES],

@@ -97,6 +97,7 @@ VALUES = {  # a value, or several, and what the line must say of the last
     "shard=2 shards=2": "with shards=2 the last is 1",
     "shards=0": "must be a whole number of at least 1",
     "precision=fp8": "must be fp64 or fp32 or tf32 or bf16",
+    "launch=gpus": "must be attached or detached; hydra/launcher=gpus",
     "device=cuda:7": "try device=auto",
     "device=gpu": "try device=auto",
     "device=null": "must be a word",
