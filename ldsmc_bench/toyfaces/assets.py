@@ -26,9 +26,13 @@ def load(module: M, path: Path) -> M:
 
 
 def training_facts(path: Path) -> dict[str, Any]:
-    """The command, seed, minutes and machine that trained the weights in `path`."""
-    with safe_open(path, framework="pt") as file:
-        return json.loads(file.metadata()["made"])
+    """The command, seed, minutes and machine that trained the weights in `path`. Raises UserError if it names none."""
+    check_digest(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads(file.metadata()["made"])
+    except Exception as error:  # safetensors' own, of any kind
+        raise UserError(f"{path}: no weights that `train` wrote: they do not say how they were made") from error
 
 
 def check_digest(path: Path) -> None:

@@ -21,6 +21,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from ldsmc_bench import toyfaces
 from ldsmc_bench.cli import Options, entry
+from ldsmc_bench.errors import UserError
 from ldsmc_bench.prior import schedule
 from ldsmc_bench.prior.codec import codes_of, nearest_code, quantise
 from ldsmc_bench.scoring.paired import unit_range
@@ -46,6 +47,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where the weights go (default: the package's assets)")
     options = parser.read()
     torch.manual_seed(options.seed)  # of the first weights
+    if options.start and options.network not in ("latent", "pixel"):
+        raise UserError(f"start={options.start}: latent and pixel alone go on from weights; leave it out")
+    options.earlier = {"start": training_facts(options.start)} if options.start else {}  # read before hours of work
     train, out = TRAINERS[options.network]
     train(render(toyfaces.ids("train")[: options.faces]), options.out or out, options)
 
@@ -177,8 +181,7 @@ def train_denoiser(
     if options.start:
         load(module, options.start).requires_grad_(True)
     ema = fit(module, loss, out=out, steps=options.steps, lr=options.lr, seed=options.seed, bfloat16=True)
-    earlier = {"start": training_facts(options.start)} if options.start else {}
-    ship(ema, out, dtype=torch.float16, seed=options.seed, **earlier)
+    ship(ema, out, dtype=torch.float16, seed=options.seed, **options.earlier)
 
 
 def train_features(images: Tensor, out: Path, options: argparse.Namespace) -> None:
@@ -196,8 +199,7 @@ def train_features(images: Tensor, out: Path, options: argparse.Namespace) -> No
     standardise(ema, images[:2048])
     accuracy = validation_accuracy(ema, toyfaces.ids("validation")[: min(1024, len(images))])
     print("validation accuracy: " + ", ".join(f"{name} {value:.3f}" for name, value in accuracy.items()))
-    labels = dict(toyfaces.LABELS)
-    ship(ema, out, dtype=torch.float32, seed=options.seed, labels=labels, validation_accuracy=accuracy)
+    ship(ema, out, dtype=torch.float32, seed=options.seed, labels=dict(toyfaces.LABELS), validation_accuracy=accuracy)
 
 
 def labels_of(image_ids: Sequence[str]) -> Tensor:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ldsmc_bench.errors import UserError
@@ -68,12 +68,21 @@ def test_shipped_weights_tell_how_they_came_about_and_are_known_by_digest(tmp_pa
 
 def test_a_denoiser_goes_on_from_earlier_weights(tmp_path: Path) -> None:
     start, out = assets.ASSETS / "toyfaces_pixel.safetensors", tmp_path / "pixel.safetensors"
-    options = Namespace(steps=1, batch_size=1, lr=0.0, seed=0, start=start)
+    earlier = {"start": assets.training_facts(start)}
+    options = Namespace(steps=1, batch_size=1, lr=0.0, seed=0, start=start, earlier=earlier)
     train_pixel(render(["train-000000"], workers=1), out, options)
     before, after = load_file(start), load_file(out)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert assets.training_facts(out)["start"] == assets.training_facts(start)
+
+
+def test_weights_of_unknown_origin_are_one_line(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(1)}, foreign := tmp_path / "foreign.safetensors")
+    (broken := tmp_path / "broken.safetensors").write_bytes(b"x")
+    for path, why in ((foreign, "no weights that `train`"), (broken, "no weights"), (tmp_path / "no", "are missing")):
+        with pytest.raises(UserError, match=why):
+            assets.training_facts(path)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

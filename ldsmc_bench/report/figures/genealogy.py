@@ -115,8 +115,7 @@ def save_film(tape: Tape, folder: Path) -> Path:
     palette = [one.quantize(256, dither=Image.Dither.NONE) for one in pictures]
     file, times = io.BytesIO(), [MILLISECONDS] * (len(palette) - 1) + [HOLD * MILLISECONDS]
     palette[0].save(file, "GIF", save_all=True, append_images=palette[1:], duration=times, loop=0, optimize=False)
-    path = folder / f"film-{tape.name}.gif"
-    write_file(path, file.getvalue())
+    write_file(path := folder / f"film-{tape.name}.gif", file.getvalue())
     return path
 
 

@@ -137,9 +137,8 @@ def draw_lines(of_task: TaskRuns, metric: Metric) -> list[Line]:
 
 def best_of(values: np.ndarray, k: int, better: str) -> np.ndarray:
     """The mean, over all choices of k of the K columns of `values` (B,K), of the best in a choice: (B,)."""
-    ordered, size = np.sort(values, axis=1), values.shape[1]
-    if better == "lower":
-        ordered = -np.sort(-values, axis=1)
+    ordered = -np.sort(-values, axis=1) if better == "lower" else np.sort(values, axis=1)
+    size = values.shape[1]
     weights = [math.comb(i, k - 1) / math.comb(size, k) for i in range(size)]  # the i-th is the best of the chosen
     return np.asarray(ordered @ np.array(weights))
 

@@ -19,7 +19,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ldsmc_bench.cli import Options, entry, require_runs
-from ldsmc_bench.files import replace, writing
+from ldsmc_bench.files import write_file, writing
 from ldsmc_bench.records.store import runs as stores
 from ldsmc_bench.report import frame
 from ldsmc_bench.report.figures.kinds import AXES
@@ -149,8 +149,7 @@ def _figures(found: Mapping[Path, str], folder: Path) -> str:
     parts = []
     for path, caption in found.items():
         text = escape(printable(caption))
-        folder.mkdir(parents=True, exist_ok=True)
-        replace(folder / path.name, path.read_bytes())
+        write_file(folder / path.name, path.read_bytes())
         with Image.open(path) as opened:
             size = 'width="{}" height="{}"'.format(*opened.size)
         picture = f'<img src="draws/{quote(path.name)}" alt="{text}" {size} loading="lazy">'
@@ -187,9 +186,8 @@ def _problem_line(problem: pictures.Problem, content: dict[str, Any]) -> dict[st
 def _write(path: Path, text: str) -> None:
     """Write the text, unless the file has it already."""
     content = printable(text).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists() or path.read_bytes() != content:
-        replace(path, content)
+        write_file(path, content)
 
 
 @entry
